@@ -1,0 +1,213 @@
+"""The networks of the paper and two small ones, as tf_keras models that output logits.
+
+Every model takes float32 images (n, height, width, channels) in [0, 1] and returns float32 logits (n, classes): no
+softmax, no normalisation of the input.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tf_laq.errors import InputError
+
+
+def build(name: str, *, seed: int | None = None, **options: Any) -> Any:
+    """Build a network with fresh weights.
+
+    Args:
+        name: One of `names()`.
+        seed: Makes the initial weights the same on every call; None draws them from tf_keras's global generator.
+        **options: What the network's own function takes: `classes` for all, and `width` for "wide_resnet".
+
+    Returns:
+        A functional `tf_keras.Model` from images to logits.
+
+    Raises:
+        InputError: Unknown name or option, or an option out of range.
+
+    Example:
+        >>> names()
+        ['digits_cnn', 'mnist_cnn', 'mnist_cnn_madry', 'wide_resnet']
+        >>> build("lenet")
+        Traceback (most recent call last):
+        ...
+        tf_laq.errors.InputError: name: expected one of digits_cnn, mnist_cnn, mnist_cnn_madry, wide_resnet. \
+Received: 'lenet'.
+    """
+    if name not in _REGISTRY:
+        raise InputError("name", expected=f"one of {', '.join(names())}", received=repr(name))
+    builder = _REGISTRY[name]
+    known = list(inspect.signature(builder).parameters)[1:]
+    for option, value in options.items():
+        if option not in known:
+            raise InputError(f"option of {name}", expected=f"one of {', '.join(known)}", received=repr(option))
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(f"{option} of {name}", expected="a whole number from 1", received=repr(value))
+    return builder(_initializers(seed), **options)
+
+
+def names() -> list[str]:
+    """Return the names that `build` knows."""
+    return sorted(_REGISTRY)
+
+
+def input_shape(name: str) -> tuple[int, int, int]:
+    """Return (height, width, channels) of the images that the network `name` takes.
+
+    Example:
+        >>> input_shape("wide_resnet")
+        (32, 32, 3)
+    """
+    if name not in _REGISTRY:
+        raise InputError("name", expected=f"one of {', '.join(names())}", received=repr(name))
+    return _INPUT_SHAPES[name]
+
+
+def _initializers(seed: int | None) -> Iterator[Any]:
+    """Yield one Glorot initializer for each layer, so that no two layers share their random numbers."""
+    from tf_keras.initializers import GlorotUniform
+
+    for index in itertools.count():
+        yield GlorotUniform(seed=None if seed is None else seed * 1000 + index)
+
+
+def digits_cnn(initializers: Iterator[Any], classes: int = 10, width: int = 16) -> Any:
+    """Two 3x3 convolutions (the second with stride 2) and two dense layers for the 8x8 digits."""
+    from tf_keras import Input, Model, layers
+
+    images = Input(_INPUT_SHAPES["digits_cnn"], name="images")
+    x = layers.Conv2D(
+        width, 3, padding="same", activation="relu", kernel_initializer=next(initializers), name="conv1"
+    )(images)
+    x = layers.Conv2D(
+        2 * width,
+        3,
+        strides=2,
+        padding="same",
+        activation="relu",
+        kernel_initializer=next(initializers),
+        name="conv2",
+    )(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(4 * width, activation="relu", kernel_initializer=next(initializers), name="dense1")(x)
+    logits = layers.Dense(classes, kernel_initializer=next(initializers), name="logits")(x)
+    return Model(images, logits, name="digits_cnn")
+
+
+def mnist_cnn(initializers: Iterator[Any], classes: int = 10) -> Any:
+    """The four-layer network for MNIST: 16 and 32 filters of 4x4 with stride 2, then 100 and `classes` units."""
+    from tf_keras import Input, Model, layers
+
+    x = images = Input(_INPUT_SHAPES["mnist_cnn"], name="images")
+    for index, filters in enumerate((16, 32), start=1):
+        x = layers.Conv2D(
+            filters,
+            4,
+            strides=2,
+            padding="same",
+            activation="relu",
+            kernel_initializer=next(initializers),
+            name=f"conv{index}",
+        )(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(100, activation="relu", kernel_initializer=next(initializers), name="dense1")(x)
+    logits = layers.Dense(classes, kernel_initializer=next(initializers), name="logits")(x)
+    return Model(images, logits, name="mnist_cnn")
+
+
+def mnist_cnn_madry(initializers: Iterator[Any], classes: int = 10) -> Any:
+    """The network of Madry et al. (2018): 32 and 64 filters of 5x5, each with 2x2 pooling, then 1024 units."""
+    from tf_keras import Input, Model, layers
+
+    x = images = Input(_INPUT_SHAPES["mnist_cnn_madry"], name="images")
+    for index, filters in enumerate((32, 64), start=1):
+        x = layers.Conv2D(
+            filters,
+            5,
+            padding="same",
+            activation="relu",
+            kernel_initializer=next(initializers),
+            name=f"conv{index}",
+        )(x)
+        x = layers.MaxPooling2D(name=f"pool{index}")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(1024, activation="relu", kernel_initializer=next(initializers), name="dense1")(x)
+    logits = layers.Dense(classes, kernel_initializer=next(initializers), name="logits")(x)
+    return Model(images, logits, name="mnist_cnn_madry")
+
+
+def wide_resnet(initializers: Iterator[Any], classes: int = 10, width: int = 10) -> Any:
+    """Wide residual network of 32 weight layers for 32x32 colour images.
+
+    31 convolutions of 3x3 (one at the input, then three groups of five pre-activation blocks of two) and one dense
+    layer: 1 + 3 * 5 * 2 + 1 = 32, the depth in the paper. The groups have 16, 32 and 64 times `width` filters, the
+    first convolution 16. Where a block changes the shape, its shortcut is average pooling and added zero channels,
+    which has no weights; so 32 is also the number of kernels. `width` 10 has 45.9 million weights.
+    """
+    from tf_keras import Input, Model, layers
+
+    images = Input(_INPUT_SHAPES["wide_resnet"], name="images")
+    x = _convolution(16, next(initializers), "conv1")(images)
+    for group, filters in enumerate((16 * width, 32 * width, 64 * width), start=1):
+        for block in range(1, 6):
+            stride = 2 if group > 1 and block == 1 else 1
+            x = _residual_block(x, filters, stride, initializers, f"group{group}_block{block}")
+    x = _normalise_and_activate(x, "final")
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    logits = layers.Dense(classes, kernel_initializer=next(initializers), name="logits")(x)
+    return Model(images, logits, name="wide_resnet")
+
+
+def _residual_block(x: Any, filters: int, stride: int, initializers: Iterator[Any], name: str) -> Any:
+    """Add two pre-activation convolutions to `x` (He et al. 2016, identity mappings)."""
+    from tf_keras import layers
+
+    added = filters - x.shape[-1]
+    activated = _normalise_and_activate(x, f"{name}_1")
+    # A block that changes the shape takes its shortcut after the activation, as the wide residual network does.
+    shortcut = activated if added or stride > 1 else x
+    if stride > 1:
+        shortcut = layers.AveragePooling2D(stride, name=f"{name}_pool")(shortcut)
+    if added:
+        zeros = (added // 2, added - added // 2)
+        # "channels_first" makes the layer pad the last two axes: here the width, by nothing, and the channels.
+        shortcut = layers.ZeroPadding2D(
+            ((0, 0), zeros), data_format="channels_first", name=f"{name}_zero_channels"
+        )(shortcut)
+    x = _convolution(filters, next(initializers), f"{name}_conv1", stride)(activated)
+    x = _normalise_and_activate(x, f"{name}_2")
+    x = _convolution(filters, next(initializers), f"{name}_conv2")(x)
+    return layers.Add(name=f"{name}_add")([x, shortcut])
+
+
+def _normalise_and_activate(x: Any, name: str) -> Any:
+    from tf_keras import layers
+
+    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def _convolution(filters: int, initializer: Any, name: str, stride: int = 1) -> Any:
+    from tf_keras import layers
+
+    # Batch normalisation follows, so a bias would have no effect.
+    return layers.Conv2D(
+        filters, 3, strides=stride, padding="same", use_bias=False, kernel_initializer=initializer, name=name
+    )
+
+
+_REGISTRY: dict[str, Callable[..., Any]] = {
+    "digits_cnn": digits_cnn,
+    "mnist_cnn": mnist_cnn,
+    "mnist_cnn_madry": mnist_cnn_madry,
+    "wide_resnet": wide_resnet,
+}
+_INPUT_SHAPES = {
+    "digits_cnn": (8, 8, 1),
+    "mnist_cnn": (28, 28, 1),
+    "mnist_cnn_madry": (28, 28, 1),
+    "wide_resnet": (32, 32, 3),
+}
