@@ -1,4 +1,4 @@
-"""Image data sets: the 8x8 digits that scikit-learn carries, and MNIST and CIFAR-10 from TensorFlow Datasets."""
+"""Image data sets: the 8x8 digits of scikit-learn, and MNIST and CIFAR-10 from TensorFlow Datasets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_laq.attacks.checks import one_of, whole
 from tf_laq.errors import InputError
 
 _DIGITS_TEST_IMAGES = 500
@@ -71,9 +72,10 @@ def load(
     training images, class by class in the proportions of the classes, so that every class is in both.
 
     Args:
-        name: "digits" (1,797 images of 8x8, in scikit-learn; 500 of them are the test images), "mnist" or "cifar10".
-        data_dir: The folder of TensorFlow Datasets; None takes TFDS_DATA_DIR from the environment, else its default.
-            A set that is not there is downloaded into it. Ignored for the digits.
+        name: "digits" (1,797 images of 8x8, in scikit-learn; 500 of them are the test images), "mnist" or
+            "cifar10".
+        data_dir: The folder of TensorFlow Datasets; None takes TFDS_DATA_DIR from the environment, else its
+            default. A set that is not there is downloaded into it. Ignored for the digits.
         seed: Chooses the validation images.
         validation_fraction: The share of the training images to validate on, in [0, 1).
 
@@ -81,17 +83,18 @@ def load(
         Images as float32 in [0, 1], labels as int64.
 
     Raises:
-        InputError: Unknown name, a fraction out of range, or a set that is neither there nor could be downloaded.
+        InputError: Unknown name, a fraction out of range, or a set that is neither there nor could be
+            downloaded.
 
     Example:
         >>> digits = load("digits")
         >>> digits.train, digits.validation, digits.test
         (Split(1167 images of 8x8x1), Split(130 images of 8x8x1), Split(500 images of 8x8x1))
     """
-    if name not in names():
-        raise InputError("name", expected=f"one of {', '.join(names())}", received=repr(name))
+    one_of("name", name, names())
     if not 0.0 <= validation_fraction < 1.0:
         raise InputError("validation_fraction", expected="a share in [0, 1)", received=validation_fraction)
+    whole("seed", seed, minimum=0)
     if name == "digits":
         return _digits(seed, validation_fraction)
     return _from_tensorflow_datasets(name, data_dir, seed, validation_fraction)
@@ -138,12 +141,13 @@ def _prepared_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any
     try:
         builder = tfds.builder(name, data_dir=folder)
         builder.download_and_prepare()
-    # A download fails in as many ways as there are network layers, and none of them tells the user what to do.
+    # A download fails in as many ways as there are network layers, and none of them tells the user what to
+    # do.
     except Exception as error:
         raise InputError(
             f"data set {name}",
             expected=f"its files in {folder or '~/tensorflow_datasets'}, or a network to download them",
-            received=f"{type(error).__name__} ({str(error).strip().splitlines()[0] if str(error).strip() else ''})",
+            received=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
             remedy=(
                 "Set TFDS_DATA_DIR (or data_dir) to a folder that TensorFlow Datasets has prepared, or run "
                 f"`tfds build {name}` where there is a network and copy the folder. 'digits' needs no files."
@@ -165,8 +169,10 @@ def _scaled(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Split:
     return Split(np.divide(images, 255.0, dtype=np.float32), labels)
 
 
-def _stratified(labels: NDArray[np.int64], taken: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Split range(len(labels)) into (rest, taken), both sorted, `taken` of them in the proportions of the classes."""
+def _stratified(
+    labels: NDArray[np.int64], taken: int, seed: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Split the positions of `labels` into (rest, taken), both sorted, in the proportions of the classes."""
     random = np.random.default_rng(seed)
     order = random.permutation(len(labels))
     # Walking through each class in step puts every prefix in the classes' proportions, for any number taken.

@@ -1,7 +1,7 @@
 """The networks of the paper and two small ones, as tf_keras models that output logits.
 
-Every model takes float32 images (n, height, width, channels) in [0, 1] and returns float32 logits (n, classes): no
-softmax, no normalisation of the input.
+Every model takes float32 images (n, height, width, channels) in [0, 1] and returns float32 logits (n,
+classes): no softmax, no normalisation of the input.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tf_laq.errors import InputError
+from tf_laq.attacks.checks import one_of, whole
 
 
 def build(name: str, *, seed: int | None = None, **options: Any) -> Any:
@@ -19,7 +19,8 @@ def build(name: str, *, seed: int | None = None, **options: Any) -> Any:
 
     Args:
         name: One of `names()`.
-        seed: Makes the initial weights the same on every call; None draws them from tf_keras's global generator.
+        seed: Makes the initial weights the same on every call; None draws them from tf_keras's global
+            generator.
         **options: What the network's own function takes: `classes` for all, and `width` for "wide_resnet".
 
     Returns:
@@ -37,15 +38,14 @@ def build(name: str, *, seed: int | None = None, **options: Any) -> Any:
         tf_laq.errors.InputError: name: expected one of digits_cnn, mnist_cnn, mnist_cnn_madry, wide_resnet. \
 Received: 'lenet'.
     """
-    if name not in _REGISTRY:
-        raise InputError("name", expected=f"one of {', '.join(names())}", received=repr(name))
+    one_of("name", name, names())
+    if seed is not None:
+        whole("seed", seed, minimum=0)
     builder = _REGISTRY[name]
     known = list(inspect.signature(builder).parameters)[1:]
     for option, value in options.items():
-        if option not in known:
-            raise InputError(f"option of {name}", expected=f"one of {', '.join(known)}", received=repr(option))
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InputError(f"{option} of {name}", expected="a whole number from 1", received=repr(value))
+        one_of(f"option of {name}", option, known)
+        whole(f"{option} of {name}", value)
     return builder(_initializers(seed), **options)
 
 
@@ -61,8 +61,7 @@ def input_shape(name: str) -> tuple[int, int, int]:
         >>> input_shape("wide_resnet")
         (32, 32, 3)
     """
-    if name not in _REGISTRY:
-        raise InputError("name", expected=f"one of {', '.join(names())}", received=repr(name))
+    one_of("name", name, names())
     return _INPUT_SHAPES[name]
 
 
@@ -98,7 +97,7 @@ def digits_cnn(initializers: Iterator[Any], classes: int = 10, width: int = 16) 
 
 
 def mnist_cnn(initializers: Iterator[Any], classes: int = 10) -> Any:
-    """The four-layer network for MNIST: 16 and 32 filters of 4x4 with stride 2, then 100 and `classes` units."""
+    """Four layers for MNIST: 16 and 32 filters of 4x4 with stride 2, then 100 and `classes` units."""
     from tf_keras import Input, Model, layers
 
     x = images = Input(_INPUT_SHAPES["mnist_cnn"], name="images")
@@ -119,7 +118,7 @@ def mnist_cnn(initializers: Iterator[Any], classes: int = 10) -> Any:
 
 
 def mnist_cnn_madry(initializers: Iterator[Any], classes: int = 10) -> Any:
-    """The network of Madry et al. (2018): 32 and 64 filters of 5x5, each with 2x2 pooling, then 1024 units."""
+    """The network of Madry et al. (2018): 32 and 64 filters of 5x5 with 2x2 pooling, then 1024 units."""
     from tf_keras import Input, Model, layers
 
     x = images = Input(_INPUT_SHAPES["mnist_cnn_madry"], name="images")
@@ -142,10 +141,11 @@ def mnist_cnn_madry(initializers: Iterator[Any], classes: int = 10) -> Any:
 def wide_resnet(initializers: Iterator[Any], classes: int = 10, width: int = 10) -> Any:
     """Wide residual network of 32 weight layers for 32x32 colour images.
 
-    31 convolutions of 3x3 (one at the input, then three groups of five pre-activation blocks of two) and one dense
-    layer: 1 + 3 * 5 * 2 + 1 = 32, the depth in the paper. The groups have 16, 32 and 64 times `width` filters, the
-    first convolution 16. Where a block changes the shape, its shortcut is average pooling and added zero channels,
-    which has no weights; so 32 is also the number of kernels. `width` 10 has 45.9 million weights.
+    31 convolutions of 3x3 (one at the input, then three groups of five pre-activation blocks of two) and one
+    dense layer: 1 + 3 * 5 * 2 + 1 = 32, the depth in the paper. The groups have 16, 32 and 64 times `width`
+        filters, the
+    first convolution 16. Where a block changes the shape, its shortcut is average pooling and added zero
+    channels, which has no weights; so 32 is also the number of kernels. `width` 10 has 45.9 million weights.
     """
     from tf_keras import Input, Model, layers
 
@@ -167,13 +167,15 @@ def _residual_block(x: Any, filters: int, stride: int, initializers: Iterator[An
 
     added = filters - x.shape[-1]
     activated = _normalise_and_activate(x, f"{name}_1")
-    # A block that changes the shape takes its shortcut after the activation, as the wide residual network does.
+    # A block that changes the shape takes its shortcut after the activation, as the wide residual network
+    # does.
     shortcut = activated if added or stride > 1 else x
     if stride > 1:
         shortcut = layers.AveragePooling2D(stride, name=f"{name}_pool")(shortcut)
     if added:
         zeros = (added // 2, added - added // 2)
-        # "channels_first" makes the layer pad the last two axes: here the width, by nothing, and the channels.
+        # "channels_first" makes the layer pad the last two axes: here the width, by nothing, and the
+        # channels.
         shortcut = layers.ZeroPadding2D(
             ((0, 0), zeros), data_format="channels_first", name=f"{name}_zero_channels"
         )(shortcut)

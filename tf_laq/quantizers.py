@@ -27,10 +27,11 @@ from tf_laq.arrays import NUMPY, Array, ArrayOperations, tensorflow_operations
 from tf_laq.errors import InputError
 
 # Added to a float's bits, it carries into the exponent exactly where the mantissa reaches sqrt(2).
-_SQRT_HALF_CARRY = 0x4AFB0C
-_MANTISSA_BITS = 23
-_SMALLEST_NORMAL_BITS = 1 << _MANTISSA_BITS
-_LARGEST_EXPONENT = 254
+_CARRY_FROM_SQRT_2 = 0x4AFB0C
+_EXPONENT_MASK = 0x7F800000
+_OCTAVE = 0x00800000
+_SMALLEST_NORMAL_BITS = 0x00800000
+_LARGEST_MAGNITUDE = 2.0**127
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +91,11 @@ class Quantizer(abc.ABC):
                 received=repr(bits),
             )
         self.bits = int(bits)
+
+    @property
+    def positive_levels(self) -> int:
+        """The levels above zero of a quantizer that is symmetric about a zero level: 2**(bits-1) - 1."""
+        return int(2 ** (self.bits - 1)) - 1
 
     @abc.abstractmethod
     def levels(self, weights: Array, operations: ArrayOperations = NUMPY) -> Array:
@@ -204,10 +210,11 @@ def candidates(methods: tuple[str, ...], max_bits: int | None = None) -> Iterato
 
 
 def _finite(weights: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    values = np.asarray(weights).astype(np.float32)
-    if not values.size or not np.isfinite(values).all():
-        received = "NaN or infinity among them" if values.size else f"an empty array of shape {values.shape}"
-        raise InputError("weights", expected="one or more finite numbers", received=received)
+    values = np.asarray(weights).astype(np.float32, copy=False)
+    # NaN reaches both extremes.
+    if not values.size or not -_LARGEST_MAGNITUDE <= values.min() <= values.max() <= _LARGEST_MAGNITUDE:
+        received = f"extremes {values.min()}, {values.max()}" if values.size else f"no element: {values.shape}"
+        raise InputError("weights", expected="one or more finite numbers, at most 2**127", received=received)
     return values
 
 
@@ -232,7 +239,7 @@ class Linear(Quantizer):
         """Return the levels: 2 for one bit, else 2**bits - 1."""
         if self.bits == 1:
             return operations.constant([-1.0, 1.0]) * _mean_magnitude(weights, operations)
-        n = self._steps
+        n = self.positive_levels
         return operations.constant(np.arange(-n, n + 1)) * self._step(weights, operations)
 
     def project(self, weights: Array, operations: ArrayOperations = NUMPY) -> Array:
@@ -240,19 +247,13 @@ class Linear(Quantizer):
         if self.bits == 1:
             return _signed(weights, _mean_magnitude(weights, operations), operations)
         step = self._step(weights, operations)
-        # A tensor of zeros has step 0: divide by 1 instead, every quotient is 0.
-        multiple = operations.round(weights / operations.where(step > 0, step, operations.constant(1.0)))
-        # -0.0 becomes 0.0, so that equal levels have equal bits.
-        return operations.where(multiple == 0, operations.constant(0.0), multiple * step)
-
-    @property
-    def _steps(self) -> int:
-        return int(2 ** (self.bits - 1)) - 1
+        return operations.without_negative_zero(operations.round(weights / step) * step)
 
     def _step(self, weights: Array, operations: ArrayOperations) -> Array:
-        step = operations.times(operations.max_magnitude(weights), 1.0 / self._steps)
-        # From twice the smallest normal float on, no subnormal weight can round up to a step.
-        return operations.where(step >= 2.0**-125, step, operations.constant(0.0))
+        step = operations.times(operations.max_magnitude(weights), 1.0 / self.positive_levels)
+        # Twice the smallest normal float: a tensor of zeros has a step to divide by, and no subnormal weight, which
+        # TensorFlow reads as 0, can round up to a step.
+        return operations.at_least(step, 2.0**-125)
 
 
 @register
@@ -276,62 +277,51 @@ class Log(Quantizer):
         """Return the levels: 2 for one bit, else 2**bits - 1, or fewer where 2**(e-k) leaves the float32 range."""
         if self.bits == 1:
             return operations.constant([-1.0, 1.0]) * self._mean_level(weights, operations)
-        top = operations.max(_rounded_exponent(weights, operations))
-        n = self._octaves
+        n = self.positive_levels
         codes = np.arange(-n, n + 1, dtype=np.int32)
-        exponents = operations.maximum(top + (np.abs(codes) - n), 0)
-        return operations.constant(np.sign(codes)) * operations.from_bits(
-            operations.shift_left(exponents, _MANTISSA_BITS)
-        )
+        top = _power_of_two_bits(operations.max_magnitude(weights), operations)
+        bits = operations.maximum(top - (n - np.abs(codes)) * _OCTAVE, 0)
+        return operations.constant(np.sign(codes)) * operations.from_bits(bits)
 
     def project(self, weights: Array, operations: ArrayOperations = NUMPY) -> Array:
         """Return each float32 weight's level."""
         if self.bits == 1:
             return _signed(weights, self._mean_level(weights, operations), operations)
-        exponent = _rounded_exponent(weights, operations)
-        lowest = operations.maximum(operations.max(exponent) - (self._octaves - 1), 1)
-        magnitude = operations.from_bits(operations.shift_left(exponent, _MANTISSA_BITS))
-        return operations.where(
-            exponent < lowest, operations.constant(0.0), _signed(weights, magnitude, operations)
-        )
+        bits = _power_of_two_bits(weights, operations)
+        top = _power_of_two_bits(operations.max_magnitude(weights), operations)
+        # Twice the smallest normal float: what TensorFlow reads as 0 lies below every level.
+        lowest = operations.maximum(top - (self.positive_levels - 1) * _OCTAVE, 2 * _SMALLEST_NORMAL_BITS)
+        magnitude = operations.from_bits(operations.keep(bits >= lowest, bits))
+        return operations.with_sign(magnitude, weights)
 
     @classmethod
     def saturation_bits(cls, weights: npt.NDArray[np.float32]) -> int:
         """Return the bit width whose levels reach down to the smallest weight."""
-        exponents = _rounded_exponent(weights, NUMPY)
-        present = exponents[exponents > 0]
-        octaves = int(np.ptp(present)) + 1 if present.size else 1
+        bits = _power_of_two_bits(weights, NUMPY)
+        present = bits[bits > _SMALLEST_NORMAL_BITS]
+        octaves = int(np.ptp(present)) // _OCTAVE + 1 if present.size else 1
         return min(cls.max_bits, octaves.bit_length() + 1)
 
-    @property
-    def _octaves(self) -> int:
-        return int(2 ** (self.bits - 1)) - 1
-
     def _mean_level(self, weights: Array, operations: ArrayOperations) -> Array:
-        exponent = _rounded_exponent(_mean_magnitude(weights, operations), operations)
-        return operations.from_bits(operations.shift_left(exponent, _MANTISSA_BITS))
+        mean = _mean_magnitude(weights, operations)
+        return operations.from_bits(_power_of_two_bits(mean, operations))
 
 
-def _rounded_exponent(w: Array, operations: ArrayOperations) -> Array:
-    """Return round(log2|w|) + 127 as int32; 0 stands for zero and everything below the normal float32 range."""
-    bits = operations.magnitude_bits(w)
-    rounded = operations.minimum(
-        operations.shift_right(bits + _SQRT_HALF_CARRY, _MANTISSA_BITS), _LARGEST_EXPONENT
-    )
-    return operations.where(bits < _SMALLEST_NORMAL_BITS, 0, rounded)
-
-
-def _normal(w: Array, operations: ArrayOperations) -> Array:
-    """Return w with everything below the normal float32 range set to 0, as TensorFlow's arithmetic may do."""
-    return operations.where(
-        operations.magnitude_bits(w) < _SMALLEST_NORMAL_BITS, operations.constant(0.0), w
-    )
+def _power_of_two_bits(w: Array, operations: ArrayOperations) -> Array:
+    """Return the float32 bits, as int32, of 2**round(log2|w|); below the normal range, of 0 or its lower end."""
+    return operations.bits_and(operations.magnitude_bits(w) + _CARRY_FROM_SQRT_2, _EXPONENT_MASK)
 
 
 def _mean_magnitude(w: Array, operations: ArrayOperations) -> Array:
-    return _normal(operations.mean_magnitude(_normal(w, operations)), operations)
+    """Return mean |w|, with what lies below the normal float32 range as 0: TensorFlow's arithmetic flushes it."""
+
+    def normal(values: Array) -> Array:
+        bits = operations.magnitude_bits(values)
+        return operations.from_bits(operations.keep(bits >= _SMALLEST_NORMAL_BITS, bits))
+
+    return normal(operations.mean_magnitude(normal(w)))
 
 
 def _signed(w: Array, magnitude: Array, operations: ArrayOperations) -> Array:
-    """Return `magnitude` with the sign of w: + where w is 0, and never -0.0."""
-    return operations.where((w < 0) & (magnitude > 0), -magnitude, magnitude)
+    """Return +magnitude where w >= 0 (-0.0 included), -magnitude elsewhere."""
+    return operations.with_sign(magnitude, operations.without_negative_zero(w))

@@ -1,0 +1,129 @@
+"""Search, apply, strip: the functions of `import tf_laq as laq` that take a Keras model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tf_laq import quantizers, sensitivity
+from tf_laq.adapters import adapter_of
+from tf_laq.errors import InputError
+from tf_laq.lipschitz import NormName
+from tf_laq.plan import LeftAlone, QuantizationPlan
+from tf_laq.policies import Algorithm1, Policy, Thresholds, Uniform, make_plan
+from tf_laq.quantizers import Quantizer
+from tf_laq.sensitivity import SensitivityTable, WeightTensor
+
+
+def search(
+    model: Any,
+    *,
+    thresholds: Thresholds | None = None,
+    methods: tuple[str, ...] | None = None,
+    max_bits: int | None = None,
+    norm: NormName = "spectral",
+    overrides: Mapping[str, Quantizer | None] | None = None,
+    progress: bool = True,
+) -> QuantizationPlan:
+    """Choose a quantizer and a bit width for every kernel by Algorithm 1 of the paper; no data is needed.
+
+    Args:
+        model: A built tf_keras model: Sequential, functional, nested or subclassed.
+        thresholds: The limits of Eq. (11); None for the paper's.
+        methods: Quantizers to choose from; None for all that are registered.
+        max_bits: Widest setting to try; None for each quantizer's own.
+        norm: "spectral" (p = 2) or "inf".
+        overrides: Settings by hand: shell pattern of the layer path -> quantizer, or None for float32.
+        progress: Show a progress bar on a terminal.
+
+    Raises:
+        InputError: The model is not built, has NaN weights or nothing to quantize, or an argument is wrong.
+
+    Warns:
+        UnsatisfiedWarning: A kernel meets the thresholds under no setting.
+
+    Example:
+        >>> import tf_keras
+        >>> model = tf_keras.Sequential([tf_keras.layers.Dense(2, kernel_initializer="ones", name="dense")])
+        >>> model.build((None, 3))
+        >>> entry = search(model).entries[0]
+        >>> entry.layer, entry.quantizer, entry.bits
+        ('dense', 'log', 1)
+    """
+    policy = Algorithm1(thresholds=thresholds or Thresholds(), methods=methods, max_bits=max_bits)
+    return _plan(model, policy, norm, overrides, progress)
+
+
+def uniform(
+    model: Any,
+    method: str,
+    bits: int,
+    *,
+    norm: NormName = "spectral",
+    overrides: Mapping[str, Quantizer | None] | None = None,
+    progress: bool = True,
+) -> QuantizationPlan:
+    """Plan the same quantizer and bit width for every kernel; the arguments are those of `search`."""
+    return _plan(model, Uniform(quantizers.get(method, bits)), norm, overrides, progress)
+
+
+def measure(model: Any, *, norm: NormName = "spectral", progress: bool = True) -> SensitivityTable:
+    """Return the norms of every kernel under every setting of every registered quantizer."""
+    return sensitivity.measure(_weights(model)[0], norm=norm, progress=progress)
+
+
+def apply(model: Any, plan: QuantizationPlan | None = None, *, baked: bool = False) -> Any:
+    """Quantize a model; the one given stays as it is.
+
+    Args:
+        model: A built tf_keras model.
+        plan: Which quantizer and bit width each kernel gets; None for `search(model)`.
+        baked: False for a trainable model that quantizes its weights at every step, with a straight-through gradient;
+            True for a plain model with quantized values as weights. Their outputs are the same bits.
+
+    Returns:
+        The new model, not compiled.
+
+    Raises:
+        InputError: The plan is for another model, or a subclassed model cannot be wrapped (or, baked, copied).
+
+    Example:
+        >>> import numpy as np, tf_keras
+        >>> model = tf_keras.Sequential([tf_keras.layers.Dense(2, name="dense")])
+        >>> model.build((None, 3))
+        >>> quantized = apply(model, uniform(model, "linear", 2))
+        >>> np.unique(strip(quantized).layers[0].kernel).size <= 3
+        True
+    """
+    plan = search(model) if plan is None else plan
+    adapter = adapter_of(model)
+    return adapter.bake(model, plan) if baked else adapter.wrap(model, plan)
+
+
+def strip(model: Any) -> Any:
+    """Return a model that `apply` wrapped as a plain one with quantized values as weights; same outputs, same bits."""
+    return adapter_of(model).strip(model)
+
+
+def _plan(
+    model: Any,
+    policy: Policy,
+    norm: NormName,
+    overrides: Mapping[str, Quantizer | None] | None,
+    progress: bool,
+) -> QuantizationPlan:
+    tensors, left_alone = _weights(model)
+    return make_plan(tensors, left_alone, policy, norm=norm, overrides=overrides, progress=progress)
+
+
+def _weights(model: Any) -> tuple[list[WeightTensor], list[LeftAlone]]:
+    tensors, left_alone = adapter_of(model).find_weights(model)
+    if not tensors:
+        layers = ", ".join(f"{layer.layer} ({layer.kind})" for layer in left_alone)
+        raise InputError(
+            "model",
+            expected="at least one layer with a kernel",
+            received=f"a model without any: {layers or 'no layers'}",
+            remedy="See tf_laq.keras2.kernels for the layers that are known.",
+        )
+    return tensors, left_alone

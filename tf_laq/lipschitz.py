@@ -1,0 +1,247 @@
+"""Lipschitz constants of linear layers: the norms of their kernels as matrices.
+
+A kernel acts on its input, or on the unfolded patches of it, as a matrix; `MatrixLayout` says which kernel axes are
+the matrix's inputs and which its outputs, as convolutions are read in Parseval networks (Cisse et al. 2017). The norm
+of that matrix is the layer's Lipschitz constant L_W (paper, Eqs. 2 and 9):
+
+    p = 2     the spectral norm, the largest singular value
+    p = inf   the maximum absolute row sum of the matrix that multiplies the input (a row per output)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import threadpoolctl
+
+from tf_laq.errors import InputError
+
+Matrix = npt.NDArray[Any]
+NormName = Literal["spectral", "inf"]
+NORMS: tuple[NormName, ...] = ("spectral", "inf")
+
+# Up to this side the Gram matrix and its eigenvalues are cheaper than a Krylov space.
+_GRAM_SIDE = 256
+# The error of a Ritz value is at most its residual, and of the order of the residual squared.
+_RELATIVE_RESIDUAL = 1e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class MatrixLayout:
+    """Which axes of a kernel are the inputs and which the outputs of the matrix it stands for.
+
+    The matrix has shape (blocks, product of input axes, product of output axes): one matrix for most layers, and one
+    per channel or group where the layer connects inputs and outputs only within it (the whole is block diagonal, its
+    norm the largest of its blocks').
+
+    Attributes:
+        inputs: Kernel axes that meet the input.
+        outputs: Kernel axes of the output.
+        blocks: Kernel axes that number the blocks.
+        groups: Groups into which the last output axis falls apart (grouped convolution).
+    """
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    blocks: tuple[int, ...] = ()
+    groups: int = 1
+
+    def matrices(self, kernel: npt.NDArray[Any]) -> Matrix:
+        """Return the kernel as float32 matrices (blocks, inputs, outputs).
+
+        Example:
+            >>> conv2d(groups=2).matrices(np.zeros((3, 3, 4, 10))).shape
+            (2, 36, 5)
+        """
+        shape = kernel.shape
+        rows = math.prod(shape[axis] for axis in self.inputs)
+        columns = math.prod(shape[axis] for axis in self.outputs)
+        blocks = math.prod(shape[axis] for axis in self.blocks)
+        ordered = kernel.transpose(*self.blocks, *self.inputs, *self.outputs)
+        matrices = ordered.reshape(blocks, rows, columns).astype(np.float32, copy=False)
+        if self.groups == 1:
+            return matrices
+        grouped = matrices.reshape(rows, self.groups, columns // self.groups)
+        return np.ascontiguousarray(grouped.transpose(1, 0, 2))
+
+
+def dense() -> MatrixLayout:
+    """Return the layout of Dense, Embedding and recurrent kernels: (inputs, outputs)."""
+    return MatrixLayout((0,), (1,))
+
+
+def conv1d(groups: int = 1) -> MatrixLayout:
+    """Return the layout of Conv1D kernels (k, c_in / groups, c_out): the matrix is (k * c_in, c_out)."""
+    return MatrixLayout((0, 1), (2,), groups=groups)
+
+
+def conv2d(groups: int = 1) -> MatrixLayout:
+    """Return the layout of Conv2D kernels (k, k, c_in / groups, c_out): the matrix is (k * k * c_in, c_out)."""
+    return MatrixLayout((0, 1, 2), (3,), groups=groups)
+
+
+def conv3d(groups: int = 1) -> MatrixLayout:
+    """Return the layout of Conv3D kernels (k, k, k, c_in / groups, c_out)."""
+    return MatrixLayout((0, 1, 2, 3), (4,), groups=groups)
+
+
+def transposed_convolution(rank: int) -> MatrixLayout:
+    """Return the layout of transposed convolutions, (k, ..., c_out, c_in) with `rank` spatial axes k.
+
+    The matrix is that of a convolution with the same kernel axes: (k * ... * c_in, c_out).
+    """
+    return MatrixLayout((*range(rank), rank + 1), (rank,))
+
+
+def depthwise_convolution(rank: int) -> MatrixLayout:
+    """Return the layout of depthwise kernels, (k, ..., c_in, multiplier) with `rank` spatial axes k.
+
+    A channel sees only itself: there are c_in blocks of shape (k * ..., multiplier).
+    """
+    return MatrixLayout(tuple(range(rank)), (rank + 1,), blocks=(rank,))
+
+
+def einsum(equation: str) -> MatrixLayout:
+    """Return the layout of an EinsumDense kernel: its axes that the input shares are inputs, the others outputs.
+
+    Axes that input, kernel and output all share number blocks.
+
+    Example:
+        >>> einsum("abc,cde->abde")
+        MatrixLayout(inputs=(0,), outputs=(1, 2), blocks=(), groups=1)
+    """
+    operands, output = equation.replace(" ", "").replace("...", "").split("->")
+    data, kernel = operands.split(",")
+    axes = {axis: letter for axis, letter in enumerate(kernel)}
+    return MatrixLayout(
+        inputs=tuple(a for a, letter in axes.items() if letter in data and letter not in output),
+        outputs=tuple(a for a, letter in axes.items() if letter not in data),
+        blocks=tuple(a for a, letter in axes.items() if letter in data and letter in output),
+    )
+
+
+def norm(matrices: Matrix, which: NormName = "spectral") -> float:
+    """Return the norm of block-diagonal `matrices` (blocks, inputs, outputs): the largest of the blocks' norms.
+
+    Raises:
+        InputError: There is no such norm.
+
+    Example:
+        >>> norm(np.array([[[3.0, 0.0], [0.0, 4.0]], [[0.0, 5.0], [0.0, 0.0]]]))
+        5.0
+        >>> norm(np.array([[[3.0, -1.0], [2.0, 1.0]]]), "inf")
+        5.0
+    """
+    if which == "spectral":
+        return spectral_norm(matrices)
+    if which == "inf":
+        return row_sum_norm(matrices)
+    raise InputError("norm", expected=f"one of {', '.join(NORMS)}", received=repr(which))
+
+
+def row_sum_norm(matrices: Matrix) -> float:
+    """Return the p = inf norm of matrices (blocks, inputs, outputs): max over outputs of the sum over inputs of |w|."""
+    return float(np.abs(matrices).sum(axis=-2, dtype=np.float64).max())
+
+
+def spectral_norm(matrices: Matrix) -> float:
+    """Return the largest singular value of matrices (blocks, inputs, outputs), in float64.
+
+    Where a side is at most 256: the root of the largest eigenvalue of the Gram matrix of that side. Otherwise:
+    Golub-Kahan-Lanczos bidiagonalisation with full reorthogonalisation. Relative error below 1e-6.
+    """
+    if min(matrices.shape[1:]) <= _GRAM_SIDE:
+        return _gram_norm(matrices)
+    with _blas().limit(limits=1):
+        return max(_lanczos_norm(matrix, None) for matrix in matrices)
+
+
+def spectral_norm_exceeds(matrices: Matrix, threshold: float) -> bool:
+    """Return whether the spectral norm is above `threshold`, as soon as that is certain.
+
+    ||E||_F / sqrt(rank bound) and the longest column or row are lower bounds and ||E||_F an upper one; the Ritz values
+    of the Lanczos process approach the norm from below, so it stops once one has passed the threshold.
+    """
+    squares = np.square(matrices, dtype=np.float32)
+    columns = squares.sum(axis=-2, dtype=np.float64)
+    rows = squares.sum(axis=-1, dtype=np.float64)
+    frobenius = math.sqrt(columns.sum(axis=-1).max())
+    if frobenius <= threshold:
+        return False
+    if math.sqrt(max(columns.max(), rows.max())) > threshold:
+        return True
+    if frobenius > threshold * math.sqrt(min(matrices.shape[1:])):
+        return True
+    if min(matrices.shape[1:]) <= _GRAM_SIDE:
+        return _gram_norm(matrices) > threshold
+    with _blas().limit(limits=1):
+        return any(_lanczos_norm(matrix, threshold) > threshold for matrix in matrices)
+
+
+@cache
+def _blas() -> threadpoolctl.ThreadpoolController:
+    """Return the control of BLAS threads: on matrices of these sizes, several threads mostly wait for each other."""
+    return threadpoolctl.ThreadpoolController().select(user_api="blas")
+
+
+def _gram_norm(matrices: Matrix) -> float:
+    wide = matrices.astype(np.float64)
+    if wide.shape[1] < wide.shape[2]:
+        wide = wide.swapaxes(1, 2)
+    # A power of two, so that squares of very small or large weights stay in range and nothing is rounded.
+    largest = np.abs(wide).max()
+    if largest == 0:
+        return 0.0
+    scale = 2.0 ** math.frexp(largest)[1]
+    wide /= scale
+    with _blas().limit(limits=1):
+        eigenvalues = np.linalg.eigvalsh(wide.swapaxes(1, 2) @ wide)
+    return float(math.sqrt(max(eigenvalues[:, -1].max(), 0.0)) * scale)
+
+
+def _lanczos_norm(matrix: Matrix, threshold: float | None) -> float:
+    """Return the largest singular value of one matrix, or a lower bound above `threshold` as soon as there is one.
+
+    Products with the matrix run in float32, the bases and the bidiagonal matrix in float64.
+    """
+    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    rows, columns = tall.shape
+    right = np.zeros((columns, columns))
+    left = np.zeros((columns, rows))
+    diagonal, above = np.zeros(columns), np.zeros(columns)
+    vector = np.random.default_rng(0).standard_normal(columns)
+    right[0] = vector / np.linalg.norm(vector)
+    value = 0.0
+    for k in range(columns):
+        u = (tall @ right[k].astype(np.float32)).astype(np.float64)
+        diagonal[k] = _orthonormalise(u, left[:k])
+        left[k] = u
+        v = (u.astype(np.float32) @ tall).astype(np.float64)
+        above[k] = _orthonormalise(v, right[: k + 1])
+        if k % 4 == 3 or k == columns - 1 or above[k] <= value * _RELATIVE_RESIDUAL:
+            bidiagonal = np.diag(diagonal[: k + 1]) + np.diag(above[:k], 1)
+            left_vectors, values, _ = np.linalg.svd(bidiagonal)
+            value = float(values[0])
+            residual = above[k] * abs(left_vectors[-1, 0])
+            if threshold is not None and value > threshold * (1 + 1e-6):
+                return value
+            if residual <= _RELATIVE_RESIDUAL * value:
+                return value
+        if k + 1 < columns:
+            right[k + 1] = v
+    return value
+
+
+def _orthonormalise(vector: npt.NDArray[np.float64], basis: npt.NDArray[np.float64]) -> float:
+    """Make `vector` orthogonal to the rows of `basis` (twice is enough) and of length 1, in place; return its length."""
+    for _ in range(2):
+        vector -= (basis @ vector) @ basis
+    length = float(np.linalg.norm(vector))
+    if length > 0:
+        vector /= length
+    return length

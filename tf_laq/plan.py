@@ -1,0 +1,217 @@
+"""The quantization plan: which quantizer and how many bits every weight tensor gets, and why."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from typing import Any, ClassVar
+
+from tabulate import tabulate
+
+from tf_laq import quantizers
+from tf_laq.documents import Document
+from tf_laq.errors import InputError
+from tf_laq.quantizers import Quantizer
+
+FLOAT_BITS = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanEntry:
+    """What happens to one weight tensor.
+
+    Attributes:
+        layer: Path of the layer in the model.
+        weight: Path of the weight in the layer.
+        shape: Shape of the weight tensor.
+        quantizer: Name of the quantizer, or None to leave the tensor in float32.
+        bits: Bit width; 32 without a quantizer.
+        norm: ||W||.
+        quantized_norm: ||W_q||, or None where it was not measured (a manual override).
+        error_norm: ||W - W_q||, or None.
+        zeros: Share of quantized weights that are exactly zero, or None.
+        satisfied: Whether the policy's conditions are met.
+        reason: Why the policy stopped here.
+    """
+
+    layer: str
+    weight: str
+    shape: tuple[int, ...]
+    quantizer: str | None
+    bits: int
+    norm: float
+    quantized_norm: float | None = None
+    error_norm: float | None = None
+    zeros: float | None = None
+    satisfied: bool = True
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.quantizer is not None:
+            quantizers.get(self.quantizer, self.bits)
+        elif self.bits != FLOAT_BITS:
+            raise InputError("bits", expected=f"{FLOAT_BITS} without a quantizer", received=self.bits)
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        count = 1
+        for side in self.shape:
+            count *= side
+        return count
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that codes of this width take: bits * weights / 8, rounded up."""
+        return -(-self.bits * self.size // 8)
+
+    @property
+    def ratio(self) -> float | None:
+        """||W_q|| / ||W||, or None where it is not known."""
+        return None if self.quantized_norm is None or not self.norm else self.quantized_norm / self.norm
+
+    def make_quantizer(self) -> Quantizer | None:
+        """Return the quantizer of this entry, or None for float32."""
+        return None if self.quantizer is None else quantizers.get(self.quantizer, self.bits)
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftAlone:
+    """A layer that is not quantized: its path, its class, and the reason."""
+
+    layer: str
+    kind: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizationPlan(Document):
+    """Quantizer and bits of every weight tensor of a model, and every layer that is left alone.
+
+    Attributes:
+        policy: The policy that made the plan, with its settings, in words.
+        norm: The norm it was made by: "spectral" or "inf".
+        entries: One per weight tensor, in the model's order.
+        left_alone: One per layer without an entry.
+    """
+
+    document: ClassVar[str] = "tf_laq quantization plan"
+    version: ClassVar[int] = 1
+
+    policy: str
+    norm: str
+    entries: tuple[PlanEntry, ...]
+    left_alone: tuple[LeftAlone, ...] = ()
+
+    @property
+    def weights(self) -> int:
+        """Number of weights with an entry."""
+        return sum(entry.size for entry in self.entries)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all entries' codes."""
+        return sum(entry.bytes for entry in self.entries)
+
+    @property
+    def average_bits(self) -> float:
+        """Bits per weight, over all weights with an entry."""
+        return sum(entry.bits * entry.size for entry in self.entries) / self.weights
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether the policy's conditions are met by every entry."""
+        return all(entry.satisfied for entry in self.entries)
+
+    def override(self, pattern: str, quantizer: str | None, bits: int | None = None) -> QuantizationPlan:
+        """Return a plan in which the layers that match `pattern` get another setting by hand.
+
+        Args:
+            pattern: A layer path, or a shell pattern such as "block1/*".
+            quantizer: Name of the quantizer, or None for float32.
+            bits: Bit width; not for float32.
+
+        Raises:
+            InputError: No layer matches, or there is no such quantizer or bit width.
+        """
+        layers = [entry.layer for entry in self.entries if matches(entry, pattern)]
+        if not layers:
+            raise no_match(pattern, [entry.layer for entry in self.entries])
+        manual = {
+            "quantizer": quantizer,
+            "bits": FLOAT_BITS if quantizer is None else quantizers.get(quantizer, bits or 0).bits,
+            **dict.fromkeys(("quantized_norm", "error_norm", "zeros")),
+            "satisfied": True,
+            "reason": "set by hand",
+        }
+        entries = tuple(dataclasses.replace(e, **manual) if e.layer in layers else e for e in self.entries)
+        return dataclasses.replace(self, entries=entries)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON-ready values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> QuantizationPlan:
+        """Build the plan from what `to_dict` returned."""
+        return cls(
+            policy=content["policy"],
+            norm=content["norm"],
+            entries=tuple(PlanEntry(**{**e, "shape": tuple(e["shape"])}) for e in content["entries"]),
+            left_alone=tuple(LeftAlone(**layer) for layer in content["left_alone"]),
+        )
+
+    def rows(self) -> tuple[list[str], list[list[Any]]]:
+        """Return the table's headers and rows, a row per entry."""
+        headers = [
+            "layer", "weight", "shape", "weights", "quantizer", "bits", "||W||", "||W_q||", "ratio", "||W-W_q||",
+            "zeros %", "bytes", "met", "why",
+        ]  # fmt: skip
+        rows = [
+            [
+                e.layer,
+                e.weight,
+                "x".join(map(str, e.shape)),
+                e.size,
+                e.quantizer or "float32",
+                e.bits,
+                e.norm,
+                e.quantized_norm,
+                e.ratio,
+                e.error_norm,
+                None if e.zeros is None else 100 * e.zeros,
+                e.bytes,
+                "yes" if e.satisfied else "NO",
+                e.reason,
+            ]
+            for e in self.entries
+        ]
+        return headers, rows
+
+    def __str__(self) -> str:
+        headers, rows = self.rows()
+        table = tabulate(rows, headers, floatfmt=".3f", missingval="-")
+        float_bytes = self.weights * FLOAT_BITS // 8
+        lines = [
+            f"Quantization plan: {self.policy}; norm: {self.norm}",
+            table,
+            f"{self.average_bits:.2f} bits a weight on average; {self.bytes:,} bytes ({float_bytes:,} in float32)",
+        ]
+        if self.left_alone:
+            lines.append("Left alone:")
+            lines += [f"  {layer.layer} ({layer.kind}): {layer.reason}" for layer in self.left_alone]
+        return "\n".join(lines)
+
+
+def matches(entry: PlanEntry, pattern: str) -> bool:
+    """Return whether an entry's layer path matches a shell pattern."""
+    return fnmatch.fnmatchcase(entry.layer, pattern)
+
+
+def no_match(pattern: str, layers: list[str]) -> InputError:
+    """Return the error for a pattern that names no quantizable layer."""
+    return InputError(
+        "override",
+        expected=f"a pattern for one of the layers {', '.join(dict.fromkeys(layers))}",
+        received=repr(pattern),
+    )

@@ -1,0 +1,192 @@
+"""How much each weight tensor suffers from each quantizer setting: the data-free measurements that policies choose by.
+
+Nothing is measured before it is asked for. A `TensorSensitivity` answers both exact questions (a norm) and cheaper
+ones (is a norm above a threshold?), and remembers what it found; `measure` asks for everything and gives the whole
+`SensitivityTable`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from tabulate import tabulate
+from tqdm import tqdm
+
+from tf_laq import lipschitz, quantizers
+from tf_laq.documents import Document
+from tf_laq.errors import InputError
+from tf_laq.quantizers import Quantizer
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightTensor:
+    """A weight tensor that can be quantized, as an adapter found it in a model.
+
+    Attributes:
+        layer: Path of the layer in the model, e.g. "block1/conv2".
+        weight: Path of the weight in the layer, e.g. "kernel" or "cell.recurrent_kernel".
+        values: float32, finite.
+        layout: How the values are read as a matrix.
+
+    Raises:
+        InputError: The values are empty, or NaN or infinite.
+    """
+
+    layer: str
+    weight: str
+    values: npt.NDArray[np.float32]
+    layout: lipschitz.MatrixLayout
+
+    def __post_init__(self) -> None:
+        if not self.values.size or not np.isfinite([self.values.min(), self.values.max()]).all():
+            raise InputError(
+                f"layer {self.layer!r}, weight {self.weight!r}",
+                expected="finite weights",
+                received="NaN or infinity" if self.values.size else f"an empty tensor {self.values.shape}",
+                remedy="Train the model again, or from an earlier checkpoint.",
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """What a quantizer setting does to one weight tensor.
+
+    Attributes:
+        quantizer: Name of the quantizer.
+        bits: Bit width.
+        quantized_norm: ||W_q||.
+        error_norm: ||W - W_q||.
+        zeros: Share of quantized weights that are exactly zero, 0 to 1.
+    """
+
+    quantizer: str
+    bits: int
+    quantized_norm: float
+    error_norm: float
+    zeros: float
+
+
+class TensorSensitivity:
+    """The measurements of one weight tensor, made when asked for and kept.
+
+    Args:
+        tensor: The weight tensor.
+        norm: "spectral" or "inf".
+    """
+
+    def __init__(self, tensor: WeightTensor, norm: lipschitz.NormName = "spectral") -> None:
+        self.tensor = tensor
+        self._which = norm
+        self.norm = lipschitz.norm(tensor.layout.matrices(tensor.values), norm)
+        self._measured: dict[Quantizer, Measurement] = {}
+
+    def measure(self, quantizer: Quantizer) -> Measurement:
+        """Return the exact norms for one setting."""
+        if quantizer not in self._measured:
+            quantized = quantizer.quantize(self.tensor.values)
+            self._measured[quantizer] = Measurement(
+                quantizer.name,
+                quantizer.bits,
+                quantized_norm=lipschitz.norm(self._matrices(quantized), self._which),
+                error_norm=lipschitz.norm(self._matrices(self.tensor.values - quantized), self._which),
+                zeros=1.0 - np.count_nonzero(quantized) / quantized.size,
+            )
+        return self._measured[quantizer]
+
+    def meets(self, quantizer: Quantizer, quantized_limit: float, error_limit: float) -> bool:
+        """Return whether ||W_q|| <= `quantized_limit` and ||W - W_q|| <= `error_limit`.
+
+        The answer is that of the exact norms; most settings are refused by bounds that cost no decomposition.
+        """
+        if quantizer not in self._measured and self._which == "spectral":
+            error = self._matrices(self.tensor.values - quantizer.quantize(self.tensor.values))
+            if lipschitz.spectral_norm_exceeds(error, error_limit):
+                return False
+        measured = self.measure(quantizer)
+        return measured.error_norm <= error_limit and measured.quantized_norm <= quantized_limit
+
+    def _matrices(self, values: npt.NDArray[np.float32]) -> lipschitz.Matrix:
+        return self.tensor.layout.matrices(values)
+
+
+@dataclasses.dataclass(frozen=True)
+class SensitivityRow:
+    """All measurements of one weight tensor: its place, shape, ||W|| and a `Measurement` per setting."""
+
+    layer: str
+    weight: str
+    shape: tuple[int, ...]
+    norm: float
+    measurements: tuple[Measurement, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class SensitivityTable(Document):
+    """Bits, ||W||, ||W_q|| and ||W - W_q|| of every weight tensor under every setting.
+
+    Attributes:
+        norm: "spectral" or "inf".
+        rows: One per weight tensor.
+    """
+
+    document: ClassVar[str] = "tf_laq sensitivity table"
+    version: ClassVar[int] = 1
+
+    norm: lipschitz.NormName
+    rows: tuple[SensitivityRow, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the table as JSON-ready values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> SensitivityTable:
+        """Build the table from what `to_dict` returned."""
+        rows = tuple(
+            SensitivityRow(
+                row["layer"],
+                row["weight"],
+                tuple(row["shape"]),
+                row["norm"],
+                tuple(Measurement(**measurement) for measurement in row["measurements"]),
+            )
+            for row in content["rows"]
+        )
+        return cls(content["norm"], rows)
+
+    def __str__(self) -> str:
+        lines = [
+            [f"{row.layer}.{row.weight}", row.norm, m.quantizer, m.bits, m.quantized_norm, m.error_norm, 100 * m.zeros]
+            for row in self.rows
+            for m in row.measurements
+        ]
+        headers = ["weight", "||W||", "quantizer", "bits", "||W_q||", "||W-W_q||", "zeros %"]
+        return tabulate(lines, headers, floatfmt=".4g")
+
+
+def measure(
+    tensors: Sequence[WeightTensor],
+    settings: Iterable[Quantizer] | None = None,
+    *,
+    norm: lipschitz.NormName = "spectral",
+    progress: bool = True,
+) -> SensitivityTable:
+    """Measure every weight tensor under every setting (default: every bit width of every registered quantizer)."""
+    settings = tuple(quantizers.candidates(quantizers.names()) if settings is None else settings)
+    rows = []
+    for tensor in tqdm(tensors, "Sensitivity", unit="tensor", disable=None if progress else True):
+        sensitivity = TensorSensitivity(tensor, norm)
+        rows.append(
+            SensitivityRow(
+                tensor.layer,
+                tensor.weight,
+                tensor.values.shape,
+                sensitivity.norm,
+                tuple(sensitivity.measure(quantizer) for quantizer in settings),
+            )
+        )
+    return SensitivityTable(norm, tuple(rows))
