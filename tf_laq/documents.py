@@ -56,7 +56,11 @@ class Document(abc.ABC):
                 remedy="The file may be truncated: make it again.",
             ) from error
         if not isinstance(content, dict) or content.get("document") != cls.document:
-            kind = content.get("document", "no such field") if isinstance(content, dict) else type(content).__name__
+            kind = (
+                content.get("document", "no such field")
+                if isinstance(content, dict)
+                else type(content).__name__
+            )
             raise InputError(source, expected=expected, received=f"document: {kind}")
         if content.get("version") != cls.version:
             raise InputError(
@@ -69,7 +73,10 @@ class Document(abc.ABC):
             return cls.from_dict(content)
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                source, expected=expected, received=f"fields that do not fit ({error!r})", remedy="Make it again."
+                source,
+                expected=expected,
+                received=f"fields that do not fit ({error!r})",
+                remedy="Make it again.",
             ) from error
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -29,6 +29,8 @@ NORMS: tuple[NormName, ...] = ("spectral", "inf")
 _GRAM_SIDE = 256
 # The error of a Ritz value is at most its residual, and of the order of the residual squared.
 _RELATIVE_RESIDUAL = 1e-5
+# Sums of squares run in float32; bounds from them count only where they decide by more than this.
+_FLOAT32_SLACK = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,20 +166,20 @@ def spectral_norm(matrices: Matrix) -> float:
 def spectral_norm_exceeds(matrices: Matrix, threshold: float) -> bool:
     """Return whether the spectral norm is above `threshold`, as soon as that is certain.
 
-    ||E||_F / sqrt(rank bound) and the longest column or row are lower bounds and ||E||_F an upper one; the Ritz values
-    of the Lanczos process approach the norm from below, so it stops once one has passed the threshold.
+    With n the smaller side: ||E||_F is an upper bound, ||E||_F / sqrt(n) and the longest row or column are lower ones.
+    Where they do not decide, the Ritz values of the Lanczos process approach the norm from below, and it stops once
+    one has passed the threshold.
     """
-    squares = np.square(matrices, dtype=np.float32)
-    columns = squares.sum(axis=-2, dtype=np.float64)
-    rows = squares.sum(axis=-1, dtype=np.float64)
-    frobenius = math.sqrt(columns.sum(axis=-1).max())
-    if frobenius <= threshold:
+    squares = np.square(matrices)
+    columns, rows = squares.sum(axis=1), squares.sum(axis=2)
+    frobenius = math.sqrt(rows.sum(axis=1).max())
+    smaller_side = min(matrices.shape[1:])
+    longest = math.sqrt(max(columns.max(), rows.max()))
+    if frobenius * (1 + _FLOAT32_SLACK) <= threshold:
         return False
-    if math.sqrt(max(columns.max(), rows.max())) > threshold:
+    if max(longest, frobenius / math.sqrt(smaller_side)) > threshold * (1 + _FLOAT32_SLACK):
         return True
-    if frobenius > threshold * math.sqrt(min(matrices.shape[1:])):
-        return True
-    if min(matrices.shape[1:]) <= _GRAM_SIDE:
+    if smaller_side <= _GRAM_SIDE:
         return _gram_norm(matrices) > threshold
     with _blas().limit(limits=1):
         return any(_lanczos_norm(matrix, threshold) > threshold for matrix in matrices)
@@ -228,9 +230,8 @@ def _lanczos_norm(matrix: Matrix, threshold: float | None) -> float:
             left_vectors, values, _ = np.linalg.svd(bidiagonal)
             value = float(values[0])
             residual = above[k] * abs(left_vectors[-1, 0])
-            if threshold is not None and value > threshold * (1 + 1e-6):
-                return value
-            if residual <= _RELATIVE_RESIDUAL * value:
+            passed = threshold is not None and value > threshold * (1 + _RELATIVE_RESIDUAL)
+            if passed or residual <= _RELATIVE_RESIDUAL * value:
                 return value
         if k + 1 < columns:
             right[k + 1] = v

@@ -41,17 +41,26 @@ Received: 'lenet'.
     one_of("name", name, names())
     if seed is not None:
         whole("seed", seed, minimum=0)
-    builder = _REGISTRY[name]
-    known = list(inspect.signature(builder).parameters)[1:]
     for option, value in options.items():
-        one_of(f"option of {name}", option, known)
+        one_of(f"option of {name}", option, options_of(name))
         whole(f"{option} of {name}", value)
-    return builder(_initializers(seed), **options)
+    return _REGISTRY[name](_initializers(seed), **options)
 
 
 def names() -> list[str]:
     """Return the names that `build` knows."""
     return sorted(_REGISTRY)
+
+
+def options_of(name: str) -> list[str]:
+    """Return the options that `build` takes for the network `name`: whole numbers from 1.
+
+    Example:
+        >>> options_of("wide_resnet")
+        ['classes', 'width']
+    """
+    one_of("name", name, names())
+    return list(inspect.signature(_REGISTRY[name]).parameters)[1:]
 
 
 def input_shape(name: str) -> tuple[int, int, int]:

@@ -1,14 +1,17 @@
 """Weight quantizers: the one definition of their levels.
 
 The search, the simulated model, the gradient of fine-tuning and the exported file all call what stands here. A
-quantizer is a class with a name, a range of bits and a rule; `register` makes it known everywhere:
+quantizer is a class with a name, a range of bits, a scale and the levels that follow from it; `register` makes it
+known everywhere:
 
     @quantizers.register
     class Ternary(quantizers.Quantizer):
         name, min_bits, max_bits = "ternary", 2, 2
 
-        def levels(self, weights, operations=NUMPY):
-            scale = operations.mean_magnitude(weights)
+        def scale(self, weights, operations):
+            return operations.mean_magnitude(weights)
+
+        def levels(self, scale, operations):
             return operations.constant([-1.0, 0.0, 1.0]) * scale
 """
 
@@ -32,6 +35,9 @@ _EXPONENT_MASK = 0x7F800000
 _OCTAVE = 0x00800000
 _SMALLEST_NORMAL_BITS = 0x00800000
 _LARGEST_MAGNITUDE = 2.0**127
+
+# Weights are quantized in blocks that stay in the cache.
+_BLOCK = 1 << 15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,9 +73,9 @@ class Encoding:
 
 
 class Quantizer(abc.ABC):
-    """A map from float32 weights to at most `2**bits` levels, chosen from the weights of one tensor.
+    """A map from float32 weights to at most `2**bits` levels, which follow from one scale per tensor.
 
-    A subclass defines `levels`, and `project` where a weight does not go to the nearest level.
+    A subclass defines `scale` and `levels`, and `project` where a weight does not go to the nearest level.
 
     Args:
         bits: Bit width, from `min_bits` to `max_bits`.
@@ -98,12 +104,16 @@ class Quantizer(abc.ABC):
         return int(2 ** (self.bits - 1)) - 1
 
     @abc.abstractmethod
-    def levels(self, weights: Array, operations: ArrayOperations = NUMPY) -> Array:
-        """Return the levels for these weights: float32 (L,), ascending, L <= 2**bits."""
+    def scale(self, weights: Array, operations: ArrayOperations) -> Array:
+        """Return what the levels depend on, taken from all weights of a tensor: a float32 scalar or vector."""
 
-    def project(self, weights: Array, operations: ArrayOperations = NUMPY) -> Array:
-        """Return each float32 weight's level, in the array library of `operations`; without any checks."""
-        return operations.nearest(self.levels(weights, operations), weights)
+    @abc.abstractmethod
+    def levels(self, scale: Array, operations: ArrayOperations) -> Array:
+        """Return the levels for this scale: float32 (L,), ascending, L <= 2**bits."""
+
+    def project(self, weights: Array, scale: Array, operations: ArrayOperations) -> Array:
+        """Return each float32 weight's level; elementwise, in the array library of `operations`."""
+        return operations.nearest(self.levels(scale, operations), weights)
 
     def quantize(self, weights: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Return the quantized weights as float32, in the same shape.
@@ -111,8 +121,14 @@ class Quantizer(abc.ABC):
         Raises:
             InputError: The weights are empty or hold NaN or infinity.
         """
-        projected: npt.NDArray[np.float32] = self.project(_finite(weights))
-        return projected
+        checked = _finite(weights)
+        flat = checked.reshape(-1)
+        scale = self.scale(flat, NUMPY)
+        quantized = np.empty_like(flat)
+        for start in range(0, flat.size, _BLOCK):
+            block = slice(start, start + _BLOCK)
+            quantized[block] = self.project(flat[block], scale, NUMPY)
+        return quantized.reshape(checked.shape)
 
     def straight_through(self, weights: Any) -> Any:
         """Quantize a TensorFlow tensor; the gradient passes as if nothing had happened.
@@ -123,7 +139,8 @@ class Quantizer(abc.ABC):
         import tensorflow as tf
 
         still = tf.cast(tf.stop_gradient(weights), tf.float32)
-        quantized = tf.cast(self.project(still, tensorflow_operations()), weights.dtype)
+        operations = tensorflow_operations()
+        quantized = tf.cast(self.project(still, self.scale(still, operations), operations), weights.dtype)
         return tf.stop_gradient(quantized) + (weights - tf.stop_gradient(weights))
 
     def encode(self, weights: npt.ArrayLike) -> Encoding:
@@ -133,8 +150,8 @@ class Quantizer(abc.ABC):
             InputError: The weights are empty or hold NaN or infinity.
         """
         checked = _finite(weights)
-        codebook = np.unique(self.levels(checked)) + np.float32(0.0)  # no -0.0
-        codes = np.searchsorted(codebook, self.project(checked))
+        codebook = np.unique(self.levels(self.scale(checked, NUMPY), NUMPY)) + np.float32(0.0)  # no -0.0
+        codes = np.searchsorted(codebook, self.quantize(checked))
         return Encoding(codes.astype(np.uint8 if codebook.size <= 256 else np.uint16), codebook)
 
     @classmethod
@@ -213,7 +230,9 @@ def _finite(weights: npt.ArrayLike) -> npt.NDArray[np.float32]:
     values = np.asarray(weights).astype(np.float32, copy=False)
     # NaN reaches both extremes.
     if not values.size or not -_LARGEST_MAGNITUDE <= values.min() <= values.max() <= _LARGEST_MAGNITUDE:
-        received = f"extremes {values.min()}, {values.max()}" if values.size else f"no element: {values.shape}"
+        received = (
+            f"extremes {values.min()}, {values.max()}" if values.size else f"no element: {values.shape}"
+        )
         raise InputError("weights", expected="one or more finite numbers, at most 2**127", received=received)
     return values
 
@@ -235,25 +254,26 @@ class Linear(Quantizer):
     name = "linear"
     max_bits = 16
 
-    def levels(self, weights: Array, operations: ArrayOperations = NUMPY) -> Array:
-        """Return the levels: 2 for one bit, else 2**bits - 1."""
+    def scale(self, weights: Array, operations: ArrayOperations) -> Array:
+        """Return the step D; for 1 bit mean|W|."""
         if self.bits == 1:
-            return operations.constant([-1.0, 1.0]) * _mean_magnitude(weights, operations)
-        n = self.positive_levels
-        return operations.constant(np.arange(-n, n + 1)) * self._step(weights, operations)
-
-    def project(self, weights: Array, operations: ArrayOperations = NUMPY) -> Array:
-        """Return each float32 weight's level."""
-        if self.bits == 1:
-            return _signed(weights, _mean_magnitude(weights, operations), operations)
-        step = self._step(weights, operations)
-        return operations.without_negative_zero(operations.round(weights / step) * step)
-
-    def _step(self, weights: Array, operations: ArrayOperations) -> Array:
+            return _mean_magnitude(weights, operations)
         step = operations.times(operations.max_magnitude(weights), 1.0 / self.positive_levels)
         # Twice the smallest normal float: a tensor of zeros has a step to divide by, and no subnormal weight, which
         # TensorFlow reads as 0, can round up to a step.
         return operations.at_least(step, 2.0**-125)
+
+    def levels(self, scale: Array, operations: ArrayOperations) -> Array:
+        """Return the levels: 2 for one bit, else 2**bits - 1."""
+        n = self.positive_levels
+        multiples = [-1.0, 1.0] if self.bits == 1 else np.arange(-n, n + 1)
+        return operations.constant(multiples) * scale
+
+    def project(self, weights: Array, scale: Array, operations: ArrayOperations) -> Array:
+        """Return each float32 weight's level."""
+        if self.bits == 1:
+            return _signed(weights, scale, operations)
+        return operations.without_negative_zero(operations.round(weights / scale) * scale)
 
 
 @register
@@ -273,24 +293,29 @@ class Log(Quantizer):
 
     name = "log"
 
-    def levels(self, weights: Array, operations: ArrayOperations = NUMPY) -> Array:
+    def scale(self, weights: Array, operations: ArrayOperations) -> Array:
+        """Return the highest level 2**e; for 1 bit 2**round(log2 mean|W|)."""
+        one_bit = self.bits == 1
+        magnitude = _mean_magnitude(weights, operations) if one_bit else operations.max_magnitude(weights)
+        return operations.from_bits(_power_of_two_bits(magnitude, operations))
+
+    def levels(self, scale: Array, operations: ArrayOperations) -> Array:
         """Return the levels: 2 for one bit, else 2**bits - 1, or fewer where 2**(e-k) leaves the float32 range."""
         if self.bits == 1:
-            return operations.constant([-1.0, 1.0]) * self._mean_level(weights, operations)
+            return operations.constant([-1.0, 1.0]) * scale
         n = self.positive_levels
         codes = np.arange(-n, n + 1, dtype=np.int32)
-        top = _power_of_two_bits(operations.max_magnitude(weights), operations)
-        bits = operations.maximum(top - (n - np.abs(codes)) * _OCTAVE, 0)
+        bits = operations.maximum(operations.magnitude_bits(scale) - (n - np.abs(codes)) * _OCTAVE, 0)
         return operations.constant(np.sign(codes)) * operations.from_bits(bits)
 
-    def project(self, weights: Array, operations: ArrayOperations = NUMPY) -> Array:
+    def project(self, weights: Array, scale: Array, operations: ArrayOperations) -> Array:
         """Return each float32 weight's level."""
         if self.bits == 1:
-            return _signed(weights, self._mean_level(weights, operations), operations)
+            return _signed(weights, scale, operations)
         bits = _power_of_two_bits(weights, operations)
-        top = _power_of_two_bits(operations.max_magnitude(weights), operations)
+        lowest = operations.magnitude_bits(scale) - (self.positive_levels - 1) * _OCTAVE
         # Twice the smallest normal float: what TensorFlow reads as 0 lies below every level.
-        lowest = operations.maximum(top - (self.positive_levels - 1) * _OCTAVE, 2 * _SMALLEST_NORMAL_BITS)
+        lowest = operations.maximum(lowest, 2 * _SMALLEST_NORMAL_BITS)
         magnitude = operations.from_bits(operations.keep(bits >= lowest, bits))
         return operations.with_sign(magnitude, weights)
 
@@ -301,10 +326,6 @@ class Log(Quantizer):
         present = bits[bits > _SMALLEST_NORMAL_BITS]
         octaves = int(np.ptp(present)) // _OCTAVE + 1 if present.size else 1
         return min(cls.max_bits, octaves.bit_length() + 1)
-
-    def _mean_level(self, weights: Array, operations: ArrayOperations) -> Array:
-        mean = _mean_magnitude(weights, operations)
-        return operations.from_bits(_power_of_two_bits(mean, operations))
 
 
 def _power_of_two_bits(w: Array, operations: ArrayOperations) -> Array:

@@ -160,7 +160,15 @@ class SensitivityTable(Document):
 
     def __str__(self) -> str:
         lines = [
-            [f"{row.layer}.{row.weight}", row.norm, m.quantizer, m.bits, m.quantized_norm, m.error_norm, 100 * m.zeros]
+            [
+                f"{row.layer}.{row.weight}",
+                row.norm,
+                m.quantizer,
+                m.bits,
+                m.quantized_norm,
+                m.error_norm,
+                100 * m.zeros,
+            ]
             for row in self.rows
             for m in row.measurements
         ]

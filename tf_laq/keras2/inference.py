@@ -34,15 +34,22 @@ def input_shape(model: Any) -> tuple[int | None, ...]:
     Raises:
         InputError: The model has several inputs, or was never called or built with a shape.
     """
-    shape = getattr(model, "input_shape", None) if is_graph(model) else getattr(model, "_build_input_shape", None)
+    shape = (
+        getattr(model, "input_shape", None) if is_graph(model) else getattr(model, "_build_input_shape", None)
+    )
     if shape is None or isinstance(shape, (list, dict)) or not isinstance(shape[0], (int, type(None))):
         raise InputError(
-            "model", expected="one input of known shape", received=f"input shape {shape}", remedy="Build the model."
+            "model",
+            expected="one input of known shape",
+            received=f"input shape {shape}",
+            remedy="Build the model.",
         )
     return tuple(shape)
 
 
 def _without_softmax(model: Any) -> Any:
+    if not model.built:
+        raise InputError("model", expected="a built model", received="one without weights", remedy="Build it first.")
     if len(model.outputs) != 1:
         raise InputError("model", expected="one output, the logits", received=f"{len(model.outputs)} outputs")
     last = model.layers[-1] if isinstance(model, tf_keras.Sequential) else model.outputs[0].node.layer
@@ -52,7 +59,9 @@ def _without_softmax(model: Any) -> Any:
     def linear_at_the_end(path: str, layer: Any) -> LayerCopy:
         if isinstance(layer, QuantizeWrapper):
             inner = _linear(layer.layer) if layer is last else duplicate(layer.layer)
-            return LayerCopy(QuantizeWrapper(inner, layer.quantize_config, name=layer.name), inner, layer.layer)
+            return LayerCopy(
+                QuantizeWrapper(inner, layer.quantize_config, name=layer.name), inner, layer.layer
+            )
         twin = _linear(layer) if layer is last else duplicate(layer)
         return LayerCopy(twin, twin, layer)
 

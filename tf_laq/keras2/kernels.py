@@ -71,7 +71,9 @@ def find_weights(model: Any) -> tuple[list[WeightTensor], list[LeftAlone]]:
                 remedy="Take it back to plain layers with laq.strip(model).",
             )
         kernels = kernels_of(layer)
-        tensors += [WeightTensor(path, weight, values(layer, weight), layout) for weight, layout in kernels.items()]
+        tensors += [
+            WeightTensor(path, weight, values(layer, weight), layout) for weight, layout in kernels.items()
+        ]
         if not kernels:
             left_alone.append(LeftAlone(path, type(layer).__name__, _why_left_alone(layer)))
     return tensors, left_alone
@@ -102,7 +104,9 @@ def kernels_of(layer: Any) -> Kernels:
                 for weight, layout in kernels_of(inner).items()
             }
     return {
-        weight: layout for weight, layout in _own_kernels(layer).items() if _is_kernel(getattr(layer, weight, None))
+        weight: layout
+        for weight, layout in _own_kernels(layer).items()
+        if _is_kernel(getattr(layer, weight, None))
     }
 
 
@@ -154,7 +158,9 @@ def _own_kernels(layer: Any) -> Kernels:
         return {"kernel": lipschitz.einsum(layer.equation)}
     names = ("kernel", "recurrent_kernel", "embeddings")
     ranks = {name: len(getattr(getattr(layer, name, None), "shape", ())) for name in names}
-    return {name: MatrixLayout(tuple(range(rank - 1)), (rank - 1,)) for name, rank in ranks.items() if rank >= 2}
+    return {
+        name: MatrixLayout(tuple(range(rank - 1)), (rank - 1,)) for name, rank in ranks.items() if rank >= 2
+    }
 
 
 def _why_left_alone(layer: Any) -> str:

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+
+from tf_laq.attacks import Battery, Column, get
+from tf_laq.errors import InputError
+
+DATASETS = ("digits", "mnist", "cifar10")
+ATTACKED = ("cw_l2", "fgsm_weak", "fgsm_strong", "pgd", "bim", "mim")
+COLUMNS = ("clean", *ATTACKED, "gaussian", "uniform", "square")
+ITERATIVE = ("pgd", "bim", "mim")
+
+
+@pytest.fixture(params=[(d, p) for d in DATASETS for p in ("standard", "paper")], ids="-".join)
+def preset(request):
+    return Battery.preset(*request.param)
+
+
+def attacks_of(battery, name):
+    return next(column.attacks for column in battery.columns if column.name == name)
+
+
+def test_presets_have_the_ten_columns_of_the_table_in_order(preset) -> None:
+    assert preset.names == COLUMNS
+
+
+def test_presets_say_where_their_strengths_come_from(preset) -> None:
+    assert len(preset.source) > 40
+
+
+def test_presets_know_what_each_attacker_knows(preset) -> None:
+    for column in preset.columns:
+        if column.name in ("clean", "gaussian", "uniform"):
+            assert set(column.attacks) == {"none"}
+        elif column.name == "square":
+            assert set(column.attacks) == {"white"}
+        else:
+            assert set(column.attacks) == {"gray", "white"}
+
+
+def test_the_strong_fgsm_is_stronger_than_the_weak_one(preset) -> None:
+    for knowledge in ("gray", "white"):
+        weak, strong = (attacks_of(preset, f"fgsm_{name}")[knowledge].epsilon for name in ("weak", "strong"))
+        assert weak < strong
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("name", ITERATIVE)
+def test_only_the_papers_gray_box_iterative_attacks_are_stronger(dataset, name) -> None:
+    standard, paper = (attacks_of(Battery.preset(dataset, p), name) for p in ("standard", "paper"))
+    assert standard["gray"] == standard["white"]
+    assert paper["gray"].epsilon > paper["white"].epsilon
+
+
+@pytest.mark.parametrize(("dataset", "epsilon"), [("mnist", 0.3), ("cifar10", 8 / 255)])
+@pytest.mark.parametrize("name", [*ITERATIVE, "fgsm_strong", "square"])
+def test_standard_strengths_are_those_of_the_field(dataset, epsilon, name) -> None:
+    assert attacks_of(Battery.preset(dataset), name)["white"].epsilon == pytest.approx(epsilon)
+
+
+def test_a_battery_survives_its_file(preset, tmp_path) -> None:
+    preset.save(tmp_path / "battery.json")
+    assert Battery.load(tmp_path / "battery.json") == preset
+
+
+def test_only_keeps_the_order_of_the_battery() -> None:
+    assert Battery.preset("mnist").only(["pgd", "clean"]).names == ("clean", "pgd")
+    assert Battery.preset("mnist").only("pgd").names == ("pgd",)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Battery.preset("imagenet"), r"dataset: expected one of digits, mnist, cifar10"),
+        (lambda: Battery.preset("mnist", "strong"), r"preset: expected one of standard, paper"),
+        (lambda: Battery.preset("mnist").only(["pdg"]), r"column: expected one of clean, .* Received: 'pdg'"),
+        (lambda: Battery.preset("mnist").only([]), r"columns: "),
+        (lambda: Battery(name="none", columns=()), r"columns: "),
+        (lambda: Column(name="pgd", attacks={}), r"column pgd: "),
+        (lambda: Column(name="pgd", attacks={"black": get("clean")}), r"column pgd: .*black"),
+        (lambda: Column(name="pgd", attacks={"white": "pgd"}), r"column pgd, white: expected an Attack"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_known_ones(call, message) -> None:
+    with pytest.raises(InputError, match=message):
+        call()

@@ -1,0 +1,12 @@
+"""Settings that all tests share."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import hypothesis
+
+# The first example of a property may trace a TensorFlow function; no test here is about time.
+hypothesis.settings.register_profile("tf_laq", deadline=None, max_examples=60)
+hypothesis.settings.load_profile("tf_laq")

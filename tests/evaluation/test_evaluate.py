@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_laq.attacks import FGSM, Attack, Battery, CarliniWagner, Column, UniformNoise
+from tf_laq.errors import InputError
+from tf_laq.evaluation import evaluate
+
+COUNT, EPSILON = 50, 0.05
+FGSM_COLUMN = Column(name="fgsm", attacks={"gray": FGSM(epsilon=EPSILON), "white": FGSM(epsilon=EPSILON)})
+BATTERY = Battery(name="test", columns=(FGSM_COLUMN,))
+
+
+def linear(direction, bias=0.0):
+    """Return a two-class model with the margin <direction, x - 1/2> + bias of class 0."""
+
+    def model(images):
+        margin = tf.reduce_sum((images - 0.5) * direction, [1, 2, 3]) + bias
+        return tf.stack([margin, -margin], 1)
+
+    return model
+
+
+@pytest.fixture(scope="module")
+def directions():
+    return np.random.default_rng(0).normal(size=(3, 4, 4, 1)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(1).uniform(0.3, 0.7, (COUNT, 4, 4, 1)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def labels(images, directions):
+    """Return the first model's classes, one in ten of them wrong."""
+    right = np.sum((images - 0.5) * directions[0], axis=(1, 2, 3)) < 0
+    return (right ^ (np.arange(COUNT) % 10 == 0)).astype(np.int64)
+
+
+def margins(directions, images, labels, of=0, along=None):
+    """Return the margins of model `of` after the FGSM step of model `along`, as calculation gives them."""
+    signs = (1 - 2 * labels)[:, None, None, None]
+    moved = images if along is None else images - EPSILON * signs * np.sign(directions[along])
+    return np.sum((moved - 0.5) * signs * directions[of], axis=(1, 2, 3))
+
+
+def run(directions, images, labels, **options):
+    models = {"first": linear(directions[0])}
+    return evaluate(models, images, labels, **{"battery": BATTERY, **options})
+
+
+def test_white_box_outcomes_are_those_of_calculation(directions, images, labels) -> None:
+    report = run(directions, images, labels)
+    clean = margins(directions, images, labels) > 0
+    white = margins(directions, images, labels, along=0) > 0
+    assert 5 <= white.sum() < clean.sum() == 45
+    np.testing.assert_array_equal(report.correct("first", "clean"), clean)
+    np.testing.assert_array_equal(report.correct("first", "fgsm", "white"), white)
+
+
+def test_gray_box_examples_come_from_the_surrogate(directions, images, labels) -> None:
+    report = run(directions, images, labels, surrogates={"second": linear(directions[1])})
+    clean = margins(directions, images, labels) > 0
+    gray = margins(directions, images, labels, along=1) > 0
+    np.testing.assert_array_equal(report.correct("first", "fgsm", "gray"), clean & gray)
+    assert (clean & ~gray).any()
+
+
+def test_a_gray_box_example_of_any_surrogate_counts(directions, images, labels) -> None:
+    surrogates = {name: linear(directions[i]) for name, i in (("second", 1), ("third", 2))}
+    report = run(directions, images, labels, surrogates=surrogates)
+    each = [report.correct("first", "fgsm", "gray", name) for name in surrogates]
+    assert (each[0] != each[1]).any()
+    np.testing.assert_array_equal(report.correct("first", "fgsm", "gray"), each[0] & each[1])
+
+
+def test_what_is_misclassified_already_stays_broken_though_an_attack_would_mend_it(
+    directions, images, labels
+) -> None:
+    clean = margins(directions, images, labels) > 0
+    mended = margins(directions, images, labels) + EPSILON * np.abs(directions[0]).sum() > 0
+    assert (mended & ~clean).any()
+    report = run(directions, images, labels, surrogates={"opposite": linear(-directions[0])})
+    np.testing.assert_array_equal(report.correct("first", "fgsm", "gray"), clean)
+
+
+def test_a_model_is_no_surrogate_for_itself(directions, images, labels) -> None:
+    first, second = linear(directions[0]), linear(directions[1])
+    models = {"first": first, "second": second}
+    report = evaluate(models, images, labels, battery=BATTERY, surrogates={"float": first})
+    assert report.rows()[1][2].startswith("-/")
+    with pytest.raises(InputError, match="outcome"):
+        report.correct("first", "fgsm", "gray")
+    assert report.correct("second", "fgsm", "gray").any()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Counting(Attack):
+    """Leaves the images alone and notes what it was asked for."""
+
+    name: ClassVar[str] = "counting"
+    calls: ClassVar[list[np.ndarray]] = []
+
+    def _perturb(self, logits, images, labels, seed, indices):
+        self.calls.append(indices)
+        return images
+
+
+def test_examples_of_a_source_are_made_once_in_batches_of_one_size(directions, images, labels) -> None:
+    Counting.calls.clear()
+    battery = Battery(
+        name="x", columns=(Column(name="c", attacks={"gray": Counting(), "white": Counting()}),)
+    )
+    models = {str(i): linear(directions[i]) for i in range(3)}
+    evaluate(models, images, labels, battery=battery, surrogates={"again": models["0"]}, batch_size=20)
+    assert len(Counting.calls) == 3 * 3
+    assert {len(indices) for indices in Counting.calls} == {17}
+    np.testing.assert_array_equal(np.unique(Counting.calls[:3]), np.arange(COUNT))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 1000])
+def test_the_report_does_not_depend_on_the_batch_size(batch_size, directions, images, labels) -> None:
+    battery = Battery.preset("digits").only(["clean", "pgd", "gaussian", "uniform", "square"])
+    options = {"battery": battery, "surrogates": {"second": linear(directions[1])}, "seed": 5}
+    whole = run(directions, images[:10], labels[:10], **options)
+    assert run(directions, images[:10], labels[:10], batch_size=batch_size, **options) == whole
+
+
+def test_the_seed_decides_the_noise(directions, images, labels) -> None:
+    battery = Battery(name="x", columns=(Column(name="n", attacks={"none": UniformNoise(epsilon=0.3)}),))
+    first, again, other = (run(directions, images, labels, battery=battery, seed=s) for s in (1, 1, 2))
+    assert first == again
+    assert first.outcomes != other.outcomes
+
+
+def test_a_minimum_norm_attack_is_held_to_its_budget_and_reports_its_median(
+    directions, images, labels
+) -> None:
+    distances = np.abs(margins(directions, images, labels)) / np.linalg.norm(directions[0])
+    right = margins(directions, images, labels) > 0
+    budget = float(np.median(distances[right]))
+    attack = CarliniWagner(epsilon=budget, learning_rate=0.01)
+    battery = Battery(name="x", columns=(Column(name="cw", attacks={"white": attack}),))
+    report = run(directions, images, labels, battery=battery)
+    assert report.median_distortion("first", "cw") == pytest.approx(budget, rel=0.05)
+    assert abs(report.accuracy("first", "cw", "white").successes - right.sum() / 2) <= 3
+
+
+@pytest.fixture(scope="module")
+def keras_models():
+    """Return an untrained tf_keras network without and with a softmax at the end, of the same weights."""
+    import tf_keras
+
+    tf_keras.utils.set_random_seed(0)
+    layers = tf_keras.layers
+    plain = tf_keras.Sequential([layers.Input((8, 8, 1)), layers.Flatten(), layers.Dense(10)])
+    return plain, tf_keras.Sequential([layers.Input((8, 8, 1)), *plain.layers, layers.Softmax()])
+
+
+def test_a_keras_model_runs_the_whole_digits_battery_with_or_without_its_softmax(keras_models) -> None:
+    random = np.random.default_rng(0)
+    images = random.random((12, 8, 8, 1), dtype=np.float32)
+    plain, with_softmax = keras_models
+    labels = np.argmax(plain(images), axis=1)
+    surrogate = linear_of_ten(random)
+    models = {"plain": plain, "softmax": with_softmax}
+    report = evaluate(
+        models, images, labels, battery=Battery.preset("digits"), surrogates={"other": surrogate}
+    )
+    assert len(report.rows()[0]) == 12
+    assert report.rows()[1][1] == "100.0"
+    assert report.rows()[1][1:] == report.rows()[2][1:]
+    assert report.worst_case("plain").value < 1.0
+
+
+def linear_of_ten(random):
+    weights = tf.constant(random.normal(size=(64, 10)), tf.float32)
+    return lambda images: tf.matmul(tf.reshape(images, [-1, 64]), weights)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "^batch_size: "),
+        ({"seed": -1}, "^seed: "),
+        ({"battery": "standard"}, "^battery: expected a Battery"),
+        ({"models": {}}, "^models: expected a mapping"),
+        ({"models": linear(1.0)}, '^models: expected a mapping.*Give {"name": model}'),
+        ({"models": {"m": 3}}, "expected a Keras model or a function"),
+        ({"models": {"m": lambda x: tf.nn.softmax(x[:, 0, :2, 0])}}, r"models\['m'\]: .*remove the softmax"),
+        ({"models": {"m": lambda x: x[:, 0, :2, 0] / 0.0}}, r"models\['m'\]: expected finite logits"),
+        ({"models": {"m": lambda x: x[:, 0, 0, 0]}}, r"models\['m'\]: expected logits of shape"),
+        ({"surrogates": {"s": lambda x: x[:, 0, :2, 0] * np.nan}}, r"surrogates\['s'\]: expected finite"),
+        ({"images": np.full((COUNT, 4, 4, 1), 2.0)}, "^images: "),
+        ({"labels": np.zeros((COUNT, 2))}, "^labels: .*one-hot"),
+        ({"labels": np.full(COUNT, 2)}, "^labels: expected class numbers below 2"),
+    ],
+)
+def test_wrong_arguments_are_refused_by_name(changes, message, directions, images, labels) -> None:
+    arguments = {"models": {"m": linear(directions[0])}, "images": images, "labels": labels, **changes}
+    with pytest.raises(InputError, match=message):
+        evaluate(**{"battery": BATTERY, **arguments})
+
+
+def test_images_of_another_shape_than_the_model_takes_are_refused(keras_models, images, labels) -> None:
+    with pytest.raises(InputError, match=r"models\['net'\]: expected a model of images of shape \(4, 4, 1\)"):
+        evaluate({"net": keras_models[0]}, images, labels, battery=BATTERY)
+
+
+def test_nothing_is_printed_when_the_output_is_no_terminal(directions, images, labels, capfd, caplog) -> None:
+    for _ in range(8):
+        run(directions, images, labels)
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert "batch" not in printed.err
+    assert "retracing" not in printed.err + caplog.text

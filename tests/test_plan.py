@@ -1,0 +1,124 @@
+"""The quantization plan as a table and as a file."""
+
+import json
+
+import pytest
+
+from tf_laq.errors import InputError
+from tf_laq.plan import LeftAlone, PlanEntry, QuantizationPlan
+
+PLAN = QuantizationPlan(
+    policy="by hand",
+    norm="spectral",
+    entries=(
+        PlanEntry("conv1", "kernel", (3, 3, 1, 5), "linear", 3, 2.0, 2.1, 0.25, 0.2, True, "passes"),
+        PlanEntry("block/dense", "kernel", (10, 4), "log", 8, 4.0, 4.4, 1.0, 0.0, False, "no setting passes"),
+        PlanEntry("head", "kernel", (4, 2), None, 32, 1.0),
+    ),
+    left_alone=(LeftAlone("bn", "BatchNormalization", "normalisation parameters stay float32"),),
+)
+
+
+def test_bits_and_bytes_are_counted_over_all_weights():
+    assert [entry.bytes for entry in PLAN.entries] == [17, 40, 32]  # 135 bits are 17 bytes
+    assert PLAN.bytes == 89
+    assert PLAN.weights == 93
+    assert PLAN.average_bits == pytest.approx((45 * 3 + 40 * 8 + 8 * 32) / 93)
+
+
+def test_the_table_shows_every_column_and_every_layer_left_alone():
+    text = str(PLAN)
+    for shown in (
+        "conv1", "3x3x1x5", "linear", "2.000", "2.100", "1.050", "0.250", "20.000", "17", "passes",
+        "block/dense", "NO", "float32", "bn (BatchNormalization): normalisation parameters stay float32",
+        "average", "89 bytes (372 in float32)",
+    ):  # fmt: skip
+        assert shown in text
+
+
+def test_a_plan_survives_saving_and_loading(tmp_path):
+    PLAN.save(tmp_path / "plan.json")
+    assert QuantizationPlan.load(tmp_path / "plan.json") == PLAN
+
+
+def test_a_manual_override_replaces_the_setting_and_forgets_its_measurements():
+    changed = PLAN.override("block/*", "linear", 4)
+    assert [(e.quantizer, e.bits) for e in changed.entries] == [("linear", 3), ("linear", 4), (None, 32)]
+    assert changed.entries[1].error_norm is None
+    assert changed.entries[1].satisfied
+    assert changed.entries[0] == PLAN.entries[0]
+    assert "-" in str(changed)
+    assert PLAN.override("*", None).average_bits == 32
+
+
+def test_a_manual_override_of_no_layer_is_refused():
+    with pytest.raises(InputError, match="expected a pattern for one of the layers conv1, block/dense, head"):
+        PLAN.override("conv9", "linear", 3)
+    with pytest.raises(InputError, match="bits: expected a whole number"):
+        PLAN.override("conv1", "linear")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text[: len(text) // 2], r"plan\.json: .*not JSON.*truncated"),
+        (lambda text: "", r"plan\.json: .*not JSON"),
+        (lambda text: "[1, 2]", r"plan\.json: expected a whole tf_laq quantization plan"),
+        (
+            lambda text: text.replace('"version": 1', '"version": 99'),
+            r"plan\.json: .*version 1.*Received: version 99",
+        ),
+        (
+            lambda text: text.replace("quantization plan", "shopping list"),
+            r"plan\.json: .*document: tf_laq shopping",
+        ),
+        (
+            lambda text: text.replace('"entries"', '"things"'),
+            r"plan\.json: .*fields that do not fit.*entries",
+        ),
+        (lambda text: text.replace('"bits": 3', '"bits": 17'), r"bits: expected a whole number from 1 to 16"),
+        (lambda text: text.replace('"linear"', '"cubic"'), r"quantizer: expected one of"),
+    ],
+)
+def test_a_damaged_plan_file_is_refused_with_what_is_wrong(tmp_path, damage, message):
+    path = tmp_path / "plan.json"
+    path.write_text(damage(PLAN.to_json()))
+    with pytest.raises(InputError, match=message):
+        QuantizationPlan.load(path)
+
+
+def test_a_missing_plan_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"absent\.json: expected a readable"):
+        QuantizationPlan.load(tmp_path / "absent.json")
+
+
+def test_a_path_that_cannot_be_written_is_refused_and_nothing_is_left_behind(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(InputError, match="path: expected a place that can be written"):
+        PLAN.save(tmp_path / "file" / "plan.json")
+    with pytest.raises(InputError, match="path: expected a file"):
+        PLAN.save(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path):
+    from tf_laq import files
+
+    path = tmp_path / "plan.json"
+    PLAN.save(path)
+    with pytest.raises(KeyboardInterrupt), files.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert QuantizationPlan.load(path) == PLAN
+    assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]
+
+
+def test_an_entry_without_a_quantizer_has_32_bits():
+    with pytest.raises(InputError, match="bits: expected 32 without a quantizer"):
+        PlanEntry("a", "kernel", (2, 2), None, 8, 1.0)
+
+
+def test_the_file_is_plain_json_with_kind_and_version():
+    content = json.loads(PLAN.to_json())
+    assert (content["document"], content["version"]) == ("tf_laq quantization plan", 1)
+    assert content["entries"][0]["layer"] == "conv1"

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from tf_laq import datasets, models
+from tf_laq.errors import InputError
+from tf_laq.training import fitting, recipe, train
+
+
+@pytest.fixture(scope="module")
+def short():
+    """Return the digits recipe cut to eight epochs."""
+    return dataclasses.replace(recipe("digits"), epochs=8)
+
+
+@pytest.fixture(scope="module")
+def trained(digits, short):
+    """Return a model trained with seed 1 and the logs of its epochs."""
+    logs: list[dict] = []
+    log = tf_keras.callbacks.LambdaCallback(on_epoch_end=lambda _, epoch: logs.append(epoch))
+    return train(digits, short, seed=1, callbacks=[log]), logs
+
+
+def test_training_gives_a_plain_float32_model_that_classifies(trained, digits, accuracy) -> None:
+    model, _ = trained
+    assert type(model) is type(models.build("digits_cnn"))
+    assert {weight.dtype for weight in model.weights} == {tf.float32}
+    assert accuracy(model, digits.test) > 0.8
+
+
+def test_the_logs_of_an_epoch_hold_clean_and_robust_validation_accuracy(trained) -> None:
+    _, logs = trained
+    assert len(logs) == 8
+    assert all({"val_accuracy", "val_robust_accuracy"} <= set(log) for log in logs)
+
+
+def test_another_seed_gives_an_independent_model(trained, digits, short) -> None:
+    other = train(digits, dataclasses.replace(short, epochs=1), seed=2)
+    kernels = [model.get_layer("conv2").get_weights()[0].ravel() for model in (trained[0], other)]
+    assert abs(np.corrcoef(*kernels)[0, 1]) < 0.2
+
+
+class PowerCutError(Exception):
+    """Ends a run in the middle."""
+
+
+def test_a_seed_fixes_the_weights_even_of_a_run_that_was_interrupted(
+    trained, digits, short, tmp_path
+) -> None:
+    def cut(epoch: int) -> None:
+        if epoch == 5:
+            raise PowerCutError
+
+    def backup():
+        return tf_keras.callbacks.BackupAndRestore(str(tmp_path))
+
+    power_cut = tf_keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: cut(epoch))
+    with pytest.raises(PowerCutError):
+        train(digits, short, seed=1, callbacks=[backup(), power_cut])
+    resumed = train(digits, short, seed=1, callbacks=[backup()])
+    for a, b in zip(resumed.get_weights(), trained[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("iterations", [0, 10])
+def test_an_epoch_holds_every_image_once_with_its_label(digits, short, iterations: int) -> None:
+    batches = fitting._batches(digits.train, short, tf.Variable(iterations, dtype=tf.int64), seed=0)
+    images, labels = (np.concatenate(part) for part in zip(*batches.as_numpy_iterator(), strict=True))
+    seen = sorted(zip((image.tobytes() for image in images), labels, strict=True))
+    split = digits.train
+    assert seen == sorted(zip((image.tobytes() for image in split.images), split.labels, strict=True))
+
+
+def test_the_order_changes_with_the_epoch_and_the_seed(digits, short) -> None:
+    def order(iterations: int, seed: int) -> list[int]:
+        batches = fitting._batches(digits.train, short, tf.Variable(iterations, dtype=tf.int64), seed)
+        return np.concatenate([labels for _, labels in batches.as_numpy_iterator()]).tolist()
+
+    assert order(0, 0) == order(0, 0)
+    assert order(0, 0) != order(10, 0)
+    assert order(0, 0) != order(0, 1)
+
+
+def test_crop_and_flip_moves_an_image_by_at_most_four_pixels_and_mirrors_some() -> None:
+    image = np.random.default_rng(0).random((12, 10, 2), dtype=np.float32) + 0.1
+    moved = fitting._crop_and_flip(
+        tf.constant(np.repeat(image[None], 64, axis=0)), tf.constant([0, 1], tf.int64)
+    )
+    padded = np.pad(image, ((4, 4), (4, 4), (0, 0)))
+    crops = {(r, c): padded[r : r + 12, c : c + 10] for r in range(9) for c in range(9)}
+    known = {crop.tobytes(): (*at, False) for at, crop in crops.items()}
+    known |= {crop[:, ::-1].tobytes(): (*at, True) for at, crop in crops.items()}
+    found = [known[one.tobytes()] for one in moved.numpy()]
+    assert len(set(found)) > 32
+    assert 16 < sum(mirrored for *_, mirrored in found) < 48
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero() -> None:
+    chosen = dataclasses.replace(recipe("digits"), learning_rate=0.5, learning_rate_warmup=0.25)
+    rate = fitting._optimizer(chosen, 100)._learning_rate
+    assert [float(rate(step)) for step in (0, 5, 25, 100)] == pytest.approx([0.0, 0.1, 0.5, 0.0])
+    constant_start = dataclasses.replace(chosen, learning_rate_warmup=0.0)
+    assert float(fitting._optimizer(constant_start, 100)._learning_rate(0)) == pytest.approx(0.5)
+
+
+def test_weight_decay_shrinks_kernels_and_leaves_biases() -> None:
+    chosen = dataclasses.replace(
+        recipe("cifar10"), learning_rate=0.1, learning_rate_warmup=0.0, weight_decay=0.5
+    )
+    layer = tf_keras.layers.Dense(2, bias_initializer="ones", kernel_initializer="ones")
+    layer.build((None, 3))
+    optimizer = fitting._optimizer(chosen, 1000)
+    optimizer.apply_gradients((tf.zeros_like(weight), weight) for weight in layer.weights)
+    kernel, bias = layer.get_weights()
+    np.testing.assert_allclose(kernel, 1.0 - 0.1 * 0.5, rtol=1e-6)
+    np.testing.assert_array_equal(bias, 1.0)
+
+
+def test_a_recipe_for_other_images_is_refused(digits) -> None:
+    with pytest.raises(InputError, match=r"recipe for digits.*mnist_cnn"):
+        train(digits, recipe("mnist"))
+
+
+def test_a_data_set_without_validation_images_trains(short) -> None:
+    everything = datasets.load("digits", validation_fraction=0.0)
+    train(everything, dataclasses.replace(short, epochs=1))

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from importlib import resources
+
+import pytest
+
+from tf_laq import datasets
+from tf_laq.attacks.pgd import PGD
+from tf_laq.errors import InputError
+from tf_laq.training import Recipe, recipe
+
+KNOWN = {
+    dataset: list(recipes)
+    for dataset, recipes in json.loads(
+        resources.files("tf_laq.training").joinpath("recipes.json").read_text(encoding="utf-8")
+    ).items()
+}
+PAIRS = [(dataset, name) for dataset, names in KNOWN.items() for name in names]
+
+
+def test_every_data_set_has_a_recipe_by_default() -> None:
+    assert sorted(KNOWN) == datasets.names()
+    for dataset in KNOWN:
+        assert recipe(dataset) == recipe(dataset, "fast")
+
+
+@pytest.mark.parametrize(("dataset", "name"), PAIRS)
+def test_every_recipe_has_an_attack_that_can_cross_its_ball_and_says_what_it_is_for(
+    dataset: str, name: str
+) -> None:
+    chosen = recipe(dataset, name)
+    attack = PGD(**chosen.attack)
+    assert attack.steps * attack.step >= attack.epsilon
+    assert chosen.about
+
+
+def test_a_recipe_can_be_changed_in_one_setting() -> None:
+    short = dataclasses.replace(recipe("digits"), epochs=1)
+    assert short.epochs == 1 and short.attack == recipe("digits").attack
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(("imagenet",), "digits, mnist, cifar10"), (("digits", "slow"), "recipe for digits")],
+)
+def test_an_unknown_recipe_is_refused_with_the_known_ones(arguments: tuple, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        recipe(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("model", "lenet"),
+        ("epochs", 0),
+        ("batch_size", 1.5),
+        ("learning_rate", float("nan")),
+        ("learning_rate_warmup", 1.0),
+        ("optimizer", "lion"),
+        ("weight_decay", -1e-4),
+        ("augmentation", "cutout"),
+        ("epsilon_warmup", 1.1),
+        ("attack", {"epsilon": -0.1}),
+        ("attack", {"epsilon": 0.1, "stepz": 3}),
+        ("model_options", {"widht": 2}),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(setting: str, value: object) -> None:
+    settings = dataclasses.asdict(recipe("digits")) | {setting: value}
+    with pytest.raises(InputError, match=setting if setting != "attack" else "epsilon|attack"):
+        Recipe(**settings)

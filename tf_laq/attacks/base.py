@@ -1,0 +1,242 @@
+"""The one form of all attacks: frozen settings, and a call that turns images into adversarial images."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tf_laq.attacks.checks import check_logits, checked_images, checked_labels, one_of, real, whole
+from tf_laq.errors import InputError
+
+Logits = Callable[[tf.Tensor], tf.Tensor]
+Images = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
+
+NORMS = ("linf", "l2")
+
+# A misclassification by less than this may flip with the rounding of another batch size.
+DECISIVE_MARGIN = 1e-4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Attack(abc.ABC):
+    """A way to perturb images so that a classifier errs: settings that can be compared, printed and saved.
+
+    Calling an attack makes one adversarial image per image. The outcome of an example depends on the model,
+    the example, the settings, the seed and the example's index, not on its batch.
+    """
+
+    name: ClassVar[str]
+    needs_gradient: ClassVar[bool] = False
+
+    def __call__(
+        self,
+        logits: Logits,
+        images: npt.ArrayLike,
+        labels: npt.ArrayLike,
+        *,
+        seed: int = 0,
+        indices: npt.ArrayLike | None = None,
+    ) -> Images:
+        """Return adversarial images.
+
+        Args:
+            logits: Callable from float32 images (n, height, width, channels) to logits (n, classes).
+            images: Floating-point images of that shape in [0, 1].
+            labels: The true class numbers, shape (n,). The attack moves away from them, so an image that is
+                misclassified already stays the attacker's success.
+            seed: Seed of the random attacks, at least 0.
+            indices: Number of each example in its data set, shape (n,), so that a part of the data set gets
+                the random numbers it would get in the whole. 0 to n - 1 unless told.
+
+        Returns:
+            float32 images of the same shape in [0, 1].
+
+        Raises:
+            InputError: Images, labels, seed or indices are not as above, the outputs are not logits, or the
+                attack needs a gradient and the model has none.
+        """
+        return self._perturb(*self._checked(logits, images, labels, seed, indices))
+
+    @abc.abstractmethod
+    def _perturb(self, logits: Logits, images: Images, labels: Labels, seed: int, indices: Indices) -> Images:
+        """Perturb checked images."""
+
+    def _checked(
+        self,
+        logits: Logits,
+        images: npt.ArrayLike,
+        labels: npt.ArrayLike,
+        seed: int,
+        indices: npt.ArrayLike | None,
+    ) -> tuple[Logits, Images, Labels, int, Indices]:
+        """Return the arguments of a call in their exact types."""
+        arguments = checked_arguments(logits, images, labels, seed, indices)
+        if self.needs_gradient:
+            _check_gradient(logits, arguments[1], self.name)
+        return arguments
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the name and the settings as JSON-ready values."""
+        settings = dataclasses.asdict(self).items()
+        return {"name": self.name, **{key: _plain(value) for key, value in settings}}
+
+
+class MinimumNorm(NamedTuple):
+    """The nearest adversarial images that an attack found, and how far they are.
+
+    Attributes:
+        images: float32 adversarial images; the clean image where none was found.
+        distortions: float32 distances to the clean images, shape (n,): 0 where the clean image is
+            misclassified already, infinite where no adversarial image was found.
+    """
+
+    images: Images
+    distortions: npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MinimumNormAttack(Attack):
+    """An attack that looks for the nearest adversarial image instead of the worst one inside a ball.
+
+    Its success rate says nothing without a budget, so a call returns the clean image wherever the distortion
+    is above `epsilon`. With `epsilon=None` there is no budget.
+    """
+
+    epsilon: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.epsilon is not None:
+            real("epsilon", self.epsilon)
+
+    def search(
+        self,
+        logits: Logits,
+        images: npt.ArrayLike,
+        labels: npt.ArrayLike,
+        *,
+        seed: int = 0,
+        indices: npt.ArrayLike | None = None,
+    ) -> MinimumNorm:
+        """Return the nearest adversarial images, whatever the budget, with their distortions.
+
+        Arguments and errors are those of a call.
+        """
+        return self._search(*self._checked(logits, images, labels, seed, indices))
+
+    def within_budget(self, found: MinimumNorm, images: Images) -> Images:
+        """Return the images found at a distortion of at most `epsilon`, and the clean image elsewhere."""
+        budget = np.inf if self.epsilon is None else self.epsilon
+        return np.where((found.distortions <= budget)[:, None, None, None], found.images, images)
+
+    def _perturb(self, logits: Logits, images: Images, labels: Labels, seed: int, indices: Indices) -> Images:
+        return self.within_budget(self._search(logits, images, labels, seed, indices), images)
+
+    @abc.abstractmethod
+    def _search(
+        self, logits: Logits, images: Images, labels: Labels, seed: int, indices: Indices
+    ) -> MinimumNorm:
+        """Search on checked images."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BallAttack(Attack):
+    """An attack whose images stay within `epsilon` of the clean ones, in pixel units of [0, 1]."""
+
+    epsilon: float
+    norm: str = "linf"
+
+    def __post_init__(self) -> None:
+        real("epsilon", self.epsilon)
+        one_of("norm", self.norm, NORMS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IterativeAttack(BallAttack):
+    """A ball attack of several steps.
+
+    `step_size` is the length of one step in the units of `epsilon`; None stands for 2.5 epsilon / steps,
+    enough to cross the ball, and at most epsilon. `step` is the length in use.
+    """
+
+    needs_gradient: ClassVar[bool] = True
+    steps: int = 40
+    step_size: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole("steps", self.steps)
+        if self.step_size is not None:
+            real("step_size", self.step_size, maximum=self.epsilon)
+
+    @property
+    def step(self) -> float:
+        """Length of one step, in the units of epsilon."""
+        if self.step_size is None:
+            return min(2.5 * self.epsilon / self.steps, self.epsilon)
+        return self.step_size
+
+
+def checked_arguments(
+    logits: Logits, images: npt.ArrayLike, labels: npt.ArrayLike, seed: int, indices: npt.ArrayLike | None
+) -> tuple[Logits, Images, Labels, int, Indices]:
+    """Return the arguments of an attack in their exact types, or raise an `InputError` that names one."""
+    if not callable(logits):
+        raise InputError("logits", expected="a callable from images to logits", received=repr(logits))
+    images = checked_images(images)
+    labels = checked_labels(labels, len(images))
+    whole("seed", seed, minimum=0)
+    numbers = np.arange(len(images)) if indices is None else np.asarray(indices)
+    if numbers.shape != labels.shape or not np.issubdtype(numbers.dtype, np.integer) or numbers.min() < 0:
+        raise InputError(
+            "indices",
+            expected=f"whole numbers from 0, of shape ({len(images)},)",
+            received=f"shape {numbers.shape}, dtype {numbers.dtype}",
+        )
+    check_logits(np.asarray(logits(tf.constant(images))), labels)
+    return logits, images, labels, int(seed), numbers.astype(np.int64)
+
+
+def _check_gradient(logits: Logits, images: Images, attack: str) -> None:
+    """Refuse a model that TensorFlow cannot differentiate: CleverHans would fail deep inside."""
+    image = tf.constant(images[:1])
+    with tf.GradientTape() as tape:
+        tape.watch(image)
+        outputs = logits(image)
+    if tape.gradient(outputs, image) is None:
+        raise InputError(
+            "logits",
+            expected=f"a model with a gradient, which the attack {attack} needs",
+            received="no gradient from the logits to the images",
+            remedy="Use the attack square, or give its rounding a straight-through gradient.",
+        )
+
+
+def _plain(value: object) -> object:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def margins(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Return the logit of the true class minus the largest other one: negative where misclassified.
+
+    Args:
+        logits: float32 tensor (n, classes).
+        labels: int64 tensor (n,).
+
+    Returns:
+        float32 tensor (n,).
+
+    Example:
+        >>> margins(tf.constant([[1.0, 3.0, 2.0]]), tf.constant([2], tf.int64)).numpy()
+        array([-1.], dtype=float32)
+    """
+    true = tf.one_hot(labels, tf.shape(logits)[1], on_value=True, off_value=False)
+    lowest = tf.fill(tf.shape(logits), logits.dtype.min)
+    return tf.reduce_max(tf.where(true, logits, lowest), 1) - tf.reduce_max(tf.where(true, lowest, logits), 1)

@@ -1,0 +1,164 @@
+"""What attacks and evaluations accept: settings, images, labels and the logits of a model."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tf_laq.errors import InputError
+
+PROBABILITY_TOLERANCE = 1e-3
+
+
+def real(subject: str, value: object, *, minimum: float = 0.0, maximum: float = math.inf) -> None:
+    """Refuse a setting that is not a finite number from `minimum` to `maximum`.
+
+    Example:
+        >>> real("epsilon", -0.1)
+        Traceback (most recent call last):
+        ...
+        tf_laq.errors.InputError: epsilon: expected a finite number of at least 0. Received: -0.1.
+    """
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(float(value)) or not minimum <= float(value) <= maximum:  # type: ignore[arg-type]
+        bounds = f"of at least {minimum:g}" if math.isinf(maximum) else f"from {minimum:g} to {maximum:g}"
+        raise InputError(subject, expected=f"a finite number {bounds}", received=repr(value))
+
+
+def whole(subject: str, value: object, *, minimum: int = 1) -> None:
+    """Refuse a setting that is not a whole number of at least `minimum`.
+
+    Example:
+        >>> whole("steps", 0)
+        Traceback (most recent call last):
+        ...
+        tf_laq.errors.InputError: steps: expected a whole number of at least 1. Received: 0.
+    """
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < minimum:
+        raise InputError(subject, expected=f"a whole number of at least {minimum}", received=repr(value))
+
+
+def one_of(subject: str, value: object, choices: Collection[str]) -> None:
+    """Refuse a value that is not one of `choices`.
+
+    Example:
+        >>> one_of("norm", "l7", ["linf", "l2"])
+        Traceback (most recent call last):
+        ...
+        tf_laq.errors.InputError: norm: expected one of linf, l2. Received: 'l7'.
+    """
+    if value not in choices:
+        raise InputError(subject, expected=f"one of {', '.join(choices)}", received=repr(value))
+
+
+def checked_images(images: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Return the images as a float32 array (n, height, width, channels) with values in [0, 1].
+
+    Args:
+        images: Floating-point images in that layout, at least one.
+
+    Returns:
+        The same values as float32.
+
+    Raises:
+        InputError: The images are empty, not floating-point, not of rank 4, not finite or outside [0, 1].
+
+    Example:
+        >>> checked_images(np.zeros((2, 8, 8, 1))).dtype
+        dtype('float32')
+    """
+    array = np.asarray(images)
+    expected = "float images of shape (n, height, width, channels) in [0, 1]"
+    if not np.issubdtype(array.dtype, np.floating):
+        raise InputError(
+            "images",
+            expected=expected,
+            received=f"dtype {array.dtype}",
+            remedy="Convert them with images.astype('float32') / 255 if they hold 0 to 255.",
+        )
+    if array.ndim != 4:
+        remedy = "Add the channel axis with images[..., None]." if array.ndim == 3 else ""
+        raise InputError("images", expected=expected, received=f"shape {array.shape}", remedy=remedy)
+    if array.size == 0:
+        raise InputError("images", expected=f"at least one of {expected}", received=f"shape {array.shape}")
+    lowest, highest = float(array.min()), float(array.max())
+    if not (lowest >= 0.0 and highest <= 1.0):
+        remedy = "Divide by 255." if highest > 2.0 and lowest >= 0.0 else "Scale them to [0, 1] first."
+        received = f"values from {lowest:g} to {highest:g}"
+        raise InputError("images", expected=expected, received=received, remedy=remedy)
+    return array.astype(np.float32, copy=False)
+
+
+def checked_labels(labels: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
+    """Return the true labels as an int64 array of shape (count,).
+
+    Args:
+        labels: Class numbers from 0, one per image.
+        count: The number of images.
+
+    Returns:
+        The same labels as int64.
+
+    Raises:
+        InputError: The labels are one-hot, not whole numbers, negative, or not one per image.
+
+    Example:
+        >>> checked_labels([[0, 1], [1, 0]], 2)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        tf_laq.errors.InputError: labels: expected whole class numbers of shape (2,). Received: ...
+    """
+    array = np.asarray(labels)
+    expected = f"whole class numbers of shape ({count},)"
+    if array.ndim != 1:
+        column = array.ndim == 2 and array.shape[1] == 1
+        remedy = "Use labels[:, 0]." if column else "If they are one-hot, use np.argmax(labels, axis=1)."
+        raise InputError("labels", expected=expected, received=f"shape {array.shape}", remedy=remedy)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise InputError("labels", expected=expected, received=f"dtype {array.dtype}")
+    if array.shape[0] != count:
+        raise InputError("labels", expected=expected, received=f"shape {array.shape} for {count} images")
+    if array.min() < 0:
+        raise InputError("labels", expected=expected, received=f"the negative label {array.min()}")
+    return array.astype(np.int64, copy=False)
+
+
+def check_logits(logits: npt.NDArray[Any], labels: npt.NDArray[np.int64], subject: str = "model") -> None:
+    """Refuse outputs of a model that are not logits for these labels.
+
+    Args:
+        logits: The outputs, to be of shape (n, classes).
+        labels: The true labels of the n images.
+        subject: How the error names the model.
+
+    Raises:
+        InputError: The outputs have another shape, fewer classes than the labels need, are not finite, or are
+            probabilities: attacks on a softmax output are too weak, since its gradient vanishes.
+
+    Example:
+        >>> check_logits(np.array([[0.25, 0.75]]), np.array([1]))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        tf_laq.errors.InputError: model: expected logits. Received: probabilities: ...
+    """
+    if logits.ndim != 2 or logits.shape[0] != labels.shape[0] or logits.shape[1] < 2:
+        expected = f"logits of shape ({labels.shape[0]}, classes) with at least two classes"
+        raise InputError(subject, expected=expected, received=f"shape {logits.shape}")
+    if not np.isfinite(logits).all():
+        raise InputError(subject, expected="finite logits", received="NaN or infinite outputs")
+    if labels.max() >= logits.shape[1]:
+        expected = f"class numbers below {logits.shape[1]}, the number of logits of the {subject}"
+        raise InputError("labels", expected=expected, received=f"the label {labels.max()}")
+    rows_sum_to_one = np.abs(logits.sum(axis=1) - 1.0).max() <= PROBABILITY_TOLERANCE
+    if logits.min() >= 0.0 and logits.max() <= 1.0 and rows_sum_to_one:
+        raise InputError(
+            subject,
+            expected="logits",
+            received="probabilities: every row is in [0, 1] and sums to 1",
+            remedy="Give logits: remove the softmax at the end.",
+        )

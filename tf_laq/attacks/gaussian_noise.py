@@ -1,0 +1,40 @@
+"""Gaussian noise: a perturbation that knows neither the model nor the label."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+
+from tf_laq.attacks.base import Attack, Images, Indices, Labels, Logits
+from tf_laq.attacks.checks import real
+from tf_laq.attacks.randomness import per_example
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GaussianNoise(Attack):
+    """Add independent normal noise to every value: clip(x + standard_deviation * z, 0, 1), z ~ N(0, 1).
+
+    Args:
+        standard_deviation: Strength of the noise before clipping, in pixel units.
+
+    Raises:
+        InputError: The standard deviation is negative or not finite.
+
+    Example:
+        >>> GaussianNoise(standard_deviation=0.1)
+        GaussianNoise(standard_deviation=0.1)
+    """
+
+    name: ClassVar[str] = "gaussian"
+    standard_deviation: float
+
+    def __post_init__(self) -> None:
+        real("standard_deviation", self.standard_deviation)
+
+    def _perturb(self, logits: Logits, images: Images, labels: Labels, seed: int, indices: Indices) -> Images:
+        shape = images.shape[1:]
+        noise = per_example(lambda random: random.standard_normal(shape), seed, indices, self.name)
+        noisy: Images = np.clip(images + np.float32(self.standard_deviation) * noise, 0.0, 1.0)
+        return noisy

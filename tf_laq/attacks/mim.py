@@ -1,0 +1,48 @@
+"""Momentum iterative method (Dong et al. 2018, "Boosting Adversarial Attacks with Momentum")."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+from cleverhans.tf2.attacks.momentum_iterative_method import momentum_iterative_method
+
+from tf_laq.attacks.base import Images, Indices, IterativeAttack, Labels, Logits
+from tf_laq.attacks.checks import real
+from tf_laq.attacks.cleverhans import arguments
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MIM(IterativeAttack):
+    """Follow the accumulated gradient instead of the last one, which makes the examples transfer better.
+
+    m_{t+1} = decay * m_t + g / mean|g|, x_{t+1} = project(x_t + step * sign(m_{t+1})) (Dong et al. 2018,
+    Eq. (6) and (7), up to the scale of the mean; CleverHans).
+
+    Args:
+        epsilon: Radius of the ball in pixel units.
+        norm: "linf" or "l2".
+        steps: Number of steps.
+        step_size: Length of a step in pixel units, at most epsilon; None for 2.5 epsilon / steps.
+        decay: Share of the momentum that a step keeps, at least 0.
+
+    Raises:
+        InputError: A setting is out of range.
+
+    Example:
+        >>> MIM(epsilon=0.25, steps=10).decay
+        1.0
+    """
+
+    name: ClassVar[str] = "mim"
+    decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        real("decay", self.decay)
+
+    def _perturb(self, logits: Logits, images: Images, labels: Labels, seed: int, indices: Indices) -> Images:
+        adversarial: Images = momentum_iterative_method(
+            logits, decay_factor=self.decay, **arguments(self, images, labels)
+        ).numpy()
+        return adversarial

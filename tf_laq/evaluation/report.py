@@ -1,0 +1,275 @@
+"""The result of an evaluation: for every model, attack and example, whether the model was right."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import functools
+import io
+import json
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from tabulate import tabulate
+from typing_extensions import Self
+
+from tf_laq.attacks.battery import KNOWLEDGE, Battery
+from tf_laq.documents import Document
+from tf_laq.errors import InputError
+from tf_laq.evaluation.statistics import Share
+
+Correct = npt.NDArray[np.bool_]
+NO_CELL = "-"
+CELL_FIELDS = ("model", "column", "knowledge", "surrogate")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one attack did to one model.
+
+    Attributes:
+        model: Name of the evaluated model.
+        column: Name of the battery's column.
+        knowledge: "none", "gray" or "white".
+        surrogate: Name of the model that the examples were made on, for gray-box examples only.
+        count: Number of examples.
+        bits: One bit per example, 1 where the model was right: NumPy's `packbits` as hexadecimal text.
+        median_distortion: For white-box minimum-norm attacks, the median over the examples that the model
+            gets right without an attack; None where fewer than half were broken, and for other attacks.
+
+    Raises:
+        InputError: The bits are not `count` bits.
+    """
+
+    model: str
+    column: str
+    knowledge: str
+    surrogate: str | None = None
+    count: int
+    bits: str
+    median_distortion: float | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            length = len(bytes.fromhex(self.bits))
+        except ValueError:
+            length = -1
+        if length != -(-self.count // 8):
+            expected = f"{self.count} bits as hexadecimal text"
+            subject = f"outcome of {self.column} on {self.model}"
+            raise InputError(subject, expected=expected, received=self.bits)
+
+    @classmethod
+    def record(cls, correct: Correct, **fields: Any) -> Outcome:
+        """Build an outcome from the booleans of its examples.
+
+        Example:
+            >>> Outcome.record(np.array([True, False]), model="m", column="clean", knowledge="none").bits
+            '80'
+        """
+        return cls(bits=np.packbits(correct).tobytes().hex(), count=len(correct), **fields)
+
+    @functools.cached_property
+    def correct(self) -> Correct:
+        """Whether the model was right, per example, shape (count,)."""
+        packed = np.frombuffer(bytes.fromhex(self.bits), np.uint8)
+        return np.unpackbits(packed, count=self.count).astype(np.bool_)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RobustnessReport(Document):
+    """Accuracy of models under the attacks of a battery, example by example.
+
+    Gray-box and white-box cells count an example that is misclassified without an attack as broken. The worst
+    case counts an example as robust only if the model is right on it under every attack of the battery.
+
+    Attributes:
+        models: Names of the evaluated models.
+        surrogates: Names of the models that gray-box examples were made on.
+        battery: The attacks with their settings.
+        count: Number of examples N.
+        seed: Seed of the random attacks.
+        outcomes: One per model, column, knowledge and surrogate.
+    """
+
+    document: ClassVar[str] = "tf_laq robustness report"
+    version: ClassVar[int] = 1
+
+    models: tuple[str, ...]
+    surrogates: tuple[str, ...]
+    battery: Battery
+    count: int
+    seed: int
+    outcomes: tuple[Outcome, ...]
+
+    def correct(
+        self, model: str, column: str, knowledge: str = "none", surrogate: str | None = None
+    ) -> Correct:
+        """Return where a model was right under an attack, shape (N,).
+
+        Args:
+            model: Name of the model.
+            column: Name of the column.
+            knowledge: "none", "gray" or "white".
+            surrogate: One source of the gray-box examples; None for all: right under each of them.
+
+        Raises:
+            InputError: The report has no such outcome.
+        """
+        found = [
+            outcome.correct
+            for outcome in self.outcomes
+            if (outcome.model, outcome.column, outcome.knowledge) == (model, column, knowledge)
+            and surrogate in (None, outcome.surrogate)
+        ]
+        if not found:
+            raise InputError(
+                "outcome",
+                expected=f"a model among {', '.join(self.models)}, a column among "
+                f"{', '.join(self.battery.names)}, and a knowledge that the column has",
+                received=f"{model}, {column}, {knowledge}" + (f", {surrogate}" if surrogate else ""),
+            )
+        together: Correct = np.logical_and.reduce(found)
+        return together
+
+    def accuracy(
+        self, model: str, column: str, knowledge: str = "none", surrogate: str | None = None
+    ) -> Share:
+        """Return the share of examples that a model gets right; the arguments are those of `correct`."""
+        return self._share(self.correct(model, column, knowledge, surrogate))
+
+    def surviving(self, model: str, knowledge: str | None = None) -> Correct:
+        """Return the examples that a model gets right under every attack, shape (N,).
+
+        Args:
+            model: Name of the model.
+            knowledge: "gray" or "white" for the attacks of that knowledge and those that need none; None for
+                all.
+
+        Raises:
+            InputError: There is no such model or knowledge.
+        """
+        if model not in self.models:
+            raise InputError("model", expected=f"one of {', '.join(self.models)}", received=repr(model))
+        if knowledge not in (None, *KNOWLEDGE):
+            expected = f"one of {', '.join(KNOWLEDGE)}"
+            raise InputError("knowledge", expected=expected, received=repr(knowledge))
+        counted = KNOWLEDGE if knowledge is None else ("none", knowledge)
+        found = [o.correct for o in self.outcomes if o.model == model and o.knowledge in counted]
+        together: Correct = np.logical_and.reduce(found)
+        return together
+
+    def worst_case(self, model: str, knowledge: str | None = None) -> Share:
+        """Return the share of examples that survive every attack; the arguments are those of `surviving`."""
+        return self._share(self.surviving(model, knowledge))
+
+    def median_distortion(self, model: str, column: str) -> float | None:
+        """Return the median distortion of a white-box minimum-norm attack on a model, or None."""
+        cell = (model, column, "white")
+        found = [o for o in self.outcomes if (o.model, o.column, o.knowledge) == cell]
+        return found[0].median_distortion if found else None
+
+    def rows(self) -> list[list[str]]:
+        """Return the table as text: a heading, then one row a model, cells in percent as "gray/white"."""
+        heading = ["model", *self.battery.names, "worst case [95 %]"]
+        cells = [[self._cell(model, column) for column in self.battery.names] for model in self.models]
+        worst = [str(self.worst_case(model)) for model in self.models]
+        return [heading, *([m, *row, w] for m, row, w in zip(self.models, cells, worst, strict=True))]
+
+    def notes(self) -> list[str]:
+        """Return the lines under the table: what the cells are, N, seed, surrogates and settings."""
+        lines = [
+            f"Accuracy in %, gray-box/white-box. N = {self.count}, seed = {self.seed}, "
+            f"battery {self.battery.name}. Gray-box examples from: {', '.join(self.surrogates) or 'none'}.",
+            "Worst case: right under every attack of the row, with its 95 % Wilson interval.",
+        ]
+        for column in self.battery.columns:
+            by_attack: dict[str, list[str]] = {}
+            for knowledge, attack in column.attacks.items():
+                by_attack.setdefault(repr(attack), []).append(knowledge)
+            settings = "; ".join(f"{' and '.join(known)}: {attack}" for attack, known in by_attack.items())
+            lines.append(f"{column.name}: {settings}")
+            medians = [(model, self.median_distortion(model, column.name)) for model in self.models]
+            shown = [f"{model} {median:.3g}" for model, median in medians if median is not None]
+            if shown:
+                lines.append(f"{column.name}, median white-box distortion: {', '.join(shown)}")
+        return lines
+
+    def to_markdown(self) -> str:
+        """Return the table and its notes as Markdown."""
+        heading, *body = self.rows()
+        table = tabulate(body, heading, tablefmt="github", disable_numparse=True)
+        return table + "\n\n" + "\n".join(f"- {line}" for line in self.notes()) + "\n"
+
+    def __str__(self) -> str:
+        heading, *body = self.rows()
+        table = tabulate(body, heading, disable_numparse=True)
+        return table + "\n\n" + "\n".join(self.notes())
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return one flat record per outcome and worst case; shares are 0 to 1, settings are JSON text."""
+        attacks = {column.name: column.attacks for column in self.battery.columns}
+        records = [
+            {
+                **{key: getattr(outcome, key) for key in CELL_FIELDS},
+                **_numbers(self._share(outcome.correct)),
+                "median_distortion": outcome.median_distortion,
+                "seed": self.seed,
+                "settings": json.dumps(attacks[outcome.column][outcome.knowledge].to_dict()),
+            }
+            for outcome in self.outcomes
+        ]
+        for model in self.models:
+            for knowledge in (None, "gray", "white"):
+                cell = dict(zip(CELL_FIELDS, (model, "worst_case", knowledge or "all", None), strict=True))
+                records.append({**cell, **_numbers(self.worst_case(model, knowledge)), "seed": self.seed})
+        return records
+
+    def to_csv(self) -> str:
+        """Return the records as comma-separated values under a heading."""
+        text = io.StringIO()
+        records = self.records()
+        writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(records)
+        return text.getvalue()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields as JSON-ready values."""
+        return {
+            "models": list(self.models),
+            "surrogates": list(self.surrogates),
+            "battery": self.battery.to_dict(),
+            "count": self.count,
+            "seed": self.seed,
+            "outcomes": [dataclasses.asdict(outcome) for outcome in self.outcomes],
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        """Build the report from what `to_dict` returned."""
+        return cls(
+            models=tuple(content["models"]),
+            surrogates=tuple(content["surrogates"]),
+            battery=Battery.from_dict(content["battery"]),
+            count=content["count"],
+            seed=content["seed"],
+            outcomes=tuple(Outcome(**outcome) for outcome in content["outcomes"]),
+        )
+
+    def _share(self, correct: Correct) -> Share:
+        return Share(int(correct.sum()), self.count)
+
+    def _cell(self, model: str, column: str) -> str:
+        present = {o.knowledge for o in self.outcomes if (o.model, o.column) == (model, column)}
+        shown = {k: f"{100 * self.accuracy(model, column, k).value:.1f}" for k in KNOWLEDGE if k in present}
+        if not shown or "none" in shown:
+            return shown.get("none", NO_CELL)
+        return f"{shown.get('gray', NO_CELL)}/{shown.get('white', NO_CELL)}"
+
+
+def _numbers(share: Share) -> dict[str, float]:
+    lower, upper = share.interval
+    numbers = {"correct": share.successes, "count": share.count, "accuracy": share.value}
+    return {**numbers, "lower": lower, "upper": upper}

@@ -1,0 +1,74 @@
+"""Shares with their confidence intervals."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from statistics import NormalDist
+
+from tf_laq.attacks.checks import whole
+from tf_laq.errors import InputError
+
+
+def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the Wilson score interval of a share.
+
+    (p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n), p = successes / n, z the normal quantile
+    (Wilson 1927). Unlike the normal interval it stays inside [0, 1] and has a width at 0 and 1.
+
+    Args:
+        successes: Number of successes, from 0 to `count`.
+        count: Number of trials n, at least 1.
+        confidence: Coverage, above 0 and below 1.
+
+    Returns:
+        The lower and the upper end, each in [0, 1].
+
+    Raises:
+        InputError: An argument is out of range.
+
+    Example:
+        >>> [round(end, 4) for end in wilson_interval(90, 100)]
+        [0.8256, 0.9448]
+    """
+    whole("count", count)
+    whole("successes", successes, minimum=0)
+    if successes > count:
+        raise InputError("successes", expected=f"at most the count, {count}", received=successes)
+    if not 0.0 < confidence < 1.0:
+        raise InputError("confidence", expected="a number above 0 and below 1", received=confidence)
+    z = NormalDist().inv_cdf((1.0 + confidence) / 2.0)
+    share, spread = successes / count, z * z / count
+    center = (share + spread / 2.0) / (1.0 + spread)
+    half = math.sqrt(spread * share * (1.0 - share) + spread * spread / 4.0) / (1.0 + spread)
+    return max(center - half, 0.0), min(center + half, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """A number of successes among a number of trials.
+
+    Example:
+        >>> share = Share(90, 100)
+        >>> share.value
+        0.9
+        >>> print(share)
+        90.0 [82.6, 94.5]
+    """
+
+    successes: int
+    count: int
+
+    @property
+    def value(self) -> float:
+        """The share itself, from 0 to 1."""
+        return self.successes / self.count
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % Wilson interval, from 0 to 1."""
+        return wilson_interval(self.successes, self.count)
+
+    def __str__(self) -> str:
+        lower, upper = self.interval
+        return f"{100 * self.value:.1f} [{100 * lower:.1f}, {100 * upper:.1f}]"

@@ -1,0 +1,239 @@
+"""Adversarial training as a tf_keras model: compile and fit it like any other.
+
+Source: Madry et al. 2018, "Towards Deep Learning Models Resistant to Adversarial Attacks", Eq. (2.1).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from tf_laq.attacks.checks import real, whole
+from tf_laq.attacks.cleverhans import gradient_step, project
+from tf_laq.attacks.pgd import PGD
+from tf_laq.errors import InputError
+
+ROBUST_ACCURACY = "robust_accuracy"
+
+
+@tf_keras.utils.register_keras_serializable(package="tf_laq")
+class AdversarialModel(tf_keras.Model):  # type: ignore[misc]
+    """A model that trains on PGD examples made against its weights of the moment.
+
+    min over weights of E[max over ||d|| <= epsilon of loss(f(x + d), y)]: each training step makes x + d with
+    the attack, then takes tf_keras's ordinary step on it, so the compiled loss, metrics, sample weights,
+    optimizer, regularisation losses, mixed precision, callbacks and distribution strategies work as always.
+    The attack sees the network in inference mode. The wrapped model is the same object as before and is what
+    to save, quantize and evaluate.
+
+    The random numbers are keyed by `seed` and the optimizer's step, so a run that BackupAndRestore resumes
+    continues with the examples it would have made.
+
+    Args:
+        model: A tf_keras model from images in [0, 1] (n, height, width, channels) to logits (n, classes).
+        attack: The PGD to train on; one restart. Default: epsilon 0.3 in 7 steps.
+        warmup_steps: Optimizer steps over which epsilon and the step size rise linearly from 0 to those of
+            the attack. On MNIST at 0.3, training does not get off the ground without.
+        clean_fraction: The share of examples that stay clean, in [0, 1], drawn anew in each step.
+        robust_accuracy: Let `evaluate` and validation report "robust_accuracy", the accuracy under the
+            attack.
+        seed: Seed of the random starts.
+        **options: `name` and `dtype`, as for any tf_keras model.
+
+    Raises:
+        InputError: The model is not a tf_keras model, the attack is not a PGD with one restart, or a number
+            is out of range.
+
+    Example:
+        >>> network = tf_keras.Sequential([tf_keras.Input((8, 8, 1)), tf_keras.layers.Flatten(), \
+tf_keras.layers.Dense(10)])
+        >>> adversarial = AdversarialModel(network, PGD(epsilon=0.1, steps=3), warmup_steps=100)
+        >>> adversarial.epsilon_at(25).numpy().item()
+        0.02500000037252903
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        attack: PGD | None = None,
+        *,
+        warmup_steps: int = 0,
+        clean_fraction: float = 0.0,
+        robust_accuracy: bool = False,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        attack = PGD(epsilon=0.3, steps=7) if attack is None else attack
+        _check_arguments(model, attack)
+        whole("warmup_steps", warmup_steps, minimum=0)
+        real("clean_fraction", clean_fraction, maximum=1.0)
+        whole("seed", seed, minimum=0)
+        self.model = model
+        self.attack = attack
+        self.warmup_steps = warmup_steps
+        self.clean_fraction = clean_fraction
+        self.seed = seed
+        self._robust_accuracy = tf_keras.metrics.Mean(ROBUST_ACCURACY) if robust_accuracy else None
+        # CleverHans keeps one graph per callable, so it must be one object for the life of the model.
+        self._logits: Any = lambda images: tf.cast(model(images, training=False), tf.float32)
+        if model.built:
+            self.build(model.input_shape)
+
+    def call(self, images: Any, training: Any = None) -> Any:
+        """Return the logits of the wrapped model."""
+        return self.model(images, training=training)
+
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **options: Any) -> None:
+        """Set the optimizer, loss and metrics as for any tf_keras model; a cross-entropy must take logits.
+
+        Raises:
+            InputError: The loss is a cross-entropy of probabilities.
+        """
+        settings = loss.get_config() if isinstance(loss, tf_keras.losses.Loss) else {}
+        if isinstance(loss, str) and loss.endswith("crossentropy"):
+            settings = {"from_logits": False}
+        if settings.get("from_logits") is False:
+            raise InputError(
+                "loss",
+                expected="a loss of logits",
+                received=f"{loss!r}, which takes probabilities",
+                remedy="Use tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True).",
+            )
+        super().compile(optimizer=optimizer, loss=loss, **options)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as the saved model was; tf_keras asks for this where `compile` is overridden."""
+        self.compile(**tf_keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def epsilon_at(self, step: int | tf.Tensor) -> tf.Tensor:
+        """Return the radius of optimizer step `step`, from 0: epsilon * min(1, step / warmup_steps)."""
+        if self.warmup_steps == 0:
+            return tf.constant(self.attack.epsilon, tf.float32)
+        share = tf.cast(step, tf.float32) / float(self.warmup_steps)
+        return self.attack.epsilon * tf.minimum(share, 1.0)
+
+    def perturb(self, images: tf.Tensor, labels: tf.Tensor, step: int | tf.Tensor) -> tf.Tensor:
+        """Return the examples of optimizer step `step`, before `clean_fraction` puts clean ones back.
+
+        Args:
+            images: Images in [0, 1] (n, height, width, channels).
+            labels: True classes, as whole numbers (n,) or (n, 1), or one-hot (n, classes).
+            step: Optimizer step from 0: it sets epsilon and the random start.
+
+        Returns:
+            float32 images in [0, 1], at most `epsilon_at(step)` from `images`.
+        """
+        images = tf.cast(images, tf.float32)
+        labels = _class_numbers(labels)
+        epsilon = self.epsilon_at(step)
+        step_size = self.attack.step / max(self.attack.epsilon, 1e-12) * epsilon
+        current = images
+        if self.attack.random_start:
+            start = _uniform_in_ball(tf.shape(images), epsilon, self.attack.norm, self._random_seed(step, 0))
+            current = project(images + start, images, epsilon, self.attack.norm)
+        for _ in range(self.attack.steps):
+            moved = gradient_step(self._logits, current, labels, step_size, self.attack.norm)
+            current = project(moved, images, epsilon, self.attack.norm)
+        return tf.stop_gradient(current)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """Make adversarial examples of the batch and take an ordinary training step on them."""
+        images, labels, weights = tf_keras.utils.unpack_x_y_sample_weight(data)
+        _assert_pixel_range(images)
+        step = self.optimizer.iterations
+        examples = self.perturb(images, labels, step)
+        if self.clean_fraction > 0.0:
+            drawn = tf.random.stateless_uniform([tf.shape(images)[0], 1, 1, 1], self._random_seed(step, 1))
+            examples = tf.where(drawn < self.clean_fraction, tf.cast(images, tf.float32), examples)
+        logs = super().train_step((examples, labels, weights))
+        return {name: value for name, value in logs.items() if name != ROBUST_ACCURACY}
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Evaluate the batch clean and, if `robust_accuracy` was asked for, under the attack."""
+        images, labels, weights = tf_keras.utils.unpack_x_y_sample_weight(data)
+        if self._robust_accuracy is not None:
+            examples = self.perturb(images, labels, self.warmup_steps)
+            predicted = tf.argmax(self._logits(examples), axis=-1)
+            right = tf.cast(tf.equal(predicted, _class_numbers(labels)), tf.float32)
+            self._robust_accuracy.update_state(right, None if weights is None else tf.reshape(weights, [-1]))
+        logs: dict[str, Any] = super().test_step(data)
+        return logs
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor, serialised."""
+        return {
+            "name": self.name,
+            "model": tf_keras.saving.serialize_keras_object(self.model),
+            "attack": self.attack.to_dict(),
+            "warmup_steps": self.warmup_steps,
+            "clean_fraction": self.clean_fraction,
+            "robust_accuracy": self._robust_accuracy is not None,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> AdversarialModel:
+        """Build the model from what `get_config` returned."""
+        settings = {name: value for name, value in config["attack"].items() if name != "name"}
+        model = tf_keras.saving.deserialize_keras_object(config["model"], custom_objects=custom_objects)
+        return cls(**{**config, "model": model, "attack": PGD(**settings)})
+
+    def _random_seed(self, step: int | tf.Tensor, stream: int) -> tf.Tensor:
+        """Return a seed for stateless random numbers that no other step, replica or stream has."""
+        context = tf.distribute.get_replica_context()
+        replica = 0 if context is None else context.replica_id_in_sync_group
+        seed = tf.constant([self.seed, stream], tf.int64)
+        seed = tf.random.fold_in(seed, tf.cast(step, tf.int64))
+        return tf.random.fold_in(seed, tf.cast(replica, tf.int64))
+
+
+def _check_arguments(model: Any, attack: Any) -> None:
+    if not isinstance(model, tf_keras.Model):
+        kind = f"{type(model).__module__}.{type(model).__name__}"
+        raise InputError(
+            "model",
+            expected="a tf_keras (Keras 2) model",
+            received=kind,
+            remedy="Build the network with tf_keras to train it here.",
+        )
+    last: Any = model.layers[-1] if model.layers else None
+    softmax = tf_keras.activations.softmax
+    if isinstance(last, tf_keras.layers.Softmax) or getattr(last, "activation", None) is softmax:
+        raise InputError(
+            "model",
+            expected="a model that outputs logits",
+            received=f"one that ends with the softmax of layer {last.name!r}",
+            remedy="Leave the softmax out and train with a loss that has from_logits=True.",
+        )
+    if not isinstance(attack, PGD) or attack.restarts != 1:
+        raise InputError("attack", expected="a PGD attack with one restart", received=repr(attack))
+
+
+def _class_numbers(labels: tf.Tensor) -> tf.Tensor:
+    labels = tf.convert_to_tensor(labels)
+    if labels.shape.rank == 2 and labels.shape[-1] != 1:
+        return tf.argmax(labels, axis=-1)
+    return tf.cast(tf.reshape(labels, [-1]), tf.int64)
+
+
+def _assert_pixel_range(images: tf.Tensor) -> None:
+    """Stop on images outside [0, 1], which the projection would otherwise turn into noise without a word."""
+    message = "AdversarialModel: images: expected values in [0, 1]. Divide images of 0 to 255 by 255."
+    images = tf.cast(images, tf.float32)
+    tf.debugging.assert_less_equal(tf.reduce_max(images), 1.0, message)
+    tf.debugging.assert_greater_equal(tf.reduce_min(images), 0.0, message)
+
+
+def _uniform_in_ball(shape: tf.Tensor, epsilon: tf.Tensor, norm: str, seed: tf.Tensor) -> tf.Tensor:
+    """Draw uniformly from the ball of radius `epsilon`, as `attacks.randomness.uniform_in_ball` does."""
+    if norm == "linf":
+        return epsilon * tf.random.stateless_uniform(shape, seed, -1.0, 1.0)
+    direction = tf.random.stateless_normal(shape, seed)
+    length = tf.random.stateless_uniform([shape[0], 1, 1, 1], tf.random.fold_in(seed, 1))
+    dimensions = tf.cast(tf.reduce_prod(shape[1:]), tf.float32)
+    norms = tf.sqrt(tf.reduce_sum(direction**2, axis=[1, 2, 3], keepdims=True))
+    return epsilon * length ** (1.0 / dimensions) * direction / norms

@@ -1,0 +1,176 @@
+"""Training a network by a recipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+from tqdm.auto import tqdm
+
+from tf_laq import datasets, models
+from tf_laq.attacks.pgd import PGD
+from tf_laq.datasets import Dataset, Split
+from tf_laq.errors import InputError
+from tf_laq.training import recipes
+from tf_laq.training.adversarial import ROBUST_ACCURACY, AdversarialModel
+from tf_laq.training.recipes import Recipe
+
+_VALIDATION_IMAGES = 1000
+
+
+def train(
+    dataset: str | Dataset,
+    recipe: str | Recipe = "fast",
+    *,
+    seed: int = 0,
+    callbacks: Sequence[Any] = (),
+    progress: bool = True,
+) -> Any:
+    """Adversarially train a network.
+
+    The seed fixes the initial weights, the order of the images and the random starts of the attack, so on one
+    machine the weights come out the same. All of it is keyed by the optimizer's step: with a BackupAndRestore
+    callback, a run that was interrupted ends with the weights of one that was not.
+
+    Args:
+        dataset: What `datasets.load` returned, or its name.
+        recipe: A recipe, or the name of one for this data set.
+        seed: At least 0. Two seeds give two independent models, as gray-box attacks need.
+        callbacks: Further tf_keras callbacks; they see the `AdversarialModel`, and in the logs of each epoch
+            "val_accuracy" and "val_robust_accuracy" on at most 1,000 validation images.
+        progress: Show a bar when the output is a terminal.
+
+    Returns:
+        The trained `tf_keras.Model`, which outputs logits.
+
+    Raises:
+        InputError: Unknown names, or images that the recipe's network does not take.
+    """
+    dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
+    recipe = recipes.recipe(dataset.name, recipe) if isinstance(recipe, str) else recipe
+    _check_images(dataset, recipe)
+    model = models.build(recipe.model, seed=seed, **{"classes": len(dataset.classes), **recipe.model_options})
+    steps_per_epoch = math.ceil(len(dataset.train) / recipe.batch_size)
+    adversarial = AdversarialModel(
+        model,
+        PGD(**recipe.attack),
+        warmup_steps=round(recipe.epsilon_warmup * recipe.epochs * steps_per_epoch),
+        robust_accuracy=True,
+        seed=seed,
+    )
+    adversarial.compile(
+        optimizer=_optimizer(recipe, recipe.epochs * steps_per_epoch),
+        loss=tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    validation = dataset.validation
+    adversarial.fit(
+        _batches(dataset.train, recipe, adversarial.optimizer.iterations, seed),
+        epochs=recipe.epochs,
+        validation_data=(validation.images[:_VALIDATION_IMAGES], validation.labels[:_VALIDATION_IMAGES])
+        if len(validation)
+        else None,
+        validation_batch_size=recipe.batch_size,
+        callbacks=[_Bar(dataset.name, recipe.epochs, progress), *callbacks],
+        verbose=0,
+    )
+    return model
+
+
+def _check_images(dataset: Dataset, recipe: Recipe) -> None:
+    expected = models.input_shape(recipe.model)
+    received = dataset.train.images.shape[1:]
+    if received != expected:
+        raise InputError(
+            f"recipe for {dataset.name}",
+            expected=f"a network for images of {received}",
+            received=f"{recipe.model}, which takes {expected}",
+        )
+
+
+def _optimizer(recipe: Recipe, steps: int) -> Any:
+    warmup = round(recipe.learning_rate_warmup * steps)
+    rate = tf_keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else recipe.learning_rate,
+        steps - warmup,
+        warmup_target=recipe.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    decay = recipe.weight_decay or None
+    if recipe.optimizer == "adam":
+        optimizer = tf_keras.optimizers.Adam(rate, weight_decay=decay)
+    else:
+        optimizer = tf_keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
+    if decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _batches(split: Split, recipe: Recipe, iterations: Any, seed: int) -> tf.data.Dataset:
+    """Return the batches of the optimizer's current epoch, in an order that seed and epoch decide."""
+    images, labels = tf.constant(split.images), tf.constant(split.labels)
+    steps_per_epoch = math.ceil(len(split) / recipe.batch_size)
+
+    def epoch(_: tf.Tensor) -> tf.data.Dataset:
+        # tf.data's own shuffle would start again with the first epoch's order when a run is resumed.
+        key = tf.stack([tf.constant(seed, tf.int64), iterations // steps_per_epoch])
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(split)), key)
+        return (
+            tf.data.Dataset.from_tensor_slices(order).batch(recipe.batch_size).map(lambda some: (some, key))
+        )
+
+    def batch(some: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        chosen = tf.gather(images, some)
+        if recipe.augmentation == "crop_and_flip":
+            chosen = _crop_and_flip(chosen, tf.random.fold_in(key, tf.cast(some[0], tf.int64)))
+        return chosen, tf.gather(labels, some)
+
+    batches = tf.data.Dataset.range(1).flat_map(epoch).map(batch)
+    # Without a known length tf_keras finds the end by a step too many, which still advances the optimizer's
+    # counter.
+    return batches.apply(tf.data.experimental.assert_cardinality(steps_per_epoch)).prefetch(2)
+
+
+def _crop_and_flip(images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+    """Shift every image by up to four pixels each way, with zeros coming in, and mirror half of them."""
+    height, width = images.shape[1], images.shape[2]
+    padded = tf.pad(images, [[0, 0], [4, 4], [4, 4], [0, 0]])
+    count = tf.shape(images)[0]
+    rows, columns = (
+        tf.random.stateless_uniform([count, 1], tf.random.fold_in(key, stream), 0, 9, tf.int32)
+        for stream in (0, 1)
+    )
+    mirrored = tf.random.stateless_uniform([count, 1], tf.random.fold_in(key, 2)) < 0.5
+    across = tf.range(width)[None]
+    across = columns + tf.where(mirrored, width - 1 - across, across)
+    cropped = tf.gather(padded, rows + tf.range(height)[None], axis=1, batch_dims=1)
+    return tf.gather(cropped, across[:, None] + tf.zeros([1, height, 1], tf.int32), axis=2, batch_dims=2)
+
+
+class _Bar(tf_keras.callbacks.Callback):  # type: ignore[misc]
+    """One tqdm bar over the epochs."""
+
+    def __init__(self, name: str, epochs: int, progress: bool) -> None:
+        super().__init__()
+        self._bar: Any = None
+        self._options: dict[str, Any] = {
+            "total": epochs,
+            "desc": f"train {name}",
+            "disable": None if progress else True,
+        }
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._bar = tqdm(**self._options)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        logs = logs or {}
+        shown = {"loss": logs.get("loss"), "clean": logs.get("val_accuracy")}
+        shown["robust"] = logs.get(f"val_{ROBUST_ACCURACY}")
+        self._bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items() if value is not None})
+        self._bar.update(epoch + 1 - self._bar.n)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._bar.close()
