@@ -1,9 +1,13 @@
 """The zoo: one small tf_keras model per layer kind and graph shape."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+
+import tf_laq as laq
 
 layers = tf_keras.layers
 
@@ -141,16 +145,34 @@ ZOO = {
 }
 
 
-@pytest.fixture(params=ZOO, ids=lambda name: name.replace(" ", "_"))
+@dataclasses.dataclass
+class Specimen:
+    """A model of the zoo, what became of it, and what it was before."""
+
+    name: str
+    model: tf_keras.Model
+    batch: np.ndarray
+    weights_before: list
+    nodes_before: list
+    plan: laq.QuantizationPlan
+    wrapped: tf_keras.Model
+    baked: tf_keras.Model
+
+
+@pytest.fixture(params=ZOO, ids=lambda name: name.replace(" ", "_"), scope="module")
 def zoo(request):
-    """The model's name, the model, and a batch for it."""
+    """Every model of the zoo in turn, wrapped and baked under 3-bit log."""
     tf_keras.backend.clear_session()
     tf_keras.utils.set_random_seed(1)
     model = ZOO[request.param]()
     batch = np.random.default_rng(0).normal(size=(3, *model.input_shape[1:])).astype(np.float32)
     if model.inputs[0].dtype.is_integer:
         batch = np.abs(batch * 3).astype(np.int32) % 9
-    return request.param, model, batch
+    weights = [np.array(w) for w in model.get_weights()]
+    nodes = [len(layer._inbound_nodes) for layer in model.layers]
+    plan = laq.uniform(model, "log", 3)
+    wrapped, baked = laq.apply(model, plan), laq.apply(model, plan, baked=True)
+    return Specimen(request.param, model, batch, weights, nodes, plan, wrapped, baked)
 
 
 @pytest.fixture

@@ -1,0 +1,47 @@
+# `make demo` and `make test` do all the set-up they need; everything goes into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+SOURCES := $(shell find tf_laq -type f ! -name '*.pyc') setup.cfg pyproject.toml
+DEMO ?=
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export CUDA_VISIBLE_DEVICES ?= -1
+
+.PHONY: setup demo test lint bench lock clean
+
+setup: $(INSTALLED)
+
+# The exact versions of requirements.lock, on Python 3.10 to 3.13.
+.venv/locked: requirements.lock
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	touch $@
+
+# The package as a user installs it: a built wheel, not the source tree.
+$(INSTALLED): .venv/locked $(SOURCES)
+	rm -rf build
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall .
+	rm -rf build
+	touch $@
+
+demo: setup
+	$(BIN)/laq demo $(DEMO)
+
+test: setup
+	$(BIN)/pytest --pyargs tests tf_laq --doctest-modules --numprocesses=auto --cov --cov-report=term --cov-fail-under=90 --durations=10
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+
+# Writes requirements.lock anew from the ranges of setup.cfg; needs uv.
+lock:
+	uv pip compile --universal --python-version 3.10 --extra test --extra lint setup.cfg --output-file requirements.lock
+
+clean:
+	rm -rf .venv build out

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+import tf_laq as laq
+from tf_laq import quantizers
+from tf_laq.cli import commands
+from tf_laq.evaluation import RobustnessReport
+from tf_laq.saving import load_model
+
+
+@pytest.fixture
+def ternary():
+    @quantizers.register
+    class Ternary(quantizers.Quantizer):
+        name, min_bits, max_bits = "ternary", 2, 2
+
+        def scale(self, weights, operations):
+            return operations.mean_magnitude(weights)
+
+        def levels(self, scale, operations):
+            return operations.constant([-1.0, 0.0, 1.0]) * scale
+
+    yield
+    quantizers.unregister("ternary")
+
+
+def test_quantize_writes_the_plan_and_the_quantized_model(saved, tmp_path, laq_command):
+    out = tmp_path / "q.keras"
+    code, output, errors = laq_command(
+        "quantize", saved, "--out", out, "--method", "uniform", "--quantizer", "linear", "--bits", 3,
+        "--overrides", "conv1=log:8,dense*=float32",
+    )  # fmt: skip
+    assert (code, errors) == (0, "")
+    plan = laq.QuantizationPlan.load(tmp_path / "q.plan.json")
+    assert [(e.layer, e.quantizer, e.bits) for e in plan.entries] == [
+        ("conv1", "log", 8),
+        ("conv2", "linear", 3),
+        ("dense1", None, 32),
+        ("logits", "linear", 3),
+    ]
+    images = np.random.default_rng(0).random((3, 8, 8, 1), dtype=np.float32)
+    expected = laq.apply(load_model(saved), plan, baked=True)(images)
+    np.testing.assert_array_equal(load_model(out)(images), expected)
+    assert str(plan) in output
+
+
+def test_quantize_searches_layer_by_layer_unless_told_otherwise(saved, tmp_path, laq_command):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", laq.UnsatisfiedWarning)
+        code, _, _ = laq_command("quantize", saved, "--out", tmp_path / "q.keras", "--max_bits", 8)
+        expected = laq.search(load_model(saved), max_bits=8)
+    assert code == 0
+    assert laq.QuantizationPlan.load(tmp_path / "q.plan.json") == expected
+
+
+def test_evaluate_writes_the_report_of_the_named_models(saved, tmp_path, laq_command):
+    code, output, errors = laq_command(
+        "evaluate", f"a={saved},b={saved}", "--surrogates", f"c={saved}", "--out", tmp_path / "e",
+        "--examples", 16, "--attacks", "clean,fgsm_weak",
+    )  # fmt: skip
+    assert (code, errors) == (0, "")
+    found = RobustnessReport.load(tmp_path / "e" / "robustness.json")
+    assert (found.models, found.surrogates, found.count) == (("a", "b"), ("c",), 16)
+    assert found.battery.names == ("clean", "fgsm_weak")
+    assert str(found) in output
+    assert {p.name for p in (tmp_path / "e").iterdir()} >= {"robustness.csv", "robustness.md", "report.html"}
+
+
+def test_export_writes_the_file_under_the_plan_and_prints_parity(saved, tmp_path, laq_command):
+    plan = laq.uniform(load_model(saved), "log", 4)
+    plan.save(tmp_path / "plan.json")
+    code, output, errors = laq_command(
+        "export", saved, tmp_path / "m.tflite", "--plan", tmp_path / "plan.json"
+    )
+    assert (code, errors) == (0, "")
+    assert "parity:" in output
+    assert laq.tflite.load(tmp_path / "m.tflite").image_shape == (8, 8, 1)
+    assert json.loads((tmp_path / "m.export.json").read_text())["tensors"][0]["quantizer"] == "log"
+
+
+def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, saved, tmp_path, laq_command):
+    assert "linear, log, ternary" in laq_command("quantize", "--help")[1]
+    out = tmp_path / "q.keras"
+    settings = ("--method", "uniform", "--quantizer", "ternary", "--bits", 2)
+    assert laq_command("quantize", saved, "--out", out, *settings)[0] == 0
+    code, output, _ = laq_command("export", out, tmp_path / "q.tflite", "--plan", tmp_path / "q.plan.json")
+    assert code == 0
+    assert output.count("ternary") == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["quantise"], "Cannot find key: quantise"),
+        (["quantize"], "required argument: model"),
+        (["quantize", "SAVED", "--bitz", "3"], "Could not consume arg: --bitz"),
+        (["quantize", "SAVED", "--out"], "--out: expected a value"),
+        (["quantize", "none.keras"], "none.keras: expected a saved tf_keras model"),
+        (["quantize", "SAVED", "--out", "q.h5"], "ends in .keras"),
+        (["quantize", "SAVED", "--bits", "3"], "Use max_bits"),
+        (["quantize", "SAVED", "--quantizer", "cubic"], "expected one of linear, log"),
+        (["quantize", "SAVED", "--method", "magic"], "algorithm1 or uniform"),
+        (["quantize", "SAVED", "--method", "uniform", "--quantizer", "linear"], "a quantizer and bits"),
+        (
+            ["quantize", "SAVED", "--method", "uniform", "--quantizer", "linear", "--bits", "x"],
+            "bits: expected",
+        ),
+        (["quantize", "SAVED", "--norm", "l7"], "norm"),
+        (["quantize", "SAVED", "--overrides", "conv1"], "overrides: expected"),
+        (["quantize", "SAVED", "--overrides", "conv9=linear:8"], "conv9"),
+        (["quantize", "SAVED", "--overrides", "conv1=linear:99"], "bits: expected"),
+        (["evaluate", "SAVED", "--dataset", "imagenet"], "dataset"),
+        (["evaluate", "SAVED", "--attacks", "deepfool"], "column"),
+        (["evaluate", "SAVED", "--examples", "many"], "examples"),
+        (["evaluate", "a=SAVED,a=SAVED"], "each name once"),
+        (["export", "SAVED", "m.bin"], "ends in .tflite"),
+        (["export", "SAVED", "m.tflite", "--plan", "none.json"], "none.json"),
+        (["train", "--dataset", "imagenet"], "dataset"),
+        (["train", "--recipe", "slow"], "recipe for digits"),
+        (["demo", "--preset", "hard"], "preset"),
+        (["report", "nowhere"], "experiment.json"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, saved, tmp_path, monkeypatch, laq_command):
+    monkeypatch.chdir(tmp_path)
+    code, output, errors = laq_command(*(a.replace("SAVED", str(saved)) for a in arguments))
+    assert (code, output) == (2, "")
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+    assert message in errors
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch, laq_command):
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(commands.COMMANDS, "broken", broken)
+    with pytest.raises(ZeroDivisionError):
+        laq_command("broken")
+
+
+def test_help_of_every_command_names_its_arguments(laq_command):
+    code, output, _ = laq_command("--help")
+    assert code == 0
+    assert all(name in output for name in commands.COMMANDS)
+    for name, flag in {"demo": "--dataset", "train": "--recipe", "evaluate": "--surrogates"}.items():
+        code, output, _ = laq_command(name, "--help")
+        assert code == 0
+        assert flag in output
+        assert "FIRE" not in output
+
+
+def test_paths_that_look_like_numbers_stay_text(saved, tmp_path, monkeypatch, laq_command):
+    monkeypatch.chdir(tmp_path)
+    out = "1e5"
+    arguments = ("evaluate", saved, "--examples", 2, "--attacks", "clean", "--out", out)
+    assert laq_command(*arguments)[0] == 0
+    assert (tmp_path / "1e5" / "robustness.json").is_file()
+
+
+def test_a_failing_script_prints_one_line_and_no_traceback(repository):
+    script = repository / "scripts" / "export.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "none.keras"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(repository)},
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: none.keras: expected a saved tf_keras model. Received: no such file.\n"
+    assert done.stdout == ""
+
+
+@pytest.fixture
+def repository(request):
+    return request.config.rootpath

@@ -1,0 +1,273 @@
+"""The commands: each turns text into the arguments of a library function and prints what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tf_laq import api, files, quantizers
+from tf_laq.errors import InputError
+from tf_laq.plan import QuantizationPlan
+from tf_laq.quantizers import Quantizer
+from tf_laq.saving import load_model, save_model
+
+
+def demo(
+    dataset: str = "digits",
+    out: str = "results",
+    recipe: str = "fast",
+    preset: str = "standard",
+    examples: int = 500,
+    attacks: str = "",
+    surrogates: str = "twin",
+    seed: int = 0,
+    retrain: bool = False,
+) -> None:
+    """Run the whole experiment: train, quantize in three ways, attack, export, report.
+
+    Trains an adversarially robust network and an independent twin, quantizes the first to 3-bit linear (q1),
+    3-bit log (q2) and by Algorithm 1 (lq), attacks all four, and writes tables, plots, report.html and
+    lq.tflite. Networks that an earlier run left in the folder are used again.
+
+    Args:
+        dataset: digits, mnist or cifar10.
+        out: Results folder.
+        recipe: Training recipe: fast, or full.
+        preset: Strengths of the attacks: standard or paper.
+        examples: Number of test images to attack.
+        attacks: Columns of the table, separated by commas; empty for all.
+        surrogates: What gray-box examples are made on: twin, or twin,adv.
+        seed: Seed of the network and the attacks; the twin has the next one.
+        retrain: Train even where the folder has the network.
+    """
+    from tf_laq import experiment
+
+    result = experiment.run(
+        dataset,
+        out=out,
+        recipe=recipe,
+        preset=preset,
+        examples=examples,
+        attacks=_list(attacks) or None,
+        surrogates=_list(surrogates),
+        seed=seed,
+        retrain=retrain,
+    )
+    print(f"\n{result}")
+
+
+def train(
+    dataset: str = "digits",
+    out: str = "model.keras",
+    recipe: str = "fast",
+    seed: int = 0,
+    retrain: bool = False,
+) -> None:
+    """Train a network adversarially and save it.
+
+    A file that was trained with the same data set, recipe and seed is left as it is.
+
+    Args:
+        dataset: digits, mnist or cifar10.
+        out: File to write, ending in .keras; what it was trained with goes beside it, into .training.json.
+        recipe: Training recipe: fast, or full.
+        seed: Seed of the weights, the order of the images and the random starts.
+        retrain: Train even if the file is there.
+    """
+    from tf_laq import datasets, experiment, training
+
+    _check_ending(out, ".keras", "out")
+    settings = training.recipe(dataset, recipe)
+    data = datasets.load(dataset, seed=seed)
+    model, _ = experiment.trained_model(data, settings, seed, Path(out), retrain=retrain)
+    print(f"{out}: {model.name}, {model.count_params():,} parameters; see laq evaluate for its accuracy")
+
+
+def quantize(
+    model: str,
+    out: str = "quantized.keras",
+    method: str = "algorithm1",
+    quantizer: str = "",
+    bits: int | None = None,
+    max_bits: int | None = None,
+    norm: str = "spectral",
+    overrides: str = "",
+) -> None:
+    """Choose a quantizer and a bit width for every kernel, and save the quantized model and the plan.
+
+    Args:
+        model: Saved tf_keras model.
+        out: File to write, ending in .keras; the plan goes beside it, into .plan.json.
+        method: algorithm1 (layer by layer) or uniform (the same everywhere).
+        quantizer: Quantizers to choose from (<quantizers>), separated by commas; empty for all. For uniform,
+            the one to use.
+        bits: Bit width, for uniform.
+        max_bits: Widest setting that algorithm1 tries.
+        norm: Norm that is limited: spectral or inf.
+        overrides: Layers set by hand, as "conv1=linear:8,dense*=float32": a name or shell pattern, then a
+            quantizer with its bits, or float32.
+    """
+    _check_ending(out, ".keras", "out")
+    by_hand = parse_overrides(overrides)
+    network = load_model(model)
+    if method == "algorithm1":
+        if bits is not None:
+            raise InputError("bits", expected="none with algorithm1", received=bits, remedy="Use max_bits.")
+        methods = tuple(_list(quantizer)) or None
+        plan = api.search(network, methods=methods, max_bits=max_bits, norm=norm, overrides=by_hand)  # type: ignore[arg-type]
+    elif method == "uniform":
+        if not quantizer or bits is None or max_bits is not None:
+            raise InputError(
+                "method uniform", expected="a quantizer and bits", received=_given(quantizer, bits, max_bits)
+            )
+        plan = api.uniform(network, quantizer, bits, norm=norm, overrides=by_hand)  # type: ignore[arg-type]
+    else:
+        raise InputError("method", expected="algorithm1 or uniform", received=repr(method))
+    save_model(api.apply(network, plan, baked=True), out)
+    plan_path = Path(out).with_suffix(".plan.json")
+    plan.save(plan_path)
+    print(f"{plan}\n\nQuantized model: {out}\nPlan: {plan_path}")
+
+
+def evaluate(
+    models: str,
+    dataset: str = "digits",
+    out: str = "evaluation",
+    surrogates: str = "",
+    preset: str = "standard",
+    examples: int = 500,
+    attacks: str = "",
+    seed: int = 0,
+    batch_size: int = 128,
+) -> None:
+    """Attack saved models and write their accuracy as tables, a plot and a page.
+
+    Args:
+        models: Saved models, separated by commas, each a path or name=path.
+        dataset: digits, mnist or cifar10.
+        out: Results folder.
+        surrogates: Models that gray-box examples are made on, in the same form.
+        preset: Strengths of the attacks: standard or paper.
+        examples: Number of test images, from the first on.
+        attacks: Columns of the table, separated by commas; empty for all.
+        seed: Seed of the random attacks.
+        batch_size: Number of images attacked at a time.
+    """
+    from tf_laq import evaluation, report
+    from tf_laq.attacks.battery import Battery
+    from tf_laq.attacks.checks import whole
+    from tf_laq.datasets import load
+
+    whole("examples", examples)
+    battery = Battery.preset(dataset, preset)
+    battery = battery.only(_list(attacks)) if attacks else battery
+    networks, sources = load_models(models, "models"), load_models(surrogates, "surrogates")
+    test = load(dataset).test
+    found = evaluation.evaluate(
+        networks,
+        test.images[:examples],
+        test.labels[:examples],
+        battery=battery,
+        surrogates=sources,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    folder = Path(out)
+    found.save(folder / "robustness.json")
+    files.write_text(folder / "robustness.csv", found.to_csv())
+    files.write_text(folder / "robustness.txt", f"{found}\n")
+    files.write_text(folder / "robustness.md", found.to_markdown())
+    facts = {"Data set": f"{dataset}, {found.count} test images", "Models": models, "Seed": str(seed)}
+    page = report.write_report(folder / "report.html", facts=facts, robustness=found)
+    print(f"{found}\n\nResults: {folder} (open {page})")
+
+
+def export(model: str, path: str = "model.tflite", plan: str = "") -> None:
+    """Write a model as a TensorFlow Lite file, after checking that the file computes what the model computes.
+
+    Args:
+        model: Saved tf_keras model: float, or quantized by laq.
+        path: File to write, ending in .tflite; the report goes beside it, into .export.json.
+        plan: The plan's JSON file; a float model is quantized by it, a quantized one must fit it.
+    """
+    from tf_laq.tflite import export_tflite
+
+    _check_ending(path, ".tflite", "path")
+    chosen = QuantizationPlan.load(plan) if plan else None
+    exported = export_tflite(load_model(model), path, chosen)
+    exported.save(Path(path).with_suffix(".export.json"))
+    print(exported)
+
+
+def report(folder: str = "results") -> None:
+    """Draw the plots and the page of a finished experiment again.
+
+    Args:
+        folder: Results folder of laq demo.
+    """
+    from tf_laq.experiment import ExperimentResult
+
+    print(ExperimentResult.load(Path(folder) / "experiment.json").write_report(folder))
+
+
+def parse_overrides(text: str) -> dict[str, Quantizer | None]:
+    """Return "pattern=quantizer:bits,pattern=float32" as the argument `overrides` of `laq.search`.
+
+    Raises:
+        InputError: A part has another form, or there is no such quantizer or bit width.
+
+    Example:
+        >>> parse_overrides("conv1=linear:8,dense*=float32")
+        {'conv1': Linear(bits=8), 'dense*': None}
+    """
+    found: dict[str, Quantizer | None] = {}
+    for part in _list(text):
+        pattern, _, setting = part.rpartition("=")
+        name, _, bits = setting.partition(":")
+        if not pattern or (setting != "float32" and not bits.isdigit()):
+            expected = '"layer=quantizer:bits" or "layer=float32"'
+            raise InputError("overrides", expected=expected, received=repr(part))
+        found[pattern] = None if setting == "float32" else quantizers.get(name, int(bits))
+    return found
+
+
+def load_models(text: str, argument: str) -> Mapping[str, Any]:
+    """Return "name=path,path" as models by name; without a name, a model has its file's.
+
+    Raises:
+        InputError: Two models have the same name, or a file cannot be loaded.
+    """
+    paths: dict[str, str] = {}
+    for part in _list(text):
+        name, equals, path = part.partition("=")
+        name, path = (name, path) if equals else (Path(part).stem, part)
+        if name in paths or not name or not path:
+            expected = "paths, or name=path, each name once"
+            raise InputError(argument, expected=expected, received=repr(text))
+        paths[name] = path
+    return {name: load_model(path) for name, path in paths.items()}
+
+
+def _list(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _given(quantizer: str, bits: int | None, max_bits: int | None) -> str:
+    settings = {"quantizer": quantizer or None, "bits": bits, "max_bits": max_bits}
+    return ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None) or "neither"
+
+
+def _check_ending(path: str, ending: str, argument: str) -> None:
+    if Path(path).suffix != ending:
+        raise InputError(argument, expected=f"a file name that ends in {ending}", received=repr(path))
+
+
+COMMANDS: dict[str, Callable[..., object]] = {
+    "demo": demo,
+    "train": train,
+    "quantize": quantize,
+    "evaluate": evaluate,
+    "export": export,
+    "report": report,
+}

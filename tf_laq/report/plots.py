@@ -1,0 +1,171 @@
+"""The figures of a report, as PNG files: drawn without a display and without pyplot's global state."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tf_laq.attacks.battery import KNOWLEDGE
+from tf_laq.evaluation.report import RobustnessReport
+from tf_laq.evaluation.statistics import Share
+from tf_laq.plan import FLOAT_BITS, QuantizationPlan
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours: told apart by colour-blind readers.
+_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+_HIGHLIGHT = "#fff1d6"
+_WORST_CASE = "worst case"
+
+
+def draw_plots(
+    plans: Mapping[str, QuantizationPlan], robustness: RobustnessReport | None
+) -> dict[str, bytes]:
+    """Draw all figures.
+
+    Args:
+        plans: Name of the model -> its plan; plans of one network.
+        robustness: Accuracy under attack, or None to leave that figure out.
+
+    Returns:
+        File name -> PNG bytes.
+    """
+    figures = {}
+    if robustness is not None:
+        figures["robust_accuracy.png"] = _png(_robust_accuracy(robustness))
+    if plans:
+        figures["bits_per_layer.png"] = _png(_bits_per_layer(plans))
+        figures["error_per_layer.png"] = _png(_error_per_layer(plans))
+    return figures
+
+
+def _robust_accuracy(report: RobustnessReport) -> Figure:
+    """Bars of the accuracy of every model in every column, at the lowest knowledge, then the worst case."""
+    groups = [*report.battery.names, _WORST_CASE]
+    figure, axes = _figure(1.3 + 1.05 * len(groups), 4.6)
+    axes.axvspan(len(groups) - 1.5, len(groups) - 0.5, color=_HIGHLIGHT, zorder=0)
+    width = 0.8 / len(report.models)
+    for index, model in enumerate(report.models):
+        shares = [
+            *(_lowest(report, model, column) for column in report.battery.names),
+            report.worst_case(model),
+        ]
+        heights = [100 * share.value for share in shares]
+        ends = [share.interval for share in shares]
+        below = [max(0.0, height - 100 * lower) for height, (lower, _) in zip(heights, ends, strict=True)]
+        above = [max(0.0, 100 * upper - height) for height, (_, upper) in zip(heights, ends, strict=True)]
+        places = [group + (index - (len(report.models) - 1) / 2) * width for group in range(len(groups))]
+        axes.bar(
+            places,
+            heights,
+            width * 0.92,
+            yerr=[below, above],
+            label=model,
+            color=_COLORS[index % len(_COLORS)],
+            error_kw={"elinewidth": 0.9, "capsize": 2, "ecolor": "#333333"},
+            zorder=2,
+        )
+    axes.set_xticks(
+        range(len(groups)), [group.replace("_", " ") for group in groups], rotation=25, ha="right"
+    )
+    axes.set_xlim(-0.5, len(groups) - 0.5)
+    axes.set_ylim(0, 105)
+    axes.set_ylabel("accuracy (%)")
+    axes.set_title(f"Accuracy under attack, N = {report.count}, 95 % intervals")
+    figure.legend(ncols=len(report.models), loc="outside lower center", frameon=False)
+    return figure
+
+
+def _lowest(report: RobustnessReport, model: str, column: str) -> Share:
+    """Return the accuracy in a column, gray-box or white-box, whichever is lower."""
+    present = {o.knowledge for o in report.outcomes if (o.model, o.column) == (model, column)}
+    return min(
+        (report.accuracy(model, column, knowledge) for knowledge in KNOWLEDGE if knowledge in present),
+        key=lambda share: share.value,
+    )
+
+
+def _bits_per_layer(plans: Mapping[str, QuantizationPlan]) -> Figure:
+    names = _tensor_names(next(iter(plans.values())))
+    figure, axes = _figure(2.0 + max(4.0, 0.55 * len(names)), 3.6)
+    width = 0.8 / len(plans)
+    highest = max(entry.bits for plan in plans.values() for entry in plan.entries)
+    for index, (model, plan) in enumerate(plans.items()):
+        places = [place + (index - (len(plans) - 1) / 2) * width for place in range(len(names))]
+        bars = axes.bar(
+            places,
+            [entry.bits for entry in plan.entries],
+            width * 0.92,
+            label=f"{model}: {plan.average_bits:.2f} bits a weight",
+            color=_COLORS[(index + 1) % len(_COLORS)],
+        )
+        if len(names) <= 12:
+            axes.bar_label(
+                bars,
+                [entry.quantizer or "float" for entry in plan.entries],
+                fontsize=7,
+                rotation=90,
+                padding=2,
+            )
+    axes.set_ylim(0, min(highest, FLOAT_BITS) * 1.35)
+    _label_tensors(axes, names)
+    axes.set_ylabel("bits")
+    axes.set_title("Bit width of every weight tensor")
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+    return figure
+
+
+def _error_per_layer(plans: Mapping[str, QuantizationPlan]) -> Figure:
+    """Points of ||W - W_q|| / ||W|| for every weight tensor and plan."""
+    names = _tensor_names(next(iter(plans.values())))
+    figure, axes = _figure(2.0 + max(4.0, 0.55 * len(names)), 3.6)
+    for index, (model, plan) in enumerate(plans.items()):
+        known = [
+            (i, e.error_norm / e.norm)
+            for i, e in enumerate(plan.entries)
+            if e.error_norm is not None and e.norm
+        ]
+        axes.plot(
+            [place for place, _ in known],
+            [error for _, error in known],
+            marker="o",
+            linewidth=1,
+            label=model,
+            color=_COLORS[(index + 1) % len(_COLORS)],
+        )
+    axes.set_ylim(bottom=0)
+    _label_tensors(axes, names)
+    axes.set_ylabel("||W - W_q|| / ||W||")
+    axes.set_title("Quantization error of every weight tensor, relative to its norm")
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+    return figure
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.7, zorder=1)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _tensor_names(plan: QuantizationPlan) -> list[str]:
+    """Return the layers' names, with the weight's where a layer has several."""
+    layers = [entry.layer for entry in plan.entries]
+    return [e.layer if layers.count(e.layer) == 1 else f"{e.layer}.{e.weight}" for e in plan.entries]
+
+
+def _label_tensors(axes: Axes, names: list[str]) -> None:
+    axes.set_xticks(range(len(names)), names, rotation=30 if len(names) <= 12 else 90, ha="right", fontsize=8)
+
+
+def _png(figure: Figure) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=150)
+    return content.getvalue()

@@ -1,0 +1,70 @@
+"""From a Keras model to the bytes of a float32 TensorFlow Lite file with a batch of one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import tensorflow as tf
+
+from tf_laq.messages import without_native_messages
+from tf_laq.tflite.report import ExportError
+
+
+def convert(model: Any, image_shape: tuple[int, ...]) -> bytes:
+    """Return a model as a TensorFlow Lite file with built-in operators and float32 values only.
+
+    Args:
+        model: A built Keras model with one input.
+        image_shape: Shape of one image, without the batch axis.
+
+    Raises:
+        ExportError: TensorFlow Lite has no operator for a layer, or the conversion fails in another way.
+    """
+    images = tf.TensorSpec((1, *image_shape), tf.float32, name="images")
+    try:
+        function = tf.function(lambda images: model(images, training=False)).get_concrete_function(images)
+    except Exception as error:  # Layers raise whatever their authors chose.
+        raise _refusal(model, f"a model that can be traced at shape {images.shape}", error) from error
+    # The module keeps the variables alive and known to the converter, whichever Keras made them.
+    holder = tf.Module()
+    holder.variables_to_store = list(model.variables)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], holder)
+    try:
+        with without_native_messages():
+            return bytes(converter.convert())
+    except Exception as error:  # Not only ConverterError: the passes before it raise their own.
+        expected = "layers that TensorFlow Lite has built-in operators for"
+        raise _refusal(model, expected, error, _unsupported(str(error), function.graph)) from error
+
+
+def _refusal(model: Any, expected: str, error: Exception, reason: str = "") -> ExportError:
+    first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return ExportError(
+        f"model {model.name!r}",
+        expected=expected,
+        received=reason or first,
+        remedy="Replace that layer, or run that part of the model outside the file.",
+    )
+
+
+def _unsupported(message: str, graph: Any) -> str:
+    """Return the operators the converter complains of, each with the layers it comes from."""
+    listed = re.search(r"(?:TF Select|Custom) ops: (.+)", message)
+    kinds = [kind.strip() for kind in listed.group(1).split(",")] if listed else []
+    places = {kind: sorted(_names(graph, kind)) for kind in kinds}
+    return "; ".join(
+        f"operator {kind}" + (f" in {', '.join(at)}" if at else "") for kind, at in places.items()
+    )
+
+
+def _names(graph: Any, kind: str) -> Iterable[str]:
+    """Return where the operations of a kind are, loop and branch bodies included."""
+    definition = graph.as_graph_def()
+    functions = [node for function in definition.library.function for node in function.node_def]
+    return {
+        node.name.rpartition("/")[0] or node.name
+        for node in (*definition.node, *functions)
+        if node.op == kind
+    }

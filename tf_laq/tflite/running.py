@@ -1,0 +1,102 @@
+"""Running a TensorFlow Lite file as a function from images to logits."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tf_laq.errors import InputError
+from tf_laq.messages import without_native_messages
+
+_IDENTIFIER = b"TFL3"
+
+
+class TFLiteModel:
+    """A TensorFlow Lite file as a function from images to outputs, in the stock runtime.
+
+    Args:
+        content: The bytes of a file with one float32 input, its first axis the batch, and one float32 output.
+        source: Names the file in errors.
+
+    Raises:
+        InputError: The bytes are not such a file, or the runtime cannot run it.
+    """
+
+    def __init__(self, content: bytes, source: str = "content") -> None:
+        self.source = source
+        self._interpreter = _interpreter(content, source)
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        if [d["dtype"] for d in (*inputs, *outputs)] != [np.float32, np.float32] or len(inputs) != 1:
+            raise InputError(
+                source,
+                expected="a file with one float32 input and one float32 output",
+                received=f"{len(inputs)} inputs and {len(outputs)} outputs: "
+                + ", ".join(np.dtype(d["dtype"]).name for d in (*inputs, *outputs)),
+            )
+        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+        self.image_shape: tuple[int, ...] = tuple(int(side) for side in inputs[0]["shape"][1:])
+
+    def __call__(self, images: Any) -> npt.NDArray[np.float32]:
+        """Return the outputs for images (n, height, width, channels), one row per image, shape (n, classes).
+
+        The images go through one by one: a file that was made for a batch of one need not run at any other.
+
+        Raises:
+            InputError: The images have another shape than the file takes.
+        """
+        batch = np.ascontiguousarray(np.asarray(images), dtype=np.float32)
+        if batch.ndim < 2 or not len(batch) or batch.shape[1:] != self.image_shape:
+            raise InputError(
+                f"images for {self.source}",
+                expected=f"at least one image of shape {self.image_shape}, in an array",
+                received=f"shape {batch.shape}",
+            )
+        return np.concatenate([self._run(batch[i : i + 1]) for i in range(len(batch))])
+
+    def _run(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        # Recurrent layers keep their state from one image to the next, which the Keras model does not.
+        self._interpreter.reset_all_variables()
+        self._interpreter.set_tensor(self._input, image)
+        self._interpreter.invoke()
+        output: npt.NDArray[np.float32] = self._interpreter.get_tensor(self._output)
+        return output
+
+
+def load(path: str | os.PathLike[str]) -> TFLiteModel:
+    """Open a TensorFlow Lite file as a function from images to logits.
+
+    Raises:
+        InputError: The file is missing, truncated or of another kind, or the runtime cannot run it.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(
+            str(path), expected="a readable TensorFlow Lite file", received=str(error)
+        ) from error
+    return TFLiteModel(content, source=str(path))
+
+
+def _interpreter(content: bytes, source: str) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    expected = "a whole TensorFlow Lite file"
+    if content[4:8] != _IDENTIFIER:
+        received = f"{len(content):,} bytes of something else"
+        raise InputError(source, expected=expected, received=received, remedy="Export the model again.")
+    try:
+        with without_native_messages():
+            interpreter = Interpreter(model_content=content)
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            source,
+            expected=f"{expected} that the installed runtime can run",
+            received=f"{len(content):,} bytes that it refuses ({' '.join(str(error).split())})",
+            remedy="The file may be truncated: export the model again.",
+        ) from error
+    return interpreter
