@@ -12,9 +12,7 @@ from tf_laq.policies import UnsatisfiedWarning
 from tf_laq.saving import load_model
 from tf_laq.tflite import load
 
-RECIPE = dataclasses.replace(
-    training.recipe("digits"), epochs=2, model_options={"width": 4}, epsilon_warmup=0.0
-)
+RECIPE = dataclasses.replace(training.recipe("digits"), epochs=2, model_options={"width": 4}, epsilon_warmup=0.0)
 SETTINGS = {"recipe": RECIPE, "examples": 32, "attacks": ["clean", "fgsm_weak", "gaussian"]}
 
 
@@ -22,9 +20,7 @@ def run(folder, **changes):
     lines: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnsatisfiedWarning)
-        result = experiment.run(
-            "digits", out=folder, announce=lines.append, progress=False, **{**SETTINGS, **changes}
-        )
+        result = experiment.run("digits", out=folder, announce=lines.append, progress=False, **{**SETTINGS, **changes})
     return result, lines
 
 
@@ -107,9 +103,7 @@ def test_another_seed_recipe_or_a_damaged_file_is_trained_anew(tmp_path):
     from tf_laq import datasets
 
     digits = datasets.load("digits")
-    few = dataclasses.replace(
-        digits, train=datasets.Split(digits.train.images[:128], digits.train.labels[:128])
-    )
+    few = dataclasses.replace(digits, train=datasets.Split(digits.train.images[:128], digits.train.labels[:128]))
     path = tmp_path / "adv.keras"
     recipe = dataclasses.replace(RECIPE, epochs=1)
     other = dataclasses.replace(recipe, learning_rate=0.001)

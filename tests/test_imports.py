@@ -17,9 +17,7 @@ def build():
 
 
 def run(code):
-    result = subprocess.run(
-        [sys.executable, "-c", PREAMBLE + code], capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([sys.executable, "-c", PREAMBLE + code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
 
 

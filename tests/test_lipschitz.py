@@ -104,9 +104,7 @@ def test_a_convolution_layout_is_the_matrix_from_a_patch_to_an_output(layer, tap
     matrix = unfolded_matrix(made, taps, channels)
     kernel = np.asarray(getattr(made, weight))
     assert lipschitz.spectral_norm(layout.matrices(kernel)) == pytest.approx(svd_norm(matrix), rel=1e-5)
-    assert lipschitz.row_sum_norm(layout.matrices(kernel)) == pytest.approx(
-        np.abs(matrix).sum(0).max(), rel=1e-5
-    )
+    assert lipschitz.row_sum_norm(layout.matrices(kernel)) == pytest.approx(np.abs(matrix).sum(0).max(), rel=1e-5)
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
@@ -115,9 +113,7 @@ def test_a_transposed_convolution_is_read_as_a_convolution_with_its_channels_in_
     convolution = (lipschitz.conv1d, lipschitz.conv2d, lipschitz.conv3d)[rank - 1]()
     same = np.swapaxes(kernel, -1, -2)
     layout = lipschitz.transposed_convolution(rank)
-    assert lipschitz.spectral_norm(layout.matrices(kernel)) == lipschitz.spectral_norm(
-        convolution.matrices(same)
-    )
+    assert lipschitz.spectral_norm(layout.matrices(kernel)) == lipschitz.spectral_norm(convolution.matrices(same))
 
 
 @pytest.mark.parametrize(

@@ -88,9 +88,7 @@ def test_a_tensor_no_setting_passes_for_gets_the_smallest_error_and_a_warning():
     assert not plan.satisfied
     assert "no setting passes" in entry.reason
     measured = TensorSensitivity(tensor(w))
-    assert entry.error_norm == min(
-        measured.measure(quantizers.get(m, 2)).error_norm for m in ("linear", "log")
-    )
+    assert entry.error_norm == min(measured.measure(quantizers.get(m, 2)).error_norm for m in ("linear", "log"))
 
 
 def test_a_log_floor_above_the_limit_ends_the_search_and_is_said_in_the_reason():
@@ -123,9 +121,7 @@ def test_the_infinity_norm_is_used_where_it_is_asked_for():
 def test_a_uniform_plan_gives_every_tensor_the_same_setting():
     tensors = [tensor(np.random.default_rng(i).normal(size=(5, 4)), f"layer{i}") for i in range(3)]
     plan = make_plan(tensors, [], Uniform(quantizers.get("log", 3)))
-    assert [(e.layer, e.quantizer, e.bits) for e in plan.entries] == [
-        (f"layer{i}", "log", 3) for i in range(3)
-    ]
+    assert [(e.layer, e.quantizer, e.bits) for e in plan.entries] == [(f"layer{i}", "log", 3) for i in range(3)]
     assert plan.average_bits == 3
 
 
@@ -139,9 +135,7 @@ def test_overrides_win_over_the_policy_and_the_last_match_counts():
 
 
 def test_an_override_that_matches_no_layer_is_refused_with_the_layers_there_are():
-    with pytest.raises(
-        InputError, match=r"override: expected a pattern for one of the layers dense.*'conv\*'"
-    ):
+    with pytest.raises(InputError, match=r"override: expected a pattern for one of the layers dense.*'conv\*'"):
         make_plan([tensor(np.eye(4))], [], Algorithm1(), overrides={"conv*": None})
 
 

@@ -70,6 +70,4 @@ def logits_function(model: Any) -> Callable[[Any], Any]:
         return adapter_of(model).logits(model)
     if callable(model):
         return cast(Callable[[Any], Any], model)
-    raise InputError(
-        "model", expected="a Keras model or a function to logits", received=f"a {type(model).__name__}"
-    )
+    raise InputError("model", expected="a Keras model or a function to logits", received=f"a {type(model).__name__}")

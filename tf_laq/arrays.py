@@ -64,7 +64,7 @@ class ArrayOperations(Protocol):
         """Return the level nearest to each element; `levels` (L,) ascend, a tie goes to the lower level."""
 
 
-class NumpyOperations:
+class _NumpyOperations:
     """`ArrayOperations` on NumPy arrays."""
 
     def constant(self, values: Any) -> Array:
@@ -114,7 +114,7 @@ class NumpyOperations:
         return levels[np.searchsorted(midpoints, w, side="left")]
 
 
-NUMPY = NumpyOperations()
+NUMPY: ArrayOperations = _NumpyOperations()
 
 
 @cache

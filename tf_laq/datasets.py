@@ -169,9 +169,7 @@ def _scaled(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Split:
     return Split(np.divide(images, 255.0, dtype=np.float32), labels)
 
 
-def _stratified(
-    labels: NDArray[np.int64], taken: int, seed: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _stratified(labels: NDArray[np.int64], taken: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Split the positions of `labels` into (rest, taken), both sorted, in the proportions of the classes."""
     random = np.random.default_rng(seed)
     order = random.permutation(len(labels))

@@ -56,11 +56,7 @@ class Document(abc.ABC):
                 remedy="The file may be truncated: make it again.",
             ) from error
         if not isinstance(content, dict) or content.get("document") != cls.document:
-            kind = (
-                content.get("document", "no such field")
-                if isinstance(content, dict)
-                else type(content).__name__
-            )
+            kind = content.get("document", "no such field") if isinstance(content, dict) else type(content).__name__
             raise InputError(source, expected=expected, received=f"document: {kind}")
         if content.get("version") != cls.version:
             raise InputError(
@@ -93,7 +89,5 @@ class Document(abc.ABC):
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(
-                str(path), expected=f"a readable {cls.document} document", received=f"{error}"
-            ) from error
+            raise InputError(str(path), expected=f"a readable {cls.document} document", received=f"{error}") from error
         return cls.from_json(text, source=str(path))

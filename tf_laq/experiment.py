@@ -136,8 +136,7 @@ class ExperimentResult(Document):
         facts = {
             "Data set": f"{self.dataset}, {self.robustness.count} test images",
             "Network": str(self.recipe["model"]),
-            "Training": f"adversarial, recipe {self.recipe_name}: {self.recipe['epochs']} epochs of "
-            f"PGD ({attack})",
+            "Training": f"adversarial, recipe {self.recipe_name}: {self.recipe['epochs']} epochs of PGD ({attack})",
             "Seeds": f"{self.seed} (model, attacks, data split), {self.twin_seed} (independent twin)",
             "Attacks": f"battery {self.robustness.battery.name}: {', '.join(self.robustness.battery.names)}",
             "Software": f"tf_laq {__version__}",
@@ -222,9 +221,7 @@ def run(
     recipe = recipe_named(data.name, recipe) if isinstance(recipe, str) else recipe
     folder = _results_folder(out)
 
-    trained, reused = _train_both(
-        data, recipe, seed, folder, retrain=retrain, announce=announce, progress=progress
-    )
+    trained, reused = _train_both(data, recipe, seed, folder, retrain=retrain, announce=announce, progress=progress)
     announce("[3/6] Quantize: q1 (3-bit linear), q2 (3-bit log), lq (Algorithm 1)")
     plans = _plans(trained["adv"], progress)
     quantized = {name: api.apply(trained["adv"], plan, baked=True) for name, plan in plans.items()}

@@ -33,9 +33,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     if target.is_dir():
-        raise InputError(
-            "path", expected="a file", received=f"the folder {target}", remedy="Add a file name."
-        )
+        raise InputError("path", expected="a file", received=f"the folder {target}", remedy="Add a file name.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = tempfile.mkdtemp(prefix=".writing-", dir=target.parent)

@@ -119,7 +119,7 @@ def einsum(equation: str) -> MatrixLayout:
     """
     operands, output = equation.replace(" ", "").replace("...", "").split("->")
     data, kernel = operands.split(",")
-    axes = {axis: letter for axis, letter in enumerate(kernel)}
+    axes = dict(enumerate(kernel))
     return MatrixLayout(
         inputs=tuple(a for a, letter in axes.items() if letter in data and letter not in output),
         outputs=tuple(a for a, letter in axes.items() if letter not in data),
@@ -239,8 +239,8 @@ def _lanczos_norm(matrix: Matrix, threshold: float | None) -> float:
 
 
 def _orthonormalise(vector: npt.NDArray[np.float64], basis: npt.NDArray[np.float64]) -> float:
-    """Make `vector` orthogonal to the rows of `basis` (twice is enough) and of length 1, in place; return its length."""
-    for _ in range(2):
+    """Make `vector` orthogonal to the rows of `basis` and of length 1, in place; return its length."""
+    for _ in range(2):  # What one projection leaves over, a second removes.
         vector -= (basis @ vector) @ basis
     length = float(np.linalg.norm(vector))
     if length > 0:

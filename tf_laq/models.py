@@ -87,9 +87,9 @@ def digits_cnn(initializers: Iterator[Any], classes: int = 10, width: int = 16) 
     from tf_keras import Input, Model, layers
 
     images = Input(_INPUT_SHAPES["digits_cnn"], name="images")
-    x = layers.Conv2D(
-        width, 3, padding="same", activation="relu", kernel_initializer=next(initializers), name="conv1"
-    )(images)
+    x = layers.Conv2D(width, 3, padding="same", activation="relu", kernel_initializer=next(initializers), name="conv1")(
+        images
+    )
     x = layers.Conv2D(
         2 * width,
         3,
@@ -185,9 +185,9 @@ def _residual_block(x: Any, filters: int, stride: int, initializers: Iterator[An
         zeros = (added // 2, added - added // 2)
         # "channels_first" makes the layer pad the last two axes: here the width, by nothing, and the
         # channels.
-        shortcut = layers.ZeroPadding2D(
-            ((0, 0), zeros), data_format="channels_first", name=f"{name}_zero_channels"
-        )(shortcut)
+        shortcut = layers.ZeroPadding2D(((0, 0), zeros), data_format="channels_first", name=f"{name}_zero_channels")(
+            shortcut
+        )
     x = _convolution(filters, next(initializers), f"{name}_conv1", stride)(activated)
     x = _normalise_and_activate(x, f"{name}_2")
     x = _convolution(filters, next(initializers), f"{name}_conv2")(x)

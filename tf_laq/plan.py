@@ -137,14 +137,13 @@ class QuantizationPlan(Document):
         layers = [entry.layer for entry in self.entries if matches(entry, pattern)]
         if not layers:
             raise no_match(pattern, [entry.layer for entry in self.entries])
-        manual = {
-            "quantizer": quantizer,
-            "bits": FLOAT_BITS if quantizer is None else quantizers.get(quantizer, bits or 0).bits,
-            **dict.fromkeys(("quantized_norm", "error_norm", "zeros")),
-            "satisfied": True,
-            "reason": "set by hand",
-        }
-        entries = tuple(dataclasses.replace(e, **manual) if e.layer in layers else e for e in self.entries)
+        width = FLOAT_BITS if quantizer is None else quantizers.get(quantizer, bits or 0).bits
+        entries = tuple(
+            PlanEntry(e.layer, e.weight, e.shape, quantizer, width, e.norm, reason="set by hand")
+            if e.layer in layers
+            else e
+            for e in self.entries
+        )
         return dataclasses.replace(self, entries=entries)
 
     def to_dict(self) -> dict[str, Any]:

@@ -98,9 +98,7 @@ class Algorithm1:
 
     def choose(self, sensitivity: TensorSensitivity) -> PlanEntry:
         """Return the entry of the plan for this weight tensor."""
-        ends = {
-            method: self._last_setting(sensitivity, method) for method in self.methods or quantizers.names()
-        }
+        ends = {method: self._last_setting(sensitivity, method) for method in self.methods or quantizers.names()}
         passed = {method: quantizer for method, (quantizer, passes) in ends.items() if passes}
         pool = passed or {method: quantizer for method, (quantizer, _) in ends.items()}
         best = min(reversed(pool.values()), key=lambda quantizer: sensitivity.measure(quantizer).error_norm)
@@ -197,9 +195,7 @@ def make_plan(
     entries = []
     for tensor in tqdm(tensors, "Quantization search", unit="tensor", disable=None if progress else True):
         sensitivity = TensorSensitivity(tensor, norm)
-        by_hand = [
-            q for pattern, q in (overrides or {}).items() if fnmatch.fnmatchcase(tensor.layer, pattern)
-        ]
+        by_hand = [q for pattern, q in (overrides or {}).items() if fnmatch.fnmatchcase(tensor.layer, pattern)]
         if by_hand:
             entries.append(measured_entry(sensitivity, by_hand[-1], "set by hand"))
         else:

@@ -54,7 +54,8 @@ class Encoding:
 
     def decode(self) -> npt.NDArray[np.float32]:
         """Return the float32 values."""
-        return self.codebook[self.codes]
+        values: npt.NDArray[np.float32] = self.codebook[self.codes]
+        return values
 
     @property
     def scale(self) -> float | None:
@@ -230,9 +231,7 @@ def _finite(weights: npt.ArrayLike) -> npt.NDArray[np.float32]:
     values = np.asarray(weights).astype(np.float32, copy=False)
     # NaN reaches both extremes.
     if not values.size or not -_LARGEST_MAGNITUDE <= values.min() <= values.max() <= _LARGEST_MAGNITUDE:
-        received = (
-            f"extremes {values.min()}, {values.max()}" if values.size else f"no element: {values.shape}"
-        )
+        received = f"extremes {values.min()}, {values.max()}" if values.size else f"no element: {values.shape}"
         raise InputError("weights", expected="one or more finite numbers, at most 2**127", received=received)
     return values
 

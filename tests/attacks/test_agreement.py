@@ -16,9 +16,7 @@ class TestAgainstCleverHans:
     def test_fgsm_is_its_fast_gradient_method(self, norm, epsilon, logits, images, labels) -> None:
         from cleverhans.tf2.attacks.fast_gradient_method import fast_gradient_method
 
-        expected = fast_gradient_method(
-            logits, images, epsilon, ORDERS[norm], clip_min=0.0, clip_max=1.0, y=labels
-        )
+        expected = fast_gradient_method(logits, images, epsilon, ORDERS[norm], clip_min=0.0, clip_max=1.0, y=labels)
         np.testing.assert_array_equal(FGSM(epsilon=epsilon, norm=norm)(logits, images, labels), expected)
 
     def test_bim_is_its_basic_iterative_method(self, norm, epsilon, logits, images, labels) -> None:
@@ -69,9 +67,7 @@ def foolbox_broken(network, images, labels):
 
     def run(name, epsilon, count=500, **settings):
         attack = getattr(foolbox.attacks, name)(**settings)
-        _, found, broken = attack(
-            model, tf.constant(images[:count]), tf.constant(labels[:count]), epsilons=epsilon
-        )
+        _, found, broken = attack(model, tf.constant(images[:count]), tf.constant(labels[:count]), epsilons=epsilon)
         return broken.numpy(), found.numpy()
 
     return run
@@ -79,18 +75,14 @@ def foolbox_broken(network, images, labels):
 
 class TestAgainstFoolbox:
     @pytest.mark.parametrize("epsilon", [0.05, 0.1, 0.2])
-    def test_fgsm_breaks_the_same_examples(
-        self, epsilon, foolbox_broken, logits, images, labels, predictions
-    ) -> None:
+    def test_fgsm_breaks_the_same_examples(self, epsilon, foolbox_broken, logits, images, labels, predictions) -> None:
         expected, _ = foolbox_broken("LinfFastGradientAttack", epsilon)
         assert 0 < expected.sum() < 500
         found = predictions(FGSM(epsilon=epsilon)(logits, images, labels)) != labels
         np.testing.assert_array_equal(found, expected)
 
     @pytest.mark.parametrize("epsilon", [0.05, 0.1])
-    def test_bim_breaks_the_same_examples(
-        self, epsilon, foolbox_broken, logits, images, labels, predictions
-    ) -> None:
+    def test_bim_breaks_the_same_examples(self, epsilon, foolbox_broken, logits, images, labels, predictions) -> None:
         expected, _ = foolbox_broken(
             "LinfBasicIterativeAttack", epsilon, abs_stepsize=0.02, steps=10, random_start=False
         )
@@ -140,9 +132,7 @@ class TestOnALinearModel:
         ids=repr,
     )
     @pytest.mark.parametrize("label", [0, 1])
-    def test_attacks_in_linf_end_in_the_worst_corner(
-        self, attack, label, linear_logits, two_class_direction
-    ) -> None:
+    def test_attacks_in_linf_end_in_the_worst_corner(self, attack, label, linear_logits, two_class_direction) -> None:
         images = np.random.default_rng(2).random((5, 4, 4, 1), dtype=np.float32)
         away = -two_class_direction if label == 0 else two_class_direction
         corner = np.clip(images + 0.25 * np.sign(away), 0, 1)
@@ -157,16 +147,12 @@ class TestOnALinearModel:
         ],
         ids=repr,
     )
-    def test_attacks_in_l2_go_straight_along_the_gradient(
-        self, attack, linear_logits, two_class_direction
-    ) -> None:
+    def test_attacks_in_l2_go_straight_along_the_gradient(self, attack, linear_logits, two_class_direction) -> None:
         images = np.full((2, 4, 4, 1), 0.5, np.float32)
         expected = images - 0.3 * two_class_direction / np.linalg.norm(two_class_direction)
         np.testing.assert_allclose(attack(linear_logits, images, np.zeros(2, int)), expected, atol=0.005)
 
-    def test_carlini_wagner_finds_the_distance_to_the_boundary(
-        self, linear_logits, two_class_direction
-    ) -> None:
+    def test_carlini_wagner_finds_the_distance_to_the_boundary(self, linear_logits, two_class_direction) -> None:
         images = np.full((3, 4, 4, 1), 0.5, np.float32)
         found = CarliniWagner(learning_rate=0.01).search(linear_logits, images, np.zeros(3, int))
         nearest = 0.1 / np.linalg.norm(two_class_direction)

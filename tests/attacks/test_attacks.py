@@ -29,9 +29,7 @@ EVERY = [
     attacks.get("mim", epsilon=EPSILON, steps=6),
     attacks.get("mim", epsilon=0.8, norm="l2", steps=6),
     attacks.get("square", epsilon=EPSILON, queries=60),
-    attacks.get(
-        "cw_l2", epsilon=0.8, steps=40, binary_search_steps=3, learning_rate=0.1, initial_constant=1.0
-    ),
+    attacks.get("cw_l2", epsilon=0.8, steps=40, binary_search_steps=3, learning_rate=0.1, initial_constant=1.0),
 ]
 RANDOM = ("gaussian", "uniform", "pgd", "square")
 
@@ -68,9 +66,7 @@ def test_images_stay_in_the_ball(attack, adversarial, images) -> None:
         assert distance(attack, adversarial, images[:100]).max() <= attack.epsilon + 1e-6
 
 
-def test_attacks_that_use_the_model_break_more_than_noise(
-    attack, adversarial, images, labels, predictions
-) -> None:
+def test_attacks_that_use_the_model_break_more_than_noise(attack, adversarial, images, labels, predictions) -> None:
     clean = (predictions(images[:100]) == labels[:100]).mean()
     after = (predictions(adversarial) == labels[:100]).mean()
     if attack.name in ("clean", "gaussian", "uniform"):
@@ -79,17 +75,13 @@ def test_attacks_that_use_the_model_break_more_than_noise(
         assert after <= clean - 0.3
 
 
-def test_the_result_does_not_depend_on_the_batch(
-    attack, adversarial, logits, images, labels, predictions
-) -> None:
+def test_the_result_does_not_depend_on_the_batch(attack, adversarial, logits, images, labels, predictions) -> None:
     parts = [
         attack(logits, images[start:stop], labels[start:stop], seed=3, indices=np.arange(start, stop))
         for start, stop in [(0, 7), (7, 30), (30, 100)]
     ]
     apart = np.concatenate(parts)
-    np.testing.assert_array_equal(
-        predictions(apart) == labels[:100], predictions(adversarial) == labels[:100]
-    )
+    np.testing.assert_array_equal(predictions(apart) == labels[:100], predictions(adversarial) == labels[:100])
     np.testing.assert_allclose(apart, adversarial, atol=1e-4)
 
 

@@ -23,9 +23,7 @@ def test_every_image_found_is_misclassified(found, labels, predictions) -> None:
     assert (predictions(found.images) != labels[:100]).all()
 
 
-def test_images_beyond_the_budget_are_clean_and_the_others_are_adversarial(
-    found, logits, images, labels
-) -> None:
+def test_images_beyond_the_budget_are_clean_and_the_others_are_adversarial(found, logits, images, labels) -> None:
     budget = float(np.median(found.distortions))
     adversarial = CarliniWagner(epsilon=budget, **SETTINGS)(logits, images[:100], labels[:100])
     within = found.distortions <= budget
@@ -44,9 +42,7 @@ def test_an_image_that_is_misclassified_already_has_distortion_zero(logits, imag
 def test_a_model_that_cannot_be_broken_has_infinite_distortions() -> None:
     constant = np.array([[3.0, 0.0]], np.float32)
     images = np.full((2, 4, 4, 1), 0.5, np.float32)
-    found = CarliniWagner(**SETTINGS).search(
-        lambda x: constant + 0 * x[:, 0, :2, 0], images, np.zeros(2, int)
-    )
+    found = CarliniWagner(**SETTINGS).search(lambda x: constant + 0 * x[:, 0, :2, 0], images, np.zeros(2, int))
     assert np.isinf(found.distortions).all()
     np.testing.assert_array_equal(found.images, images)
 

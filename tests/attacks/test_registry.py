@@ -15,9 +15,7 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 
 
 def test_unknown_and_missing_settings_are_named() -> None:
-    with pytest.raises(
-        InputError, match=r"attack pgd: expected settings among epsilon, .*unknown 'eps', no 'epsilon'"
-    ):
+    with pytest.raises(InputError, match=r"attack pgd: expected settings among epsilon, .*unknown 'eps', no 'epsilon'"):
         attacks.get("pgd", eps=0.1)
 
 
@@ -29,9 +27,7 @@ def test_content_that_names_no_attack_is_refused(content) -> None:
 
 @pytest.mark.parametrize("name", attacks.names())
 def test_classes_are_attributes_of_the_package(name) -> None:
-    settings = (
-        {"standard_deviation": 0.1} if name == "gaussian" else {} if name == "clean" else {"epsilon": 0.1}
-    )
+    settings = {"standard_deviation": 0.1} if name == "gaussian" else {} if name == "clean" else {"epsilon": 0.1}
     attack = attacks.get(name, **settings)
     assert getattr(attacks, type(attack).__name__) is type(attack)
 

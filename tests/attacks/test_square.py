@@ -23,9 +23,7 @@ def test_it_breaks_a_model_without_gradients_that_pgd_does_not(masked_logits, im
 
 
 def test_more_queries_break_every_example_that_fewer_do(logits, images, labels, predictions) -> None:
-    few, more = (
-        predictions(Square(epsilon=0.1, queries=q)(logits, images, labels)) != labels for q in (20, 200)
-    )
+    few, more = (predictions(Square(epsilon=0.1, queries=q)(logits, images, labels)) != labels for q in (20, 200))
     assert more.sum() > few.sum() + 25
 
 

@@ -77,9 +77,7 @@ def test_evaluate_writes_the_report_of_the_named_models(saved, tmp_path, laq_com
 def test_export_writes_the_file_under_the_plan_and_prints_parity(saved, tmp_path, laq_command):
     plan = laq.uniform(load_model(saved), "log", 4)
     plan.save(tmp_path / "plan.json")
-    code, output, errors = laq_command(
-        "export", saved, tmp_path / "m.tflite", "--plan", tmp_path / "plan.json"
-    )
+    code, output, errors = laq_command("export", saved, tmp_path / "m.tflite", "--plan", tmp_path / "plan.json")
     assert (code, errors) == (0, "")
     assert "parity:" in output
     assert laq.tflite.load(tmp_path / "m.tflite").image_shape == (8, 8, 1)

@@ -80,9 +80,7 @@ def test_a_gray_box_example_of_any_surrogate_counts(directions, images, labels) 
     np.testing.assert_array_equal(report.correct("first", "fgsm", "gray"), each[0] & each[1])
 
 
-def test_what_is_misclassified_already_stays_broken_though_an_attack_would_mend_it(
-    directions, images, labels
-) -> None:
+def test_what_is_misclassified_already_stays_broken_though_an_attack_would_mend_it(directions, images, labels) -> None:
     clean = margins(directions, images, labels) > 0
     mended = margins(directions, images, labels) + EPSILON * np.abs(directions[0]).sum() > 0
     assert (mended & ~clean).any()
@@ -114,9 +112,7 @@ class Counting(Attack):
 
 def test_examples_of_a_source_are_made_once_in_batches_of_one_size(directions, images, labels) -> None:
     Counting.calls.clear()
-    battery = Battery(
-        name="x", columns=(Column(name="c", attacks={"gray": Counting(), "white": Counting()}),)
-    )
+    battery = Battery(name="x", columns=(Column(name="c", attacks={"gray": Counting(), "white": Counting()}),))
     models = {str(i): linear(directions[i]) for i in range(3)}
     evaluate(models, images, labels, battery=battery, surrogates={"again": models["0"]}, batch_size=20)
     assert len(Counting.calls) == 3 * 3
@@ -139,9 +135,7 @@ def test_the_seed_decides_the_noise(directions, images, labels) -> None:
     assert first.outcomes != other.outcomes
 
 
-def test_a_minimum_norm_attack_is_held_to_its_budget_and_reports_its_median(
-    directions, images, labels
-) -> None:
+def test_a_minimum_norm_attack_is_held_to_its_budget_and_reports_its_median(directions, images, labels) -> None:
     distances = np.abs(margins(directions, images, labels)) / np.linalg.norm(directions[0])
     right = margins(directions, images, labels) > 0
     budget = float(np.median(distances[right]))
@@ -170,9 +164,7 @@ def test_a_keras_model_runs_the_whole_digits_battery_with_or_without_its_softmax
     labels = np.argmax(plain(images), axis=1)
     surrogate = linear_of_ten(random)
     models = {"plain": plain, "softmax": with_softmax}
-    report = evaluate(
-        models, images, labels, battery=Battery.preset("digits"), surrogates={"other": surrogate}
-    )
+    report = evaluate(models, images, labels, battery=Battery.preset("digits"), surrogates={"other": surrogate})
     assert len(report.rows()[0]) == 12
     assert report.rows()[1][1] == "100.0"
     assert report.rows()[1][1:] == report.rows()[2][1:]

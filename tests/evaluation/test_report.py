@@ -58,9 +58,7 @@ def test_the_worst_case_is_at_most_the_least_cell_and_counts_examples(report) ->
         survivors = [all(o.correct[i] for o in cells) for i in range(report.count)]
         assert report.surviving(model).tolist() == survivors
         assert worst.value <= min(report.worst_case(model, known).value for known in ("gray", "white"))
-        assert (
-            report.surviving(model) == report.surviving(model, "gray") & report.surviving(model, "white")
-        ).all()
+        assert (report.surviving(model) == report.surviving(model, "gray") & report.surviving(model, "white")).all()
 
 
 @settings(max_examples=40)
@@ -152,9 +150,7 @@ def test_a_truncated_file_is_refused(report, tmp_path) -> None:
     report.save(path)
     assert RobustnessReport.load(path) == report
     path.write_text(path.read_text()[:-100])
-    with pytest.raises(
-        InputError, match=r"report.json: expected a whole tf_laq robustness report.*truncated"
-    ):
+    with pytest.raises(InputError, match=r"report.json: expected a whole tf_laq robustness report.*truncated"):
         RobustnessReport.load(path)
 
 

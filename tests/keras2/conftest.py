@@ -70,9 +70,7 @@ def shared(x):
 
 
 def block():
-    return tf_keras.Sequential(
-        [layers.Input((8, 8, 4)), layers.Conv2D(4, 3, name="conv"), layers.ReLU()], "block"
-    )
+    return tf_keras.Sequential([layers.Input((8, 8, 4)), layers.Conv2D(4, 3, name="conv"), layers.ReLU()], "block")
 
 
 def narrow(dtype):
@@ -105,9 +103,7 @@ ZOO = {
         layers.Conv1DTranspose(3, 2),
         layers.DepthwiseConv1D(2),
     ),
-    "two dimensions": lambda: sequential(
-        (5, 5, 2), layers.Conv2DTranspose(4, 3), layers.Conv2D(4, 1, groups=2)
-    ),
+    "two dimensions": lambda: sequential((5, 5, 2), layers.Conv2DTranspose(4, 3), layers.Conv2D(4, 1, groups=2)),
     "three dimensions": lambda: sequential((5, 5, 5, 2), layers.Conv3D(4, 2), layers.Conv3DTranspose(2, 2)),
     "einsum": lambda: sequential((4, 5), layers.EinsumDense("abc,cd->abd", output_shape=(None, 7))),
     "embedding, mask, LSTM": lambda: functional(

@@ -121,9 +121,7 @@ def test_weights_that_are_not_finite_are_named_by_layer(bad):
 def test_a_plan_for_another_model_is_refused_with_the_weight_that_differs(other):
     plan = laq.uniform(small(*other), "linear", 3)
     for baked in (True, False):
-        with pytest.raises(
-            InputError, match=r"plan: expected a plan for this model.*at \w+\.kernel.*laq\.search"
-        ):
+        with pytest.raises(InputError, match=r"plan: expected a plan for this model.*at \w+\.kernel.*laq\.search"):
             laq.apply(small(), plan, baked=baked)
 
 
@@ -152,9 +150,7 @@ def test_float16_and_bfloat16_weights_are_searched():
 
 
 def test_overrides_reach_the_layers_by_path():
-    model = tf_keras.Sequential(
-        [layers.Input((4,)), layers.Dense(5, name="first"), layers.Dense(3, name="second")]
-    )
+    model = tf_keras.Sequential([layers.Input((4,)), layers.Dense(5, name="first"), layers.Dense(3, name="second")])
     plan = laq.search(model, overrides={"first": laq.quantizers.get("linear", 8), "second": None})
     assert [(e.quantizer, e.bits) for e in plan.entries] == [("linear", 8), (None, 32)]
     baked = laq.apply(model, plan, baked=True)

@@ -39,7 +39,5 @@ def normalised_net():
         name="normalised_net",
     )
     random = np.random.default_rng(1)
-    network.set_weights(
-        [w + random.uniform(0.1, 0.9, w.shape).astype(np.float32) for w in network.get_weights()]
-    )
+    network.set_weights([w + random.uniform(0.1, 0.9, w.shape).astype(np.float32) for w in network.get_weights()])
     return network

@@ -81,9 +81,7 @@ def test_the_warm_up_is_linear_and_follows_the_optimizer(digits, small_network, 
     model = compiled(Recorder(small_network(), PGD(epsilon=0.4, steps=1), warmup_steps=4))
     seen: list[float] = []
     record = tf_keras.callbacks.LambdaCallback(on_batch_end=lambda _, logs: seen.append(logs["epsilon"]))
-    model.fit(
-        digits.train.images[:96], digits.train.labels[:96], batch_size=16, verbose=0, callbacks=[record]
-    )
+    model.fit(digits.train.images[:96], digits.train.labels[:96], batch_size=16, verbose=0, callbacks=[record])
     np.testing.assert_allclose(seen, [0.0, 0.1, 0.2, 0.3, 0.4, 0.4], rtol=1e-6)
 
 
@@ -104,9 +102,7 @@ def test_examples_of_zero_weight_do_not_move_the_weights(digits, small_network, 
 
 def test_clean_fraction_one_is_ordinary_training(digits, small_network, compiled) -> None:
     plain = compiled(small_network())
-    adversarial = compiled(
-        AdversarialModel(small_network(), PGD(epsilon=0.3, steps=2), clean_fraction=1.0), "adam"
-    )
+    adversarial = compiled(AdversarialModel(small_network(), PGD(epsilon=0.3, steps=2), clean_fraction=1.0), "adam")
     for model in (plain, adversarial):
         model.fit(digits.train.images, digits.train.labels, shuffle=False, epochs=1, verbose=0)
     assert_equal_weights(plain, adversarial)
@@ -123,9 +119,7 @@ def test_losses_of_the_layers_are_counted_once(digits, small_network) -> None:
     np.testing.assert_allclose(logs["loss"], cross_entropy + 0.5 * np.sum(logits**2) / 32, rtol=1e-4)
 
 
-def test_evaluation_reports_clean_accuracy_and_that_under_the_attack(
-    digits, small_network, compiled, accuracy
-) -> None:
+def test_evaluation_reports_clean_accuracy_and_that_under_the_attack(digits, small_network, compiled, accuracy) -> None:
     network = small_network()
     model = compiled(AdversarialModel(network, PGD(epsilon=0.1, steps=20), robust_accuracy=True))
     logs = model.fit(digits.train.images, digits.train.labels, epochs=2, verbose=0).history
@@ -208,9 +202,7 @@ def test_tensorboard_writes_the_adversarial_metrics(digits, small_network, compi
         pytest.param(lambda: tf.distribute.OneDeviceStrategy("/cpu:0"), id="one_device"),
     ],
 )
-def test_a_distribution_strategy_of_one_device_changes_nothing(
-    digits, small_network, compiled, strategy
-) -> None:
+def test_a_distribution_strategy_of_one_device_changes_nothing(digits, small_network, compiled, strategy) -> None:
     def run() -> AdversarialModel:
         model = AdversarialModel(small_network(), PGD(epsilon=0.2, steps=2), robust_accuracy=True)
         compiled(model, tf_keras.optimizers.SGD(0.1))
@@ -249,9 +241,7 @@ def test_images_of_bytes_are_refused(digits, small_network, compiled) -> None:
         model.fit(digits.train.images * 255, digits.train.labels, verbose=0)
 
 
-@pytest.mark.parametrize(
-    "loss", ["sparse_categorical_crossentropy", tf_keras.losses.CategoricalCrossentropy()]
-)
+@pytest.mark.parametrize("loss", ["sparse_categorical_crossentropy", tf_keras.losses.CategoricalCrossentropy()])
 def test_a_loss_of_probabilities_is_refused(small_network, loss) -> None:
     with pytest.raises(InputError, match="from_logits=True"):
         AdversarialModel(small_network(), PGD(epsilon=0.1)).compile(loss=loss)

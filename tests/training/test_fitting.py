@@ -49,9 +49,7 @@ class PowerCutError(Exception):
     """Ends a run in the middle."""
 
 
-def test_a_seed_fixes_the_weights_even_of_a_run_that_was_interrupted(
-    trained, digits, short, tmp_path
-) -> None:
+def test_a_seed_fixes_the_weights_even_of_a_run_that_was_interrupted(trained, digits, short, tmp_path) -> None:
     def cut(epoch: int) -> None:
         if epoch == 5:
             raise PowerCutError
@@ -88,9 +86,7 @@ def test_the_order_changes_with_the_epoch_and_the_seed(digits, short) -> None:
 
 def test_crop_and_flip_moves_an_image_by_at_most_four_pixels_and_mirrors_some() -> None:
     image = np.random.default_rng(0).random((12, 10, 2), dtype=np.float32) + 0.1
-    moved = fitting._crop_and_flip(
-        tf.constant(np.repeat(image[None], 64, axis=0)), tf.constant([0, 1], tf.int64)
-    )
+    moved = fitting._crop_and_flip(tf.constant(np.repeat(image[None], 64, axis=0)), tf.constant([0, 1], tf.int64))
     padded = np.pad(image, ((4, 4), (4, 4), (0, 0)))
     crops = {(r, c): padded[r : r + 12, c : c + 10] for r in range(9) for c in range(9)}
     known = {crop.tobytes(): (*at, False) for at, crop in crops.items()}
@@ -109,9 +105,7 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero() -> None:
 
 
 def test_weight_decay_shrinks_kernels_and_leaves_biases() -> None:
-    chosen = dataclasses.replace(
-        recipe("cifar10"), learning_rate=0.1, learning_rate_warmup=0.0, weight_decay=0.5
-    )
+    chosen = dataclasses.replace(recipe("cifar10"), learning_rate=0.1, learning_rate_warmup=0.0, weight_decay=0.5)
     layer = tf_keras.layers.Dense(2, bias_initializer="ones", kernel_initializer="ones")
     layer.build((None, 3))
     optimizer = fitting._optimizer(chosen, 1000)

@@ -27,9 +27,7 @@ def test_every_data_set_has_a_recipe_by_default() -> None:
 
 
 @pytest.mark.parametrize(("dataset", "name"), PAIRS)
-def test_every_recipe_has_an_attack_that_can_cross_its_ball_and_says_what_it_is_for(
-    dataset: str, name: str
-) -> None:
+def test_every_recipe_has_an_attack_that_can_cross_its_ball_and_says_what_it_is_for(dataset: str, name: str) -> None:
     chosen = recipe(dataset, name)
     attack = PGD(**chosen.attack)
     assert attack.steps * attack.step >= attack.epsilon

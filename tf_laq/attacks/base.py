@@ -140,9 +140,7 @@ class MinimumNormAttack(Attack):
         return self.within_budget(self._search(logits, images, labels, seed, indices), images)
 
     @abc.abstractmethod
-    def _search(
-        self, logits: Logits, images: Images, labels: Labels, seed: int, indices: Indices
-    ) -> MinimumNorm:
+    def _search(self, logits: Logits, images: Images, labels: Labels, seed: int, indices: Indices) -> MinimumNorm:
         """Search on checked images."""
 
 

@@ -71,9 +71,7 @@ class CarliniWagner(MinimumNormAttack):
         whole("binary_search_steps", self.binary_search_steps)
         whole("steps", self.steps)
 
-    def _search(
-        self, logits: Logits, images: Images, labels: Labels, seed: int, indices: Indices
-    ) -> MinimumNorm:
+    def _search(self, logits: Logits, images: Images, labels: Labels, seed: int, indices: Indices) -> MinimumNorm:
         clean, true = tf.constant(images), tf.constant(labels)
         wrong = margins(logits(clean), true).numpy() < 0
         nearest, distances = images, np.where(wrong, 0, np.inf).astype(np.float32)

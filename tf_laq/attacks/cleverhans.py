@@ -41,9 +41,7 @@ def gradient_step(
         >>> gradient_step(brightness, tf.zeros([1, 1, 1, 1]), tf.constant([1]), 0.25, "linf").numpy().item()
         0.25
     """
-    gradient = compute_gradient(
-        logits, tf.nn.sparse_softmax_cross_entropy_with_logits, images, labels, targeted=False
-    )
+    gradient = compute_gradient(logits, tf.nn.sparse_softmax_cross_entropy_with_logits, images, labels, targeted=False)
     return images + optimize_linear(gradient, step_size, NORM_ORDERS[norm])
 
 

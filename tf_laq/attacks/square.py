@@ -71,19 +71,13 @@ class Square(BallAttack):
         progress = np.arange(1, self.queries) / self.queries
         shares = self.initial_share / 2.0 ** np.searchsorted(HALVINGS, progress, side="right")
         largest = max(min(height, width) - 1, 1)
-        sides: npt.NDArray[np.int32] = np.clip(np.round(np.sqrt(shares * height * width)), 1, largest).astype(
-            np.int32
-        )
+        sides: npt.NDArray[np.int32] = np.clip(np.round(np.sqrt(shares * height * width)), 1, largest).astype(np.int32)
         return sides
 
     def _perturb(self, logits: Logits, images: Images, labels: Labels, seed: int, indices: Indices) -> Images:
         _, height, width, channels = images.shape
-        stripes = per_example(
-            lambda random: random.choice([-1.0, 1.0], (1, width, channels)), seed, indices, self.name
-        )
-        places = per_example(
-            lambda random: random.random((self.queries - 1, 2)), seed, indices, self.name, repeat=1
-        )
+        stripes = per_example(lambda random: random.choice([-1.0, 1.0], (1, width, channels)), seed, indices, self.name)
+        places = per_example(lambda random: random.random((self.queries - 1, 2)), seed, indices, self.name, repeat=1)
         signs = per_example(
             lambda random: random.choice([-1.0, 1.0], (self.queries - 1, channels)),
             seed,

@@ -32,7 +32,5 @@ class UniformNoise(BallAttack):
 
     def _perturb(self, logits: Logits, images: Images, labels: Labels, seed: int, indices: Indices) -> Images:
         noise = uniform_in_ball(images.shape[1:], self.epsilon, self.norm, seed, indices, self.name)
-        noisy: Images = project(
-            tf.constant(images + noise), tf.constant(images), self.epsilon, self.norm
-        ).numpy()
+        noisy: Images = project(tf.constant(images + noise), tf.constant(images), self.epsilon, self.norm).numpy()
         return noisy

@@ -103,9 +103,7 @@ class RobustnessReport(Document):
     seed: int
     outcomes: tuple[Outcome, ...]
 
-    def correct(
-        self, model: str, column: str, knowledge: str = "none", surrogate: str | None = None
-    ) -> Correct:
+    def correct(self, model: str, column: str, knowledge: str = "none", surrogate: str | None = None) -> Correct:
         """Return where a model was right under an attack, shape (N,).
 
         Args:
@@ -133,9 +131,7 @@ class RobustnessReport(Document):
         together: Correct = np.logical_and.reduce(found)
         return together
 
-    def accuracy(
-        self, model: str, column: str, knowledge: str = "none", surrogate: str | None = None
-    ) -> Share:
+    def accuracy(self, model: str, column: str, knowledge: str = "none", surrogate: str | None = None) -> Share:
         """Return the share of examples that a model gets right; the arguments are those of `correct`."""
         return self._share(self.correct(model, column, knowledge, surrogate))
 

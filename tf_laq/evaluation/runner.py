@@ -170,9 +170,7 @@ def _with_clean_column(battery: Battery) -> Battery:
     return dataclasses.replace(battery, columns=(clean, *battery.columns))
 
 
-def _subjects(
-    argument: str, models: Mapping[str, Any], data: _Data, known: dict[int, Logits]
-) -> list[_Subject]:
+def _subjects(argument: str, models: Mapping[str, Any], data: _Data, known: dict[int, Logits]) -> list[_Subject]:
     """Return the models as callables that give logits for these images; `known` keeps one for each."""
     if not isinstance(models, Mapping) or (argument == "models" and not models):
         expected = "a mapping from names to models"

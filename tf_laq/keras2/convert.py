@@ -111,9 +111,7 @@ def strip(model: Any) -> Any:
             return LayerCopy(twin, twin, layer)
         twin = duplicate(layer.layer)
         weights = layer.quantize_config.weights
-        return LayerCopy(
-            twin, twin, layer.layer, {path: weight.quantizer for path, weight in weights.items()}
-        )
+        return LayerCopy(twin, twin, layer.layer, {path: weight.quantizer for path, weight in weights.items()})
 
     return rebuild(model, plain)
 

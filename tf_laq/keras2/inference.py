@@ -34,9 +34,7 @@ def input_shape(model: Any) -> tuple[int | None, ...]:
     Raises:
         InputError: The model has several inputs, or was never called or built with a shape.
     """
-    shape = (
-        getattr(model, "input_shape", None) if is_graph(model) else getattr(model, "_build_input_shape", None)
-    )
+    shape = getattr(model, "input_shape", None) if is_graph(model) else getattr(model, "_build_input_shape", None)
     if shape is None or isinstance(shape, (list, dict)) or not isinstance(shape[0], (int, type(None))):
         raise InputError(
             "model",
@@ -59,9 +57,7 @@ def _without_softmax(model: Any) -> Any:
     def linear_at_the_end(path: str, layer: Any) -> LayerCopy:
         if isinstance(layer, QuantizeWrapper):
             inner = _linear(layer.layer) if layer is last else duplicate(layer.layer)
-            return LayerCopy(
-                QuantizeWrapper(inner, layer.quantize_config, name=layer.name), inner, layer.layer
-            )
+            return LayerCopy(QuantizeWrapper(inner, layer.quantize_config, name=layer.name), inner, layer.layer)
         twin = _linear(layer) if layer is last else duplicate(layer)
         return LayerCopy(twin, twin, layer)
 

@@ -5,8 +5,8 @@
 | Dense, Embedding, recurrent cells | kernel, embeddings, recurrent_kernel (in, out) | (in, out) |
 | Conv1D/2D/3D | kernel (k..., c_in / groups, c_out) | (k... c_in, c_out), a block per group |
 | Conv1D/2D/3DTranspose | kernel (k..., c_out, c_in) | (k... c_in, c_out) |
-| DepthwiseConv1D/2D, first of SeparableConv1D/2D | depthwise_kernel (k..., c_in, multiplier) | a (k..., multiplier) block a channel |
-| second of SeparableConv1D/2D | pointwise_kernel (1..., c_in, c_out) | (c_in, c_out) |
+| DepthwiseConv1D/2D, SeparableConv1D/2D | depthwise_kernel (k..., c_in, multiplier) | a (k..., multiplier) block each |
+| SeparableConv1D/2D | pointwise_kernel (1..., c_in, c_out) | (c_in, c_out) |
 | EinsumDense, inside MultiHeadAttention | kernel | by its equation |
 | any other layer with an attribute `kernel` | kernel (..., out) | (..., out) |
 """
@@ -71,9 +71,7 @@ def find_weights(model: Any) -> tuple[list[WeightTensor], list[LeftAlone]]:
                 remedy="Take it back to plain layers with laq.strip(model).",
             )
         kernels = kernels_of(layer)
-        tensors += [
-            WeightTensor(path, weight, values(layer, weight), layout) for weight, layout in kernels.items()
-        ]
+        tensors += [WeightTensor(path, weight, values(layer, weight), layout) for weight, layout in kernels.items()]
         if not kernels:
             left_alone.append(LeftAlone(path, type(layer).__name__, _why_left_alone(layer)))
     return tensors, left_alone
@@ -104,9 +102,7 @@ def kernels_of(layer: Any) -> Kernels:
                 for weight, layout in kernels_of(inner).items()
             }
     return {
-        weight: layout
-        for weight, layout in _own_kernels(layer).items()
-        if _is_kernel(getattr(layer, weight, None))
+        weight: layout for weight, layout in _own_kernels(layer).items() if _is_kernel(getattr(layer, weight, None))
     }
 
 
@@ -158,9 +154,7 @@ def _own_kernels(layer: Any) -> Kernels:
         return {"kernel": lipschitz.einsum(layer.equation)}
     names = ("kernel", "recurrent_kernel", "embeddings")
     ranks = {name: len(getattr(getattr(layer, name, None), "shape", ())) for name in names}
-    return {
-        name: MatrixLayout(tuple(range(rank - 1)), (rank - 1,)) for name, rank in ranks.items() if rank >= 2
-    }
+    return {name: MatrixLayout(tuple(range(rank - 1)), (rank - 1,)) for name, rank in ranks.items() if rank >= 2}
 
 
 def _why_left_alone(layer: Any) -> str:

@@ -71,7 +71,7 @@ class QuantizeWrapper(tfmot.QuantizeWrapperV2):  # type: ignore[misc]
         return list(self.layer.non_trainable_weights)
 
     # AutoGraph has nothing to convert in a quantizer, and takes longer to find out than the quantizer takes to trace.
-    @tf.autograph.experimental.do_not_convert
+    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def _quantize(self, variable: Any, quantizer: Any) -> Any:
         if not hasattr(variable, "_variable"):
             return quantizer(variable, training=None, weights={})

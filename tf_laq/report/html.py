@@ -90,9 +90,7 @@ def _template() -> Any:
     from jinja2 import Environment, StrictUndefined
 
     source = resources.files("tf_laq.report").joinpath("template.html").read_text(encoding="utf-8")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(source)
 
 

@@ -21,9 +21,7 @@ _HIGHLIGHT = "#fff1d6"
 _WORST_CASE = "worst case"
 
 
-def draw_plots(
-    plans: Mapping[str, QuantizationPlan], robustness: RobustnessReport | None
-) -> dict[str, bytes]:
+def draw_plots(plans: Mapping[str, QuantizationPlan], robustness: RobustnessReport | None) -> dict[str, bytes]:
     """Draw all figures.
 
     Args:
@@ -68,9 +66,7 @@ def _robust_accuracy(report: RobustnessReport) -> Figure:
             error_kw={"elinewidth": 0.9, "capsize": 2, "ecolor": "#333333"},
             zorder=2,
         )
-    axes.set_xticks(
-        range(len(groups)), [group.replace("_", " ") for group in groups], rotation=25, ha="right"
-    )
+    axes.set_xticks(range(len(groups)), [group.replace("_", " ") for group in groups], rotation=25, ha="right")
     axes.set_xlim(-0.5, len(groups) - 0.5)
     axes.set_ylim(0, 105)
     axes.set_ylabel("accuracy (%)")
@@ -123,11 +119,7 @@ def _error_per_layer(plans: Mapping[str, QuantizationPlan]) -> Figure:
     names = _tensor_names(next(iter(plans.values())))
     figure, axes = _figure(2.0 + max(4.0, 0.55 * len(names)), 3.6)
     for index, (model, plan) in enumerate(plans.items()):
-        known = [
-            (i, e.error_norm / e.norm)
-            for i, e in enumerate(plan.entries)
-            if e.error_norm is not None and e.norm
-        ]
+        known = [(i, e.error_norm / e.norm) for i, e in enumerate(plan.entries) if e.error_norm is not None and e.norm]
         axes.plot(
             [place for place, _ in known],
             [error for _, error in known],

@@ -54,17 +54,11 @@ def _unsupported(message: str, graph: Any) -> str:
     listed = re.search(r"(?:TF Select|Custom) ops: (.+)", message)
     kinds = [kind.strip() for kind in listed.group(1).split(",")] if listed else []
     places = {kind: sorted(_names(graph, kind)) for kind in kinds}
-    return "; ".join(
-        f"operator {kind}" + (f" in {', '.join(at)}" if at else "") for kind, at in places.items()
-    )
+    return "; ".join(f"operator {kind}" + (f" in {', '.join(at)}" if at else "") for kind, at in places.items())
 
 
 def _names(graph: Any, kind: str) -> Iterable[str]:
     """Return where the operations of a kind are, loop and branch bodies included."""
     definition = graph.as_graph_def()
     functions = [node for function in definition.library.function for node in function.node_def]
-    return {
-        node.name.rpartition("/")[0] or node.name
-        for node in (*definition.node, *functions)
-        if node.op == kind
-    }
+    return {node.name.rpartition("/")[0] or node.name for node in (*definition.node, *functions) if node.op == kind}

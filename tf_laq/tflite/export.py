@@ -166,9 +166,7 @@ def _compare(content: bytes, model: Any, images: npt.NDArray[np.float32]) -> Par
 
 def _tensors(model: Any, plan: QuantizationPlan | None) -> tuple[TensorExport, ...]:
     planned = {(e.layer, e.weight): e for e in plan.entries} if plan else {}
-    return tuple(
-        _tensor(t, planned.get((t.layer, t.weight))) for t in adapter_of(model).find_weights(model)[0]
-    )
+    return tuple(_tensor(t, planned.get((t.layer, t.weight))) for t in adapter_of(model).find_weights(model)[0])
 
 
 def _tensor(tensor: WeightTensor, entry: PlanEntry | None) -> TensorExport:

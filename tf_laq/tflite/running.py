@@ -75,9 +75,7 @@ def load(path: str | os.PathLike[str]) -> TFLiteModel:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise InputError(
-            str(path), expected="a readable TensorFlow Lite file", received=str(error)
-        ) from error
+        raise InputError(str(path), expected="a readable TensorFlow Lite file", received=str(error)) from error
     return TFLiteModel(content, source=str(path))
 
 

@@ -118,9 +118,7 @@ def _batches(split: Split, recipe: Recipe, iterations: Any, seed: int) -> tf.dat
         # tf.data's own shuffle would start again with the first epoch's order when a run is resumed.
         key = tf.stack([tf.constant(seed, tf.int64), iterations // steps_per_epoch])
         order = tf.random.experimental.stateless_shuffle(tf.range(len(split)), key)
-        return (
-            tf.data.Dataset.from_tensor_slices(order).batch(recipe.batch_size).map(lambda some: (some, key))
-        )
+        return tf.data.Dataset.from_tensor_slices(order).batch(recipe.batch_size).map(lambda some: (some, key))
 
     def batch(some: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         chosen = tf.gather(images, some)
@@ -140,8 +138,7 @@ def _crop_and_flip(images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     padded = tf.pad(images, [[0, 0], [4, 4], [4, 4], [0, 0]])
     count = tf.shape(images)[0]
     rows, columns = (
-        tf.random.stateless_uniform([count, 1], tf.random.fold_in(key, stream), 0, 9, tf.int32)
-        for stream in (0, 1)
+        tf.random.stateless_uniform([count, 1], tf.random.fold_in(key, stream), 0, 9, tf.int32) for stream in (0, 1)
     )
     mirrored = tf.random.stateless_uniform([count, 1], tf.random.fold_in(key, 2)) < 0.5
     across = tf.range(width)[None]

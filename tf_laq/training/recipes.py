@@ -99,9 +99,7 @@ def recipe(dataset: str, name: str = "fast") -> Recipe:
     if dataset not in known:
         raise InputError("dataset", expected=f"one of {', '.join(known)}", received=repr(dataset))
     if name not in known[dataset]:
-        raise InputError(
-            f"recipe for {dataset}", expected=f"one of {', '.join(known[dataset])}", received=repr(name)
-        )
+        raise InputError(f"recipe for {dataset}", expected=f"one of {', '.join(known[dataset])}", received=repr(name))
     return Recipe(**known[dataset][name])
 
 
