@@ -39,9 +39,11 @@ lint: setup
 bench: setup
 	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
 
-# Writes requirements.lock anew from the ranges of setup.cfg; needs uv.
+# Writes requirements.lock anew from the ranges of setup.cfg; needs uv. The constraint: ai-edge-litert wants
+# backports-strenum on every Python, and from 1.3 on it exists for 3.10 only.
 lock:
-	uv pip compile --universal --python-version 3.10 --extra test --extra lint setup.cfg --output-file requirements.lock
+	echo 'backports-strenum <1.3' | uv pip compile --quiet --universal --python-version 3.10 --constraint - \
+	    --extra test --extra lint --custom-compile-command 'make lock' setup.cfg --output-file requirements.lock
 
 clean:
 	rm -rf .venv build out
