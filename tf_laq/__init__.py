@@ -16,6 +16,7 @@ from tf_laq.api import apply, measure, search, strip, uniform
 from tf_laq.errors import InputError
 from tf_laq.plan import PlanEntry, QuantizationPlan
 from tf_laq.policies import Thresholds, UnsatisfiedWarning
+from tf_laq.saving import load_model, save_model
 from tf_laq.version import __version__
 
 if TYPE_CHECKING:
@@ -38,10 +39,12 @@ __all__ = [
     "datasets",
     "evaluation",
     "export_tflite",
+    "load_model",
     "measure",
     "models",
     "quantizers",
     "report",
+    "save_model",
     "search",
     "strip",
     "tflite",

@@ -22,6 +22,9 @@ class Adapter(Protocol):
     def bake(self, model: Any, plan: QuantizationPlan) -> Any:
         """Return a plain model with quantized values as weights."""
 
+    def is_wrapped(self, model: Any) -> bool:
+        """Return whether `wrap` made the model."""
+
     def strip(self, model: Any) -> Any:
         """Return a wrapped model as a plain one with quantized values as weights."""
 

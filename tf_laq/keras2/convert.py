@@ -92,13 +92,18 @@ def bake(model: Any, plan: QuantizationPlan) -> Any:
     return twin
 
 
+def is_wrapped(model: Any) -> bool:
+    """Return whether a model has layers that compute with quantized weights."""
+    return any(isinstance(layer, QuantizeWrapper) for _, layer in kernels.walk(model))
+
+
 def strip(model: Any) -> Any:
     """Return a wrapped model as a plain one with quantized values as weights; its outputs are the same bits.
 
     Raises:
         InputError: The model has no wrapped layer.
     """
-    if not is_graph(model) or not any(isinstance(layer, QuantizeWrapper) for _, layer in kernels.walk(model)):
+    if not is_wrapped(model):
         raise InputError(
             "model",
             expected="a model that laq.apply(model) has wrapped",

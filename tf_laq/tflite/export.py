@@ -82,7 +82,7 @@ def export_tflite(
 def _plain(model: Any, plan: QuantizationPlan | None) -> Any:
     """Return the model without wrappers and, if there is a plan, with its weights on the plan's levels."""
     adapter = adapter_of(model)
-    wrapped = any(hasattr(layer, "quantize_config") for layer in model.submodules)
+    wrapped = adapter.is_wrapped(model)
     plain = adapter.strip(model) if wrapped else model
     if plan is None:
         return plain
