@@ -15,7 +15,7 @@ setup: $(INSTALLED)
 # The exact versions of requirements.lock, on Python 3.10 to 3.13.
 .venv/locked: requirements.lock
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --requirement requirements.lock
 	touch $@
 
 # The package as a user installs it: a built wheel, not the source tree.
