@@ -8,6 +8,7 @@ everywhere), `q2` (3-bit log everywhere) and `lq` (Algorithm 1).
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import os
 import shlex
@@ -35,6 +36,7 @@ _UNIFORM_BITS = 3
 _COMPARISON_IMAGES = 64
 
 Announce = Callable[[str], object]
+_print_now: Announce = functools.partial(print, flush=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +179,7 @@ def run(
     surrogates: Sequence[str] = ("twin",),
     seed: int = 0,
     retrain: bool = False,
-    announce: Announce = print,
+    announce: Announce = _print_now,
     progress: bool = True,
 ) -> ExperimentResult:
     """Run the paper's experiment and leave every result in a folder.
@@ -266,7 +268,7 @@ def trained_model(
     path: Path,
     *,
     retrain: bool = False,
-    announce: Announce = print,
+    announce: Announce = _print_now,
     progress: bool = True,
 ) -> tuple[Any, bool]:
     """Return a trained model and whether it was there already; a new one is saved to `path` with its record.

@@ -21,6 +21,8 @@ from tf_laq.documents import Document
 from tf_laq.errors import InputError
 from tf_laq.quantizers import Quantizer
 
+Values = npt.NDArray[np.float32]
+
 
 @dataclasses.dataclass(frozen=True)
 class WeightTensor:
@@ -38,7 +40,7 @@ class WeightTensor:
 
     layer: str
     weight: str
-    values: npt.NDArray[np.float32]
+    values: Values
     layout: lipschitz.MatrixLayout
 
     def __post_init__(self) -> None:
@@ -88,13 +90,7 @@ class TensorSensitivity:
         """Return the exact norms for one setting."""
         if quantizer not in self._measured:
             quantized = quantizer.quantize(self.tensor.values)
-            self._measured[quantizer] = Measurement(
-                quantizer.name,
-                quantizer.bits,
-                quantized_norm=lipschitz.norm(self._matrices(quantized), self._which),
-                error_norm=lipschitz.norm(self._matrices(self.tensor.values - quantized), self._which),
-                zeros=1.0 - np.count_nonzero(quantized) / quantized.size,
-            )
+            self._measured[quantizer] = self._measure(quantizer, quantized, self.tensor.values - quantized)
         return self._measured[quantizer]
 
     def meets(self, quantizer: Quantizer, quantized_limit: float, error_limit: float) -> bool:
@@ -102,14 +98,26 @@ class TensorSensitivity:
 
         The answer is that of the exact norms; most settings are refused by bounds that cost no decomposition.
         """
-        if quantizer not in self._measured and self._which == "spectral":
-            error = self._matrices(self.tensor.values - quantizer.quantize(self.tensor.values))
-            if lipschitz.spectral_norm_exceeds(error, error_limit):
+        if quantizer not in self._measured:
+            quantized = quantizer.quantize(self.tensor.values)
+            error = self.tensor.values - quantized
+            spectral = self._which == "spectral"
+            if spectral and lipschitz.spectral_norm_exceeds(self._matrices(error), error_limit):
                 return False
-        measured = self.measure(quantizer)
+            self._measured[quantizer] = self._measure(quantizer, quantized, error)
+        measured = self._measured[quantizer]
         return measured.error_norm <= error_limit and measured.quantized_norm <= quantized_limit
 
-    def _matrices(self, values: npt.NDArray[np.float32]) -> lipschitz.Matrix:
+    def _measure(self, quantizer: Quantizer, quantized: Values, error: Values) -> Measurement:
+        return Measurement(
+            quantizer.name,
+            quantizer.bits,
+            quantized_norm=lipschitz.norm(self._matrices(quantized), self._which),
+            error_norm=lipschitz.norm(self._matrices(error), self._which),
+            zeros=1.0 - np.count_nonzero(quantized) / quantized.size,
+        )
+
+    def _matrices(self, values: Values) -> lipschitz.Matrix:
         return self.tensor.layout.matrices(values)
 
 
