@@ -173,14 +173,15 @@ def spectral_norm_exceeds(matrices: Matrix, threshold: float) -> bool:
     Where they do not decide, the Ritz values of the Lanczos process approach the norm from below, and it stops once
     one has passed the threshold.
     """
-    columns = np.einsum("bij,bij->bj", matrices, matrices)
-    rows = np.einsum("bij,bij->bi", matrices, matrices)
-    frobenius = math.sqrt(rows.sum(axis=1).max())
+    with np.errstate(over="ignore"):
+        columns = np.einsum("bij,bij->bj", matrices, matrices)
+        rows = np.einsum("bij,bij->bi", matrices, matrices)
+        frobenius = math.sqrt(rows.sum(axis=1).max())
     smaller_side = min(matrices.shape[1:])
-    longest = math.sqrt(max(columns.max(), rows.max()))
+    lower_bound = max(math.sqrt(max(columns.max(), rows.max())), frobenius / math.sqrt(smaller_side))
     if frobenius * (1 + _FLOAT32_SLACK) <= threshold:
         return False
-    if max(longest, frobenius / math.sqrt(smaller_side)) > threshold * (1 + _FLOAT32_SLACK):
+    if threshold * (1 + _FLOAT32_SLACK) < lower_bound < math.inf:
         return True
     with _blas().limit(limits=1):
         if smaller_side <= _EIGENVALUES_SIDE:
@@ -213,7 +214,7 @@ def _krylov_norm(matrix: Matrix, threshold: float | None = None) -> float:
 
 def _scaled(matrices: Matrix) -> tuple[Matrix, float]:
     """Return matrices divided by a power of two, so that the squares of tiny or huge weights stay in range, and it."""
-    scale = 2.0 ** math.frexp(np.abs(matrices).max())[1]
+    scale = 2.0 ** max(math.frexp(np.abs(matrices).max())[1], -126)
     return matrices * matrices.dtype.type(1 / scale), scale
 
 
