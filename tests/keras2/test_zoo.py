@@ -52,11 +52,11 @@ def test_baked_weights_are_on_the_plans_grid_and_the_rest_is_untouched(zoo):
 def test_the_wrapped_model_trains_all_the_weights_the_float_model_trains(zoo):
     wrapped = laq.apply(zoo.model, zoo.plan)
     assert [w.shape for w in wrapped.trainable_weights] == [w.shape for w in zoo.model.trainable_weights]
-    before = [np.array(w).astype(np.float32) for w in wrapped.trainable_weights]
+    before = [w.numpy().astype(np.float32) for w in wrapped.trainable_weights]
     targets = [np.ones(y.shape, np.float32) for y in _listed(wrapped(zoo.batch))]
     wrapped.compile(tf_keras.optimizers.SGD(0.5), "mse")
     wrapped.fit(zoo.batch, targets if len(targets) > 1 else targets[0], epochs=2, verbose=0)
-    after = [np.array(w).astype(np.float32) for w in wrapped.trainable_weights]
+    after = [w.numpy().astype(np.float32) for w in wrapped.trainable_weights]
     moved = [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
     assert np.mean(moved) >= 0.8, [w.name for w, m in zip(wrapped.trainable_weights, moved, strict=True) if not m]
 

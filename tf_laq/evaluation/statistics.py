@@ -41,7 +41,8 @@ def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> tup
     share, spread = successes / count, z * z / count
     center = (share + spread / 2.0) / (1.0 + spread)
     half = math.sqrt(spread * share * (1.0 - share) + spread * spread / 4.0) / (1.0 + spread)
-    return max(center - half, 0.0), min(center + half, 1.0)
+    # At shares of 0 and 1 an end is the share itself, up to rounding.
+    return max(min(center - half, share), 0.0), min(max(center + half, share), 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
