@@ -1,0 +1,186 @@
+"""What a TensorFlow Lite file holds: its weight tensors, their bits and levels, its operators and its runtime."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+from tabulate import tabulate
+
+from tf_laq.tflite.encodings import INTEGER_BITS, EncodingName, unpack
+from tf_laq.tflite.graph import Graph, text
+
+_INTEGER_TYPES: dict[int, EncodingName] = {
+    schema.TensorType.INT8: "int8",
+    schema.TensorType.INT4: "int4",
+    schema.TensorType.INT2: "int2",
+}
+_SHOWN_LEVELS = 9
+_SCALE_BYTES = 12  # a float32 scale and an int64 zero point
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredTensor:
+    """A weight tensor as the file stores it.
+
+    Attributes:
+        name: Its name in the file.
+        shape: Its shape in the file.
+        encoding: "int8", "int4", "int2", "planes" or "float32".
+        bits: Stored bits a weight.
+        bytes: Bytes of the codes, the scales or codebook, and the factors.
+        codebook: The levels that occur, ascending, before any factors; None for float32.
+        factors: Number of factors: one a channel if a normalisation was folded in, else 0.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    encoding: EncodingName
+    bits: int
+    bytes: int
+    codebook: npt.NDArray[np.float32] | None
+    factors: int
+
+
+@dataclasses.dataclass(frozen=True)
+class FileContents:
+    """The weight tensors of a file, its operators (name -> version), the oldest runtime it names, and its size."""
+
+    tensors: tuple[StoredTensor, ...]
+    operators: dict[str, int]
+    runtime: str
+    file_bytes: int
+
+    def __str__(self) -> str:
+        headers = ["tensor", "shape", "encoding", "bits", "bytes", "levels", "factors", "codebook"]
+        rows = [
+            [
+                t.name or "-",
+                "x".join(map(str, t.shape)),
+                t.encoding,
+                t.bits,
+                t.bytes,
+                None if t.codebook is None else t.codebook.size,
+                t.factors or None,
+                _levels(t.codebook),
+            ]
+            for t in self.tensors
+        ]
+        operators = ", ".join(f"{name} {version}" for name, version in sorted(self.operators.items()))
+        return "\n".join(
+            [
+                tabulate(rows, headers, missingval="-", disable_numparse=[0, 1, 2, 7]),
+                f"operators and versions: {operators}",
+                f"oldest runtime: TensorFlow Lite {self.runtime or 'not named'}",
+                f"file: {self.file_bytes:,} bytes",
+            ]
+        )
+
+
+def read_contents(content: bytes, source: str = "content") -> FileContents:
+    """Return what the bytes of a TensorFlow Lite file hold.
+
+    Raises:
+        InputError: They are not a whole TensorFlow Lite file.
+    """
+    graph = Graph(content, source)
+    found = {key: tensor for s in graph.subgraphs for key, tensor in _tensors(graph, s)}
+    return FileContents(tuple(found.values()), graph.operators_used(), graph.runtime(), len(content))
+
+
+def _tensors(graph: Graph, subgraph: Any) -> Iterator[tuple[Any, StoredTensor]]:
+    """Give the weight tensors of a subgraph, each with what tells it from others."""
+    producers = {t: op for op in subgraph.operators for t in (op.outputs if op.outputs is not None else [])}
+    for operator in subgraph.operators:
+        name = graph.code_name(operator)
+        if name == "READ_VARIABLE":
+            variable = _shared_name(producers.get(operator.inputs[0]))
+            decoded = _planes(graph, variable, subgraph.tensors[operator.outputs[0]])
+            if decoded is not None:
+                yield variable, decoded
+    for tensor in subgraph.tensors:
+        data = graph.data(tensor)
+        shape = tuple(tensor.shape) if tensor.shape is not None else ()
+        if data is None:
+            continue
+        if tensor.type in _INTEGER_TYPES and tensor.quantization is not None:
+            yield tensor.buffer, _integers(text(tensor.name), shape, _INTEGER_TYPES[tensor.type], data, tensor)
+        elif tensor.type == schema.TensorType.FLOAT32 and len(shape) > 1 and not _is_in_decoder(graph, subgraph):
+            yield tensor.buffer, StoredTensor(text(tensor.name), shape, "float32", 32, data.size, None, 0)
+
+
+def _integers(
+    name: str, shape: tuple[int, ...], encoding: EncodingName, data: npt.NDArray[np.uint8], tensor: Any
+) -> StoredTensor:
+    bits = INTEGER_BITS[encoding]
+    codes = np.unique(unpack(data, bits)[: int(np.prod(shape))]).astype(np.int16)
+    integers = np.sort(np.where(codes >= 2 ** (bits - 1), codes - 2**bits, codes))
+    scales = np.asarray(tensor.quantization.scale, np.float32)
+    channels = scales.size if scales.size > 1 else 0
+    codebook = integers.astype(np.float32) * (np.float32(1) if channels else scales[0])
+    return StoredTensor(name, shape, encoding, bits, data.size + _SCALE_BYTES * scales.size, codebook, channels)
+
+
+def _planes(graph: Graph, variable: str, read: Any) -> StoredTensor | None:
+    """Return the tensor that a variable gets from bit planes in a subgraph that runs once."""
+    for subgraph in graph.subgraphs[1:]:
+        producers = {t: op for op in subgraph.operators for t in (op.outputs if op.outputs is not None else [])}
+        for operator in subgraph.operators:
+            if graph.code_name(operator) != "ASSIGN_VARIABLE":
+                continue
+            handle, values = operator.inputs
+            if _shared_name(producers.get(handle)) == variable:
+                return _decoded(graph, subgraph, producers, values, read)
+    return None
+
+
+def _decoded(graph: Graph, subgraph: Any, producers: dict[int, Any], values: int, read: Any) -> StoredTensor:
+    shape = tuple(read.shape)
+    factors, codebook = 0, np.zeros(0, np.float32)
+    while codebook.size == 0:
+        operator = producers[values]
+        second = subgraph.tensors[operator.inputs[1]] if len(operator.inputs) > 1 else None
+        name = graph.code_name(operator)
+        if name == "MUL" and second is not None:
+            factors = int(np.prod(second.shape))
+        elif name == "GATHER":
+            found = graph.values(subgraph.tensors[operator.inputs[0]])
+            codebook = np.zeros(1, np.float32) if found is None else found
+        values = operator.inputs[1] if name == "GATHER" else operator.inputs[0]
+    bits = sum(_plane_widths(graph, subgraph, producers, values))
+    size = bits * -(-int(np.prod(shape)) // 8) + 4 * (codebook.size + factors)
+    return StoredTensor(text(read.name), shape, "planes", bits, size, codebook, factors)
+
+
+def _plane_widths(graph: Graph, subgraph: Any, producers: dict[int, Any], codes: int) -> Iterator[int]:
+    """Give the widths of the byte planes that codes are decoded from."""
+    tensor = subgraph.tensors[codes]
+    if tensor.type == schema.TensorType.UINT8 and graph.data(tensor) is not None:
+        yield tensor.shape[1] if len(tensor.shape) > 1 else 1
+    elif codes in producers:
+        operator = producers[codes]
+        # The first input of GATHER is the table of parts.
+        start = 1 if graph.code_name(operator) == "GATHER" else 0
+        for source in operator.inputs[start:]:
+            yield from _plane_widths(graph, subgraph, producers, source)
+
+
+def _is_in_decoder(graph: Graph, subgraph: Any) -> bool:
+    return any(graph.code_name(operator) == "ASSIGN_VARIABLE" for operator in subgraph.operators)
+
+
+def _shared_name(operator: Any) -> str:
+    options = None if operator is None else operator.builtinOptions
+    return text(getattr(options, "sharedName", ""))
+
+
+def _levels(codebook: npt.NDArray[np.float32] | None) -> str:
+    if codebook is None:
+        return "-"
+    shown = [f"{level:.4g}" for level in codebook]
+    half = _SHOWN_LEVELS // 2
+    return " ".join(shown if len(shown) <= _SHOWN_LEVELS else [*shown[:half], "...", *shown[-half:]])
