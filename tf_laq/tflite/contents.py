@@ -140,12 +140,15 @@ def _planes(graph: Graph, variable: str, read: Any) -> StoredTensor | None:
 
 def _decoded(graph: Graph, subgraph: Any, producers: dict[int, Any], values: int, read: Any) -> StoredTensor:
     shape = tuple(read.shape)
-    factors, codebook = 0, np.zeros(0, np.float32)
+    factors, scale, codebook = 0, np.ones(1, np.float32), np.zeros(0, np.float32)
     while codebook.size == 0:
         operator = producers[values]
         second = subgraph.tensors[operator.inputs[1]] if len(operator.inputs) > 1 else None
         name = graph.code_name(operator)
         if name == "MUL" and second is not None:
+            multipliers = graph.values(second)
+            if multipliers is not None and multipliers.size == 1:
+                scale = multipliers.reshape(1)
             factors = int(np.prod(second.shape))
         elif name == "GATHER":
             found = graph.values(subgraph.tensors[operator.inputs[0]])
@@ -153,7 +156,8 @@ def _decoded(graph: Graph, subgraph: Any, producers: dict[int, Any], values: int
         values = operator.inputs[1] if name == "GATHER" else operator.inputs[0]
     bits = sum(_plane_widths(graph, subgraph, producers, values))
     size = bits * -(-int(np.prod(shape)) // 8) + 4 * (codebook.size + factors)
-    return StoredTensor(text(read.name), shape, "planes", bits, size, codebook, factors)
+    channels = factors if factors > 1 else 0
+    return StoredTensor(text(read.name), shape, "planes", bits, size, codebook * scale, channels)
 
 
 def _plane_widths(graph: Graph, subgraph: Any, producers: dict[int, Any], codes: int) -> Iterator[int]:

@@ -44,7 +44,10 @@ _LARGEST_BROADCAST_RANK = 4
 
 @dataclasses.dataclass(frozen=True)
 class CodedTensor:
-    """A constant of the file as codes: its values are `codebook[codes] * factors`, in float32.
+    """A constant of the file as codes: its values are `codebook[codes] * factors`, up to a float32 rounding.
+
+    The product is rounded once, after the factors have been multiplied by the scale, so that all encodings decode to
+    the same float32 values.
 
     Attributes:
         name: Names the tensor in the file.
@@ -98,22 +101,31 @@ class CodedTensor:
         channels = 1 if self.factors is None else self.factors.size
         return (channels, *[1] * (self.codes.ndim - self.axis - 1))
 
-    def decode(self, encoding: EncodingName = "planes") -> npt.NDArray[np.float32]:
-        """Return the float32 values that an encoding decodes to: without factors the same for all, to the bit."""
-        if encoding in INTEGER_BITS:
-            integers = self.integers()
-            assert integers is not None
-            scales = self.integer_scales()
-            return integers.astype(np.float32) * (scales[0] if scales.size == 1 else scales.reshape(self.channel_shape))
-        values: npt.NDArray[np.float32] = self.codebook[self.codes]
-        return values if self.factors is None else values * self.factors.reshape(self.channel_shape)
+    def decode(self) -> npt.NDArray[np.float32]:
+        """Return the float32 values, to the bit what the file decodes to in every encoding."""
+        levels, factors = self.levels_and_factors()
+        values: npt.NDArray[np.float32] = levels[self.codes]
+        return values if factors is None else values * factors
+
+    def levels_and_factors(
+        self, *, whole: bool = False
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+        """Return levels (L,) and factors that the values are the products of.
+
+        The levels are integers, and their scale is in the factors, if there are factors anyway or `whole` asks for it.
+        """
+        factors = None if self.factors is None else self.factors.reshape(self.channel_shape)
+        if self.scale is None or (factors is None and not whole):
+            return self.codebook, factors
+        scale = np.array([self.scale], np.float32)
+        integers = np.rint(self.codebook / scale) + np.float32(0)  # no -0.0
+        return integers, scale if factors is None else scale * factors
 
     def integers(self) -> npt.NDArray[np.int32] | None:
         """Return the integers k with values = `integer_scales` * k, or None where the levels are no integers."""
         if self.scale is None:
             return None
-        levels = np.rint(self.codebook / np.float32(self.scale)).astype(np.int32)
-        integers: npt.NDArray[np.int32] = levels[self.codes]
+        integers: npt.NDArray[np.int32] = self.levels_and_factors(whole=True)[0].astype(np.int32)[self.codes]
         if self.factors is not None:
             # A scale has to be positive: the sign goes into the integers, and where it is 0 so are they.
             integers = integers * np.sign(self.factors).astype(np.int32).reshape(self.channel_shape)
@@ -156,6 +168,7 @@ def choose(
     layout: Layout,
     consumers: frozenset[str],
     min_runtime: str | None = None,
+    avoided: EncodingName | None = None,
 ) -> Choice:
     """Choose the encoding of a tensor in a layout.
 
@@ -165,12 +178,13 @@ def choose(
             the tensor becomes slower by it, int8 elsewhere.
         consumers: Names of the operators that take the tensor.
         min_runtime: The oldest runtime that the file has to load in, or None for any.
+        avoided: An encoding to use only where there is no other.
     """
     possible = encodings(tensor)
     allowed = [name for name in possible if min_runtime is None or _is_within(runtime(name, tensor), min_runtime)]
     fast = consumers <= MATRIX_OPERATORS
     if layout == "packed":
-        wanted = sorted(allowed, key=lambda name: estimated_bytes(name, tensor))
+        wanted = sorted(allowed, key=lambda name: (name == avoided, estimated_bytes(name, tensor)))
         why = "the fewest bytes"
     elif layout == "auto" and fast:
         wanted = [name for name in allowed if name in INTEGER_BITS]

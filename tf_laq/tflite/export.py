@@ -19,7 +19,7 @@ from tf_laq.errors import InputError
 from tf_laq.plan import FLOAT_BITS, PlanEntry, QuantizationPlan
 from tf_laq.tflite.contents import FileContents, read_contents
 from tf_laq.tflite.conversion import convert, stock_sizes
-from tf_laq.tflite.encodings import LAYOUTS, Choice, Layout, choose
+from tf_laq.tflite.encodings import LAYOUTS, Choice, EncodingName, Layout, choose
 from tf_laq.tflite.graph import Constant, Graph, version_key
 from tf_laq.tflite.matching import Match, PlannedTensor, match
 from tf_laq.tflite.report import ExportError, ExportReport, Parity, TensorExport
@@ -158,16 +158,21 @@ def _encoded(
     float_content: bytes, matches: Sequence[Match], layout: Layout, min_runtime: str | None
 ) -> tuple[bytes, list[Choice]]:
     """Return the file in a layout, and the choice of an encoding for each match."""
-    choices = [
-        Choice("float32", "the graph returns it", kept=False)
-        if m.constant.is_output
-        else choose(m.tensor, layout, m.constant.consumers, min_runtime)
-        for m in matches
-    ]
-    replacements = [
-        Replacement(m.constant, m.tensor, choice.encoding) for m, choice in zip(matches, choices, strict=True)
-    ]
-    return (rewrite(float_content, replacements) if matches else float_content), choices
+    candidates: list[tuple[bytes, list[Choice]]] = []
+    # The decoder of bit planes takes a kilobyte once, which a small model may not win back.
+    avoidances: tuple[EncodingName | None, ...] = (None, "planes") if layout == "packed" else (None,)
+    for avoided in avoidances:
+        choices = [
+            Choice("float32", "the graph returns it", kept=False)
+            if m.constant.is_output
+            else choose(m.tensor, layout, m.constant.consumers, min_runtime, avoided)
+            for m in matches
+        ]
+        replacements = [
+            Replacement(m.constant, m.tensor, choice.encoding) for m, choice in zip(matches, choices, strict=True)
+        ]
+        candidates.append((rewrite(float_content, replacements) if matches else float_content, choices))
+    return min(candidates, key=lambda candidate: len(candidate[0]))
 
 
 def _check_kept(matches: Sequence[Match], choices: Sequence[Choice], layout: str) -> None:

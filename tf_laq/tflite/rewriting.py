@@ -23,6 +23,10 @@ _GROUP_CODES = 1 << 20
 """Tensors of up to this many codes together are decoded together: fewer operators, and still little memory."""
 
 
+_FEW_BYTES = 1 << 17
+"""Up to here bytes are taken apart one by one: slower than through a table, which takes half a kilobyte."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Replacement:
     """A constant of the file, what it is as codes, and the encoding to store it in."""
@@ -103,54 +107,67 @@ def _store_planes(graph: Graph, replacements: Sequence[Replacement]) -> None:
 class _Decoder:
     """Writes the subgraph that decodes bit planes.
 
-    Each byte of a plane is replaced by its 8/p parts through a table of 256 rows, which the subgraph computes itself;
-    the parts of all planes add up to a code, and the codebook turns the code into a value.
+    Each byte of a plane is taken apart into 8/p parts; the parts of all planes add up to a code, and the codebook turns
+    the code into a value. Many bytes are taken apart through a table of 256 rows, which the subgraph computes itself.
     """
 
     def __init__(self, graph: Graph, subgraph: Any) -> None:
         self._graph = graph
         self._subgraph = subgraph
         self._tables: dict[tuple[int, int], int] = {}
-        self._bytes: int | None = None
 
     def decode(self, tensors: Sequence[CodedTensor], variables: Sequence[str]) -> None:
         """Decode tensors of one width of code into the variables of these names."""
+        codes, rows = self._codes(tensors), [-(-tensor.codes.size // 8) for tensor in tensors]
+        whole = [tensor.levels_and_factors(whole=True) for tensor in tensors]
+        if len(tensors) > 1 and all(np.array_equal(levels, whole[0][0]) for levels, _ in whole):
+            pieces, factors = self._split(self._levels(whole[0][0], codes, sum(rows)), rows, _Type.FLOAT32), whole
+        else:
+            factors = [tensor.levels_and_factors() for tensor in tensors]
+            pieces = self._split(codes, rows, _Type.INT32)
+            pieces = [self._levels(f[0], *piece) for f, *piece in zip(factors, pieces, rows, strict=True)]
+        for tensor, variable, piece, (_, factor) in zip(tensors, variables, pieces, factors, strict=True):
+            self._assign(variable, self._values(piece, tensor.codes.shape, factor))
+
+    def _codes(self, tensors: Sequence[CodedTensor]) -> int:
+        """Return the codes of all tensors, int32 (n, 8), each tensor's filled up to a row."""
         widths = encodings.plane_widths(tensors[0].bits)
-        planes = encodings.as_planes(tensors, widths)
         shift, codes = 0, -1
-        for width, plane in zip(widths, planes, strict=True):
-            part = self._parts(plane, width, shift, alone=len(widths) == 1)
+        for width, plane in zip(widths, encodings.as_planes(tensors, widths), strict=True):
+            part = self._parts(plane, width, shift)
             codes = part if codes < 0 else self._add("ADD", [codes, part], (len(plane), 8), schema.AddOptionsT())
             shift += width
-        eights = [-(-tensor.codes.size // 8) for tensor in tensors]
-        for tensor, variable, piece in zip(tensors, variables, self._split(codes, eights), strict=True):
-            self._assign(variable, self._values(tensor, piece))
+        return codes
 
-    def _parts(self, plane: Any, width: int, shift: int, *, alone: bool) -> int:
+    def _parts(self, plane: Any, width: int, shift: int) -> int:
         """Return the codes' parts in one plane, int32 (n, 8), times 2**shift."""
-        stored = plane.reshape(-1) if width == 1 else plane
-        cast = schema.CastOptionsT(inDataType=_Type.UINT8, outDataType=_Type.INT32)
-        indices = self._add("CAST", [self._constant(stored)], stored.shape, cast)
         if width == 8:
-            return self._times(indices, plane.shape, shift)
-        shape = (*stored.shape, 8 // width)
-        parts = self._add("GATHER", [self._table(width, shift), indices], shape)
+            return self._times(self._widened(plane), plane.shape, shift)
+        shape = (len(plane), 8) if width == 1 else (len(plane), width, 8 // width)
+        if plane.size < _FEW_BYTES:
+            parts = self._taken_apart(self._widened(plane.reshape(*shape[:-1], 1)), width, shift, shape)
+        else:
+            indices = self._widened(plane.reshape(shape[:-1]))
+            parts = self._add("GATHER", [self._table(width, shift), indices], shape)
         return parts if width == 1 else self._reshape(parts, (len(plane), 8), _Type.INT32)
 
     def _table(self, width: int, shift: int) -> int:
         """Return the table int32 (256, 8/p) of the parts of every byte, times 2**shift."""
         if (width, shift) not in self._tables:
-            shape = (256, 8 // width)
-            if self._bytes is None:
-                cast = schema.CastOptionsT(inDataType=_Type.UINT8, outDataType=_Type.INT32)
-                every = self._constant(np.arange(256, dtype=np.uint8)[:, None])
-                self._bytes = self._add("CAST", [every], (256, 1), cast)
-            steps = self._constant((1 << np.arange(0, 8, width)).astype(np.int32))
-            shifted = self._add("FLOOR_DIV", [self._bytes, steps], shape)
-            modulus = self._constant(np.array([1 << width], np.int32))
-            parts = self._add("FLOOR_MOD", [shifted, modulus], shape)
-            self._tables[width, shift] = self._times(parts, shape, shift)
+            every = self._widened(np.arange(256, dtype=np.uint8)[:, None])
+            self._tables[width, shift] = self._taken_apart(every, width, shift, (256, 8 // width))
         return self._tables[width, shift]
+
+    def _taken_apart(self, whole: int, width: int, shift: int, shape: Sequence[int]) -> int:
+        steps = self._constant((1 << np.arange(0, 8, width)).astype(np.int32))
+        shifted = self._add("FLOOR_DIV", [whole, steps], shape)
+        parts = self._add("FLOOR_MOD", [shifted, self._constant(np.array([1 << width], np.int32))], shape)
+        return self._times(parts, shape, shift)
+
+    def _widened(self, values: Any) -> int:
+        """Return uint8 values as an int32 tensor."""
+        cast = schema.CastOptionsT(inDataType=_Type.UINT8, outDataType=_Type.INT32)
+        return self._add("CAST", [self._constant(values)], values.shape, cast)
 
     def _times(self, tensor: int, shape: Sequence[int], shift: int) -> int:
         if not shift:
@@ -158,28 +175,29 @@ class _Decoder:
         factor = self._constant(np.array([1 << shift], np.int32))
         return self._add("MUL", [tensor, factor], shape, schema.MulOptionsT())
 
-    def _split(self, codes: int, eights: Sequence[int]) -> list[int]:
-        if len(eights) == 1:
-            return [codes]
-        pieces = [self._graph.add_tensor(self._subgraph, (rows, 8), _Type.INT32) for rows in eights]
-        inputs = [codes, self._constant(np.array(eights, np.int32)), self._constant(np.array(0, np.int32))]
+    def _split(self, tensor: int, rows: Sequence[int], kind: int) -> list[int]:
+        if len(rows) == 1:
+            return [tensor]
+        pieces = [self._graph.add_tensor(self._subgraph, (count, 8), kind) for count in rows]
+        inputs = [tensor, self._constant(np.array(rows, np.int32)), self._constant(np.array(0, np.int32))]
         options = schema.SplitVOptionsT(numSplits=len(pieces))
         self._subgraph.operators.append(self._graph.operator("SPLIT_V", 1, inputs, pieces, options))
         return pieces
 
-    def _values(self, tensor: CodedTensor, codes: int) -> int:
-        rows, size = -(-tensor.codes.size // 8), tensor.codes.size
-        book = self._constant(tensor.codebook)
-        values = self._add("GATHER", [book, codes], (rows, 8), kind=_Type.FLOAT32)
+    def _levels(self, levels: Any, codes: int, rows: int) -> int:
+        return self._add("GATHER", [self._constant(levels), codes], (rows, 8), kind=_Type.FLOAT32)
+
+    def _values(self, levels: int, shape: Sequence[int], factors: Any) -> int:
+        """Return levels (n, 8) without what filled the last row, in a shape, times factors."""
+        size = int(np.prod(shape))
         if size % 8:
-            flat = self._reshape(values, (8 * rows,), _Type.FLOAT32)
+            flat = self._reshape(levels, (-(-size // 8) * 8,), _Type.FLOAT32)
             ends = [self._constant(np.array([end], np.int32)) for end in (0, size)]
-            values = self._add("SLICE", [flat, *ends], (size,), kind=_Type.FLOAT32)
-        values = self._reshape(values, tensor.codes.shape, _Type.FLOAT32)
-        if tensor.factors is None:
+            levels = self._add("SLICE", [flat, *ends], (size,), kind=_Type.FLOAT32)
+        values = self._reshape(levels, shape, _Type.FLOAT32)
+        if factors is None:
             return values
-        factors = self._constant(tensor.factors.reshape(tensor.channel_shape))
-        return self._add("MUL", [values, factors], tensor.codes.shape, schema.MulOptionsT(), _Type.FLOAT32)
+        return self._add("MUL", [values, self._constant(factors)], shape, schema.MulOptionsT(), _Type.FLOAT32)
 
     def _assign(self, variable: str, values: int) -> None:
         handle = self._graph.add_tensor(self._subgraph, [], _Type.RESOURCE)
