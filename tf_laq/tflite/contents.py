@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from tabulate import tabulate
 
 from tf_laq.tflite.encodings import INTEGER_BITS, EncodingName, unpack
 from tf_laq.tflite.graph import Graph, text
+from tf_laq.tflite.running import read_file
 
 _INTEGER_TYPES: dict[int, EncodingName] = {
     schema.TensorType.INT8: "int8",
@@ -79,6 +81,15 @@ class FileContents:
                 f"file: {self.file_bytes:,} bytes",
             ]
         )
+
+
+def inspect(path: str | os.PathLike[str]) -> FileContents:
+    """Return what a TensorFlow Lite file, compressed (.gz, .xz) or not, holds; printed, it is a table.
+
+    Raises:
+        InputError: The file is missing, truncated or of another kind.
+    """
+    return read_contents(read_file(path), str(path))
 
 
 def read_contents(content: bytes, source: str = "content") -> FileContents:

@@ -84,6 +84,7 @@ def export_tflite(
     plain = _plain(model, plan)
     image_shape = _image_shape(plain)
     inputs = _comparison_images(images, image_shape)
+    expected = _outputs(plain, inputs)
     float_content = convert(plain, image_shape)
     graph = Graph(float_content)
     _check_runtime(plain, graph.runtime(), min_runtime)
@@ -93,7 +94,6 @@ def export_tflite(
     content, choices = contents[layout]
     if strict:
         _check_kept(matches, choices, layout)
-    expected = np.asarray(plain(inputs, training=False), dtype=np.float32)
     float_parity = _compare(float_content, plain, inputs, expected)
     parity = _compare(content, plain, inputs, expected) if matches else float_parity
     _check_parity(plain, parity, float_parity)
@@ -136,6 +136,13 @@ def _check_runtime(model: Any, needed: str, min_runtime: str | None) -> None:
             received=f"operators that need runtime {needed}, without any encoding of weights",
             remedy=f"Ask for min_runtime={needed!r}, or replace the layers that need it.",
         )
+
+
+def _outputs(model: Any, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    outputs = model(images, training=False)
+    if isinstance(outputs, (list, tuple, dict)):
+        raise InputError(f"model {model.name!r}", expected="one output, the logits", received=f"{len(outputs)} outputs")
+    return np.asarray(outputs, dtype=np.float32)
 
 
 def _planned(model: Any, plan: QuantizationPlan | None) -> list[PlannedTensor]:

@@ -269,8 +269,17 @@ def newest(*runtimes: str) -> str:
 
 
 def version_key(runtime: str) -> tuple[int, ...]:
-    """Return a runtime version as numbers that compare; none for ""."""
-    return tuple(int(part) for part in runtime.split(".") if part.isdigit())
+    """Return a runtime version as numbers that compare; none for what is no version.
+
+    Example:
+        >>> version_key("2.18") == version_key("2.18.0") > version_key("2.7") > version_key("") == ()
+        True
+    """
+    parts = runtime.split(".")
+    if not all(part.isdigit() for part in parts):
+        return ()
+    numbers = [int(part) for part in parts]
+    return (*numbers, *[0] * (3 - len(numbers)))
 
 
 def _padded(runtime: str) -> npt.NDArray[np.uint8]:
