@@ -179,21 +179,20 @@ class ExportReport(Document):
         sizes |= {"float32": self.float_bytes, **self.other_bytes, "limit": self.limit_bytes}
         return [[name, f"{size:,}", f"{size / self.limit_bytes:.2f}"] for name, size in sizes.items()]
 
+    def size_table(self) -> str:
+        """Return the size table as text."""
+        headers = ["size", "bytes", "times the limit"]
+        return tabulate(self.size_rows(), headers, disable_numparse=True, colalign=("left", "right", "right"))
+
     def __str__(self) -> str:
         headers, rows = self.rows()
         operators = ", ".join(f"{name} {version}" for name, version in sorted(self.operators.items()))
-        sizes = tabulate(
-            self.size_rows(),
-            ["size", "bytes", "times the limit"],
-            disable_numparse=True,
-            colalign=("left", "right", "right"),
-        )
         return "\n".join(
             [
                 f"TensorFlow Lite file: {self.path}",
                 tabulate(rows, headers),
                 "",
-                sizes,
+                self.size_table(),
                 "limit: the planned weights at their widths, all other constants in float32",
                 f"operators and versions: {operators}",
                 f"oldest runtime: TensorFlow Lite {self.runtime or 'not named'}",
