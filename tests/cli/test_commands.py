@@ -90,7 +90,7 @@ def test_export_takes_a_layout_and_inspect_shows_what_is_in_the_file(saved, tmp_
     arguments = ("export", saved, tmp_path / "m.tflite", "--plan", tmp_path / "plan.json")
     code, output, errors = laq_command(*arguments, "--layout", "packed", "--compress", "xz", "--strict")
     assert (code, errors) == (0, "")
-    assert "planes" in output
+    assert "codebook" in output
     code, output, errors = laq_command("inspect", tmp_path / "m.tflite.xz")
     assert (code, errors) == (0, "")
     assert "conv1/kernel" in output

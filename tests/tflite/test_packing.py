@@ -214,7 +214,7 @@ def test_inspecting_a_file_shows_tensors_levels_and_operators(small_cnn, tmp_pat
     found = laq.tflite.inspect(path)
     tensors = {t.name: t for t in found.tensors}
     baked = laq.apply(small_cnn, plan, baked=True)
-    assert tensors["dense1/kernel"].encoding == "planes"
+    assert tensors["dense1/kernel"].encoding == "codebook"
     for name in ("conv1", "conv2", "dense1"):
         np.testing.assert_array_equal(tensors[f"{name}/kernel"].codebook, np.unique(baked.get_layer(name).kernel))
     assert "float32" in {t.encoding for t in found.tensors}

@@ -22,6 +22,7 @@ _INTEGER_TYPES: dict[int, EncodingName] = {
     schema.TensorType.INT2: "int2",
 }
 _SHOWN_LEVELS = 9
+_WORD_BITS = 32
 _SCALE_BYTES = 12  # a float32 scale and an int64 zero point
 
 
@@ -32,8 +33,8 @@ class StoredTensor:
     Attributes:
         name: Its name in the file.
         shape: Its shape in the file.
-        encoding: "int8", "int4", "int2", "planes" or "float32".
-        bits: Stored bits a weight.
+        encoding: "int8", "int4", "int2", "codebook" or "float32".
+        bits: Stored bits a weight; digits of words take a fraction.
         bytes: Bytes of the codes, the scales or codebook, and the factors.
         codebook: The levels that occur, ascending, before any factors; None for float32.
         factors: Number of factors: one a channel if a normalisation was folded in, else 0.
@@ -42,7 +43,7 @@ class StoredTensor:
     name: str
     shape: tuple[int, ...]
     encoding: EncodingName
-    bits: int
+    bits: float
     bytes: int
     codebook: npt.NDArray[np.float32] | None
     factors: int
@@ -64,7 +65,7 @@ class FileContents:
                 t.name or "-",
                 "x".join(map(str, t.shape)),
                 t.encoding,
-                t.bits,
+                f"{t.bits:.3g}",
                 t.bytes,
                 None if t.codebook is None else t.codebook.size,
                 t.factors or None,
@@ -110,7 +111,7 @@ def _tensors(graph: Graph, subgraph: Any) -> Iterator[tuple[Any, StoredTensor]]:
         name = graph.code_name(operator)
         if name == "READ_VARIABLE":
             variable = _shared_name(producers.get(operator.inputs[0]))
-            decoded = _planes(graph, variable, subgraph.tensors[operator.outputs[0]])
+            decoded = _coded(graph, variable, subgraph.tensors[operator.outputs[0]])
             if decoded is not None:
                 yield variable, decoded
     for tensor in subgraph.tensors:
@@ -136,8 +137,8 @@ def _integers(
     return StoredTensor(name, shape, encoding, bits, data.size + _SCALE_BYTES * scales.size, codebook, channels)
 
 
-def _planes(graph: Graph, variable: str, read: Any) -> StoredTensor | None:
-    """Return the tensor that a variable gets from bit planes in a subgraph that runs once."""
+def _coded(graph: Graph, variable: str, read: Any) -> StoredTensor | None:
+    """Return the tensor that a variable gets from codes in a subgraph that runs once."""
     for subgraph in graph.subgraphs[1:]:
         producers = {t: op for op in subgraph.operators for t in (op.outputs if op.outputs is not None else [])}
         for operator in subgraph.operators:
@@ -165,23 +166,28 @@ def _decoded(graph: Graph, subgraph: Any, producers: dict[int, Any], values: int
             found = graph.values(subgraph.tensors[operator.inputs[0]])
             codebook = np.zeros(1, np.float32) if found is None else found
         values = operator.inputs[1] if name == "GATHER" else operator.inputs[0]
-    bits = sum(_plane_widths(graph, subgraph, producers, values))
-    size = bits * -(-int(np.prod(shape)) // 8) + 4 * (codebook.size + factors)
+    bits, codes = _row(graph, subgraph, producers, values)
+    size = -(-int(np.prod(shape)) // codes) * bits // 8 + 4 * (codebook.size + factors)
     channels = factors if factors > 1 else 0
-    return StoredTensor(text(read.name), shape, "planes", bits, size, codebook * scale, channels)
+    return StoredTensor(text(read.name), shape, "codebook", bits / codes, size, codebook * scale, channels)
 
 
-def _plane_widths(graph: Graph, subgraph: Any, producers: dict[int, Any], codes: int) -> Iterator[int]:
-    """Give the widths of the byte planes that codes are decoded from."""
+def _row(graph: Graph, subgraph: Any, producers: dict[int, Any], codes: int) -> tuple[int, int]:
+    """Return how many bits hold how many codes: 8 codes a row of bit planes, or the digits of a word."""
     tensor = subgraph.tensors[codes]
-    if tensor.type == schema.TensorType.UINT8 and graph.data(tensor) is not None:
-        yield tensor.shape[1] if len(tensor.shape) > 1 else 1
-    elif codes in producers:
-        operator = producers[codes]
-        # The first input of GATHER is the table of parts.
-        start = 1 if graph.code_name(operator) == "GATHER" else 0
-        for source in operator.inputs[start:]:
-            yield from _plane_widths(graph, subgraph, producers, source)
+    if graph.data(tensor) is not None:
+        width = tensor.shape[1] if len(tensor.shape) > 1 else 1
+        return (8 * width if tensor.type == schema.TensorType.UINT8 else 0), 8
+    operator = producers[codes]
+    name = graph.code_name(operator)
+    if name == "FLOOR_DIV" and subgraph.tensors[operator.inputs[0]].type == schema.TensorType.INT32:
+        steps = subgraph.tensors[operator.inputs[1]]
+        if graph.data(subgraph.tensors[operator.inputs[0]]) is not None:
+            return _WORD_BITS, int(steps.shape[0])
+    # The first input of GATHER is the table of parts; the others' further inputs are constants, except ADD's.
+    sources = operator.inputs[1:] if name == "GATHER" else operator.inputs[: 2 if name == "ADD" else 1]
+    rows = [_row(graph, subgraph, producers, source) for source in sources]
+    return sum(bits for bits, _ in rows), rows[0][1]
 
 
 def _is_in_decoder(graph: Graph, subgraph: Any) -> bool:

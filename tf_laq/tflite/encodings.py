@@ -3,11 +3,11 @@
 | encoding | stored | decoded by | bits a weight | runtime |
 | --- | --- | --- | --- | --- |
 | int8, int4, int2 | integers k, a scale a tensor or a channel | DEQUANTIZE, once at load | 8, 4, 2 | 2.7, 2.18, 2.21 |
-| planes | 1, 2, 4 or 8 bits of every code in each byte plane, a codebook | CALL_ONCE, into a variable | 1 to 16 | 2.6 |
+| codebook | codes as bit planes or as digits of 32-bit words, levels | CALL_ONCE, into a variable | 1 to 16 | 2.6 |
 | float32 | the values | | 32 | |
 
 Integers are for codebooks whose levels are a scale times small integers: the linear quantizer's, and the log
-quantizer's as long as the levels that occur span few octaves. Bit planes are for any codebook. Nothing here knows where
+quantizer's as long as the levels that occur span few octaves. Codes are for any codebook. Nothing here knows where
 the codes come from.
 """
 
@@ -22,12 +22,12 @@ import numpy.typing as npt
 
 from tf_laq.tflite.graph import version_key
 
-EncodingName = Literal["int2", "int4", "int8", "planes", "float32"]
+EncodingName = Literal["int2", "int4", "int8", "codebook", "float32"]
 Layout = Literal["int8", "packed", "auto"]
 LAYOUTS: tuple[Layout, ...] = ("int8", "packed", "auto")
 
 INTEGER_BITS: dict[str, int] = {"int2": 2, "int4": 4, "int8": 8}
-PLANES_RUNTIME = "2.6"
+CODEBOOK_RUNTIME = "2.6"
 _RUNTIMES = {"int2": "2.21", "int4": "2.18", "int8": "1.14"}
 _PER_CHANNEL_INT8_RUNTIME = "2.7"
 
@@ -37,7 +37,11 @@ MATRIX_OPERATORS = frozenset({"FULLY_CONNECTED", "BATCH_MATMUL", "GATHER", "EMBE
 # What an operator, its tensors and a buffer take in the file, roughly: decides only between encodings.
 _INTEGER_OVERHEAD = 120
 _CHANNEL_OVERHEAD = 12
-_PLANES_OVERHEAD = 560
+_CODEBOOK_OVERHEAD = 400
+
+_FEW_CODES = 1 << 20
+"""Up to here codes may be digits of words: the operators that take these apart are slow, but small in the file."""
+_WORD_BITS = 32
 
 _LARGEST_BROADCAST_RANK = 4
 
@@ -62,7 +66,7 @@ class CodedTensor:
         >>> tensor.codebook, tensor.bits, tensor.scale
         (array([-1.,  0.,  1.], dtype=float32), 2, 1.0)
         >>> encodings(tensor)
-        ['int2', 'int4', 'int8', 'planes']
+        ['int2', 'int4', 'int8', 'codebook']
     """
 
     name: str
@@ -149,7 +153,7 @@ class Choice:
 
 
 def encodings(tensor: CodedTensor) -> list[EncodingName]:
-    """Return the encodings that hold a tensor exactly, the narrowest integers first, bit planes last."""
+    """Return the encodings that hold a tensor exactly, the narrowest integers first, a codebook last."""
     found: list[EncodingName] = []
     integers = tensor.integers()
     # The scales are normal numbers: some kernels read smaller ones as 0.
@@ -159,7 +163,7 @@ def encodings(tensor: CodedTensor) -> list[EncodingName]:
         limits = {name: 2 ** (INTEGER_BITS[name] - 1) for name in names}
         found += [name for name in names if -limits[name] <= lowest and highest < limits[name]]
     if tensor.factors is None or tensor.codes.ndim <= _LARGEST_BROADCAST_RANK:
-        found.append("planes")
+        found.append("codebook")
     return found
 
 
@@ -199,8 +203,8 @@ def choose(
 
 def runtime(name: EncodingName, tensor: CodedTensor) -> str:
     """Return the oldest TensorFlow Lite runtime that decodes a tensor in this encoding."""
-    if name == "planes":
-        return PLANES_RUNTIME
+    if name == "codebook":
+        return CODEBOOK_RUNTIME
     per_channel = tensor.factors is not None and tensor.factors.size > 1
     return _PER_CHANNEL_INT8_RUNTIME if name == "int8" and per_channel else _RUNTIMES.get(name, "")
 
@@ -208,8 +212,10 @@ def runtime(name: EncodingName, tensor: CodedTensor) -> str:
 def estimated_bytes(name: EncodingName, tensor: CodedTensor) -> int:
     """Return about how many bytes a file grows by a tensor in this encoding."""
     channels = 0 if tensor.factors is None else tensor.factors.size
-    if name == "planes":
-        return tensor.bits * (-(-tensor.codes.size // 8)) + 4 * (tensor.codebook.size + channels) + _PLANES_OVERHEAD
+    if name == "codebook":
+        digits = digits_of([tensor])
+        bits = _WORD_BITS / digits if digits else tensor.bits
+        return int(bits * tensor.codes.size / 8) + 4 * (tensor.codebook.size + channels) + _CODEBOOK_OVERHEAD
     return -(-INTEGER_BITS[name] * tensor.codes.size // 8) + _CHANNEL_OVERHEAD * channels + _INTEGER_OVERHEAD
 
 
@@ -272,6 +278,25 @@ def as_planes(tensors: Sequence[CodedTensor], widths: Sequence[int]) -> list[npt
         planes.append(pack((codes >> np.uint16(shift)) & np.uint16(2**width - 1), width).reshape(-1, width))
         shift += width
     return planes
+
+
+def digits_of(tensors: Sequence[CodedTensor]) -> int | None:
+    """Return how many codes of some tensors make a 32-bit word as its digits, or None where bit planes are better."""
+    base = max(2, *(tensor.codebook.size for tensor in tensors))
+    digits = next(count for count in range(_WORD_BITS, 0, -1) if base**count <= 2**_WORD_BITS)
+    few = sum(tensor.codes.size for tensor in tensors) <= _FEW_CODES
+    # The last digit of base 2 would have to be divided by 2**31, which is no int32.
+    return digits if few and base > 2 and digits * max(tensor.bits for tensor in tensors) >= _WORD_BITS else None
+
+
+def as_words(tensors: Sequence[CodedTensor], base: int, digits: int) -> npt.NDArray[np.int32]:
+    """Return the codes of some tensors as digits of words (n, 1), the lowest digit first, each tensor's filled up.
+
+    A word that exceeds int32 is stored less base**digits: rounding down, its digits stay what they are.
+    """
+    codes = np.concatenate([np.pad(t.codes.reshape(-1), (0, -t.codes.size % digits)) for t in tensors])
+    words = codes.reshape(-1, digits).astype(np.int64) @ np.array([base**index for index in range(digits)], np.int64)
+    return np.where(words >= 2**31, words - base**digits, words).astype(np.int32)[:, None]
 
 
 def _is_scale(scale: float, levels: npt.NDArray[np.float32]) -> bool:

@@ -166,8 +166,8 @@ def _encoded(
 ) -> tuple[bytes, list[Choice]]:
     """Return the file in a layout, and the choice of an encoding for each match."""
     candidates: list[tuple[bytes, list[Choice]]] = []
-    # The decoder of bit planes takes a kilobyte once, which a small model may not win back.
-    avoidances: tuple[EncodingName | None, ...] = (None, "planes") if layout == "packed" else (None,)
+    # The decoder of codes takes a kilobyte once, which a small model may not win back.
+    avoidances: tuple[EncodingName | None, ...] = (None, "codebook") if layout == "packed" else (None,)
     for avoided in avoidances:
         choices = [
             Choice("float32", "the graph returns it", kept=False)

@@ -50,11 +50,11 @@ def rewrite(content: bytes, replacements: Sequence[Replacement]) -> bytes:
         for s, t in replacement.constant.places:
             graph.subgraphs[s].tensors[t].name = replacement.tensor.name
     integers = [r for r in replacements if r.encoding in encodings.INTEGER_BITS]
-    planes = [r for r in replacements if r.encoding == "planes"]
+    coded = [r for r in replacements if r.encoding == "codebook"]
     for replacement in integers:
         _store_integers(graph, replacement)
-    if planes:
-        _store_planes(graph, planes)
+    if coded:
+        _store_codes(graph, coded)
     needed = [encodings.runtime(r.encoding, r.tensor) for r in replacements]
     return graph.to_bytes(newest(runtime, *needed))
 
@@ -84,8 +84,8 @@ def _store_integers(graph: Graph, replacement: Replacement) -> None:
             subgraph.operators.insert(0, graph.operator("DEQUANTIZE", version, [stored], [place]))
 
 
-def _store_planes(graph: Graph, replacements: Sequence[Replacement]) -> None:
-    """Store tensors as bit planes: a subgraph that runs once decodes them into variables, which the rest reads."""
+def _store_codes(graph: Graph, replacements: Sequence[Replacement]) -> None:
+    """Store tensors as codes: a subgraph that runs once decodes them into variables, which the rest reads."""
     main = graph.subgraphs[0]
     number, init = graph.add_subgraph()
     decoder = _Decoder(graph, init)
@@ -105,10 +105,11 @@ def _store_planes(graph: Graph, replacements: Sequence[Replacement]) -> None:
 
 
 class _Decoder:
-    """Writes the subgraph that decodes bit planes.
+    """Writes the subgraph that decodes codes.
 
-    Each byte of a plane is taken apart into 8/p parts; the parts of all planes add up to a code, and the codebook turns
-    the code into a value. Many bytes are taken apart through a table of 256 rows, which the subgraph computes itself.
+    Bit planes: each byte of a plane is taken apart into 8/p parts, and the parts of all planes add up to a code. Many
+    bytes are taken apart through a table of 256 rows, which the subgraph computes itself. Words: each is taken apart
+    into its digits, the codes. The codebook then turns the codes into values.
     """
 
     def __init__(self, graph: Graph, subgraph: Any) -> None:
@@ -118,18 +119,29 @@ class _Decoder:
 
     def decode(self, tensors: Sequence[CodedTensor], variables: Sequence[str]) -> None:
         """Decode tensors of one width of code into the variables of these names."""
-        codes, rows = self._codes(tensors), [-(-tensor.codes.size // 8) for tensor in tensors]
+        digits = encodings.digits_of(tensors)
+        codes = self._added_planes(tensors) if digits is None else self._digits(tensors, digits)
+        side = digits or 8
+        shapes = [(-(-tensor.codes.size // side), side) for tensor in tensors]
         whole = [tensor.levels_and_factors(whole=True) for tensor in tensors]
         if len(tensors) > 1 and all(np.array_equal(levels, whole[0][0]) for levels, _ in whole):
-            pieces, factors = self._split(self._levels(whole[0][0], codes, sum(rows)), rows, _Type.FLOAT32), whole
+            values = self._levels(whole[0][0], codes, (sum(rows for rows, _ in shapes), side))
+            pieces, factors = self._split(values, shapes, _Type.FLOAT32), whole
         else:
             factors = [tensor.levels_and_factors() for tensor in tensors]
-            pieces = self._split(codes, rows, _Type.INT32)
-            pieces = [self._levels(f[0], *piece) for f, *piece in zip(factors, pieces, rows, strict=True)]
+            parts = zip(factors, self._split(codes, shapes, _Type.INT32), shapes, strict=True)
+            pieces = [self._levels(levels, part, shape) for (levels, _), part, shape in parts]
         for tensor, variable, piece, (_, factor) in zip(tensors, variables, pieces, factors, strict=True):
-            self._assign(variable, self._values(piece, tensor.codes.shape, factor))
+            self._assign(variable, self._values(piece, side, tensor.codes.shape, factor))
 
-    def _codes(self, tensors: Sequence[CodedTensor]) -> int:
+    def _digits(self, tensors: Sequence[CodedTensor], digits: int) -> int:
+        """Return the codes of all tensors, int32 (n, digits), each tensor's filled up to a row."""
+        base = max(tensor.codebook.size for tensor in tensors)
+        words = encodings.as_words(tensors, base, digits)
+        steps = np.array([base**index for index in range(digits)], np.int32)
+        return self._taken_apart(self._constant(words), steps, base, (len(words), digits))
+
+    def _added_planes(self, tensors: Sequence[CodedTensor]) -> int:
         """Return the codes of all tensors, int32 (n, 8), each tensor's filled up to a row."""
         widths = encodings.plane_widths(tensors[0].bits)
         shift, codes = 0, -1
@@ -145,7 +157,7 @@ class _Decoder:
             return self._times(self._widened(plane), plane.shape, shift)
         shape = (len(plane), 8) if width == 1 else (len(plane), width, 8 // width)
         if plane.size < _FEW_BYTES:
-            parts = self._taken_apart(self._widened(plane.reshape(*shape[:-1], 1)), width, shift, shape)
+            parts = self._byte_parts(self._widened(plane.reshape(*shape[:-1], 1)), width, shift, shape)
         else:
             indices = self._widened(plane.reshape(shape[:-1]))
             parts = self._add("GATHER", [self._table(width, shift), indices], shape)
@@ -155,14 +167,16 @@ class _Decoder:
         """Return the table int32 (256, 8/p) of the parts of every byte, times 2**shift."""
         if (width, shift) not in self._tables:
             every = self._widened(np.arange(256, dtype=np.uint8)[:, None])
-            self._tables[width, shift] = self._taken_apart(every, width, shift, (256, 8 // width))
+            self._tables[width, shift] = self._byte_parts(every, width, shift, (256, 8 // width))
         return self._tables[width, shift]
 
-    def _taken_apart(self, whole: int, width: int, shift: int, shape: Sequence[int]) -> int:
-        steps = self._constant((1 << np.arange(0, 8, width)).astype(np.int32))
-        shifted = self._add("FLOOR_DIV", [whole, steps], shape)
-        parts = self._add("FLOOR_MOD", [shifted, self._constant(np.array([1 << width], np.int32))], shape)
-        return self._times(parts, shape, shift)
+    def _byte_parts(self, whole: int, width: int, shift: int, shape: Sequence[int]) -> int:
+        steps = (1 << np.arange(0, 8, width)).astype(np.int32)
+        return self._times(self._taken_apart(whole, steps, 1 << width, shape), shape, shift)
+
+    def _taken_apart(self, whole: int, steps: Any, base: int, shape: Sequence[int]) -> int:
+        shifted = self._add("FLOOR_DIV", [whole, self._constant(steps)], shape)
+        return self._add("FLOOR_MOD", [shifted, self._constant(np.array([base], np.int32))], shape)
 
     def _widened(self, values: Any) -> int:
         """Return uint8 values as an int32 tensor."""
@@ -175,23 +189,24 @@ class _Decoder:
         factor = self._constant(np.array([1 << shift], np.int32))
         return self._add("MUL", [tensor, factor], shape, schema.MulOptionsT())
 
-    def _split(self, tensor: int, rows: Sequence[int], kind: int) -> list[int]:
-        if len(rows) == 1:
+    def _split(self, tensor: int, shapes: Sequence[tuple[int, int]], kind: int) -> list[int]:
+        if len(shapes) == 1:
             return [tensor]
-        pieces = [self._graph.add_tensor(self._subgraph, (count, 8), kind) for count in rows]
-        inputs = [tensor, self._constant(np.array(rows, np.int32)), self._constant(np.array(0, np.int32))]
+        pieces = [self._graph.add_tensor(self._subgraph, shape, kind) for shape in shapes]
+        rows = np.array([rows for rows, _ in shapes], np.int32)
+        inputs = [tensor, self._constant(rows), self._constant(np.array(0, np.int32))]
         options = schema.SplitVOptionsT(numSplits=len(pieces))
         self._subgraph.operators.append(self._graph.operator("SPLIT_V", 1, inputs, pieces, options))
         return pieces
 
-    def _levels(self, levels: Any, codes: int, rows: int) -> int:
-        return self._add("GATHER", [self._constant(levels), codes], (rows, 8), kind=_Type.FLOAT32)
+    def _levels(self, levels: Any, codes: int, shape: Sequence[int]) -> int:
+        return self._add("GATHER", [self._constant(levels), codes], shape, kind=_Type.FLOAT32)
 
-    def _values(self, levels: int, shape: Sequence[int], factors: Any) -> int:
-        """Return levels (n, 8) without what filled the last row, in a shape, times factors."""
+    def _values(self, levels: int, side: int, shape: Sequence[int], factors: Any) -> int:
+        """Return levels (n, side) without what filled the last row, in a shape, times factors."""
         size = int(np.prod(shape))
-        if size % 8:
-            flat = self._reshape(levels, (-(-size // 8) * 8,), _Type.FLOAT32)
+        if size % side:
+            flat = self._reshape(levels, (-(-size // side) * side,), _Type.FLOAT32)
             ends = [self._constant(np.array([end], np.int32)) for end in (0, size)]
             levels = self._add("SLICE", [flat, *ends], (size,), kind=_Type.FLOAT32)
         values = self._reshape(levels, shape, _Type.FLOAT32)
