@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import lzma
 import signal
@@ -320,3 +321,18 @@ laq.export_tflite(network, {str(path)!r}, laq.uniform(network, "linear", 4))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL
     assert path.read_bytes() == b"old"
+
+
+def test_inspecting_what_is_left_of_a_file_is_refused_and_damage_never_ends_otherwise(small_cnn, tmp_path):
+    laq.export_tflite(small_cnn, tmp_path / "m.tflite", laq.uniform(small_cnn, "log", 6), layout="packed")
+    content = (tmp_path / "m.tflite").read_bytes()
+    for share in np.linspace(0, 0.95, 12):
+        with pytest.raises(laq.InputError, match="a whole TensorFlow Lite file"):
+            read_contents(content[: int(share * len(content))])
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        damaged = bytearray(content)
+        for place in random.integers(8, len(content), 3):
+            damaged[place] = random.integers(256)
+        with contextlib.suppress(laq.InputError):
+            assert read_contents(bytes(damaged)).file_bytes == len(content)

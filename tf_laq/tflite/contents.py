@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 from tabulate import tabulate
 
+from tf_laq.errors import InputError
 from tf_laq.tflite.encodings import INTEGER_BITS, EncodingName, unpack
 from tf_laq.tflite.graph import Graph, text
 from tf_laq.tflite.running import read_file
@@ -100,8 +101,12 @@ def read_contents(content: bytes, source: str = "content") -> FileContents:
         InputError: They are not a whole TensorFlow Lite file.
     """
     graph = Graph(content, source)
-    found = {key: tensor for s in graph.subgraphs for key, tensor in _tensors(graph, s)}
-    return FileContents(tuple(found.values()), graph.operators_used(), graph.runtime(), len(content))
+    try:
+        found = {key: tensor for s in graph.subgraphs for key, tensor in _tensors(graph, s)}
+        return FileContents(tuple(found.values()), graph.operators_used(), graph.runtime(), len(content))
+    except Exception as error:  # Numbers of a damaged file lead anywhere.
+        received = f"{len(content):,} bytes that do not hold together ({error!r})"
+        raise InputError(source, expected="a whole TensorFlow Lite file", received=received) from error
 
 
 def _tensors(graph: Graph, subgraph: Any) -> Iterator[tuple[Any, StoredTensor]]:
@@ -146,7 +151,10 @@ def _coded(graph: Graph, variable: str, read: Any) -> StoredTensor | None:
                 continue
             handle, values = operator.inputs
             if _shared_name(producers.get(handle)) == variable:
-                return _decoded(graph, subgraph, producers, values, read)
+                try:
+                    return _decoded(graph, subgraph, producers, values, read)
+                except KeyError:  # It gets its values from something else than codes.
+                    return None
     return None
 
 
