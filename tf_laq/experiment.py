@@ -159,7 +159,8 @@ class ExperimentResult(Document):
                 str(self.plans["lq"]),
                 str(self.robustness),
                 size_table(self.sizes),
-                f"{Path(self.export.path).name}: {self.export.file_bytes:,} bytes\n{self.export.parity}",
+                f"{Path(self.export.path).name}: {self.export.file_bytes:,} bytes\n"
+                f"{self.export.size_table()}\n{self.export.parity}",
                 f"Results: {self.folder} (open {Path(self.folder) / 'report.html'})",
             ]
         )

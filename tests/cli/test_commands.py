@@ -84,6 +84,21 @@ def test_export_writes_the_file_under_the_plan_and_prints_parity(saved, tmp_path
     assert json.loads((tmp_path / "m.export.json").read_text())["tensors"][0]["quantizer"] == "log"
 
 
+def test_export_takes_a_layout_and_inspect_shows_what_is_in_the_file(saved, tmp_path, laq_command):
+    plan = laq.uniform(load_model(saved), "log", 6)
+    plan.save(tmp_path / "plan.json")
+    arguments = ("export", saved, tmp_path / "m.tflite", "--plan", tmp_path / "plan.json")
+    code, output, errors = laq_command(*arguments, "--layout", "packed", "--compress", "xz", "--strict")
+    assert (code, errors) == (0, "")
+    assert "codebook" in output
+    code, output, errors = laq_command("inspect", tmp_path / "m.tflite.xz")
+    assert (code, errors) == (0, "")
+    assert "conv1/kernel" in output
+    assert "CALL_ONCE" in output
+    code, _, errors = laq_command(*arguments, "--strict")
+    assert (code, errors.startswith("error: layer '")) == (2, True)
+
+
 def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, saved, tmp_path, laq_command):
     assert "linear, log, ternary" in laq_command("quantize", "--help")[1]
     out = tmp_path / "q.keras"
@@ -121,6 +136,10 @@ def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, sa
         (["evaluate", "a=SAVED,a=SAVED"], "each name once"),
         (["export", "SAVED", "m.bin"], "ends in .tflite"),
         (["export", "SAVED", "m.tflite", "--plan", "none.json"], "none.json"),
+        (["export", "SAVED", "m.tflite", "--layout", "tiny"], "layout: expected one of int8, packed, auto"),
+        (["export", "SAVED", "m.tflite", "--compress", "zip"], "compress: expected one of gz, xz"),
+        (["inspect", "SAVED"], "a whole TensorFlow Lite file"),
+        (["inspect", "none.tflite"], "a readable TensorFlow Lite file"),
         (["train", "--dataset", "imagenet"], "dataset"),
         (["train", "--recipe", "slow"], "recipe for digits"),
         (["demo", "--preset", "hard"], "preset"),

@@ -183,21 +183,56 @@ def evaluate(
     print(f"{found}\n\nResults: {folder} (open {page})")
 
 
-def export(model: str, path: str = "model.tflite", plan: str = "") -> None:
+def export(
+    model: str,
+    path: str = "model.tflite",
+    plan: str = "",
+    layout: str = "auto",
+    compress: str = "",
+    strict: bool = False,
+    min_runtime: str = "",
+    compare_sizes: bool = False,
+) -> None:
     """Write a model as a TensorFlow Lite file, after checking that the file computes what the model computes.
 
     Args:
         model: Saved tf_keras model: float, or quantized by laq.
         path: File to write, ending in .tflite; the report goes beside it, into .export.json.
         plan: The plan's JSON file; a float model is quantized by it, a quantized one must fit it.
+        layout: int8 (8 bits a weight, as fast as float32), packed (the fewest bytes, slower convolutions), or auto
+            (packed dense layers and embeddings, int8 convolutions).
+        compress: gz or xz: write a compressed file beside it.
+        strict: Refuse a plan with a weight that the layout can only store as float32.
+        min_runtime: The oldest TensorFlow Lite runtime to load the file in, such as 2.7.
+        compare_sizes: Print the sizes of the stock converter's float16 and Optimize.DEFAULT files too.
     """
     from tf_laq.tflite import export_tflite
 
     _check_ending(path, ".tflite", "path")
     chosen = QuantizationPlan.load(plan) if plan else None
-    exported = export_tflite(load_model(model), path, chosen)
+    exported = export_tflite(
+        load_model(model),
+        path,
+        chosen,
+        layout=layout,  # type: ignore[arg-type]  # Any text comes from the command line; it is checked there.
+        compress=compress or None,  # type: ignore[arg-type]
+        strict=strict,
+        min_runtime=min_runtime or None,
+        compare_sizes=compare_sizes,
+    )
     exported.save(Path(path).with_suffix(".export.json"))
     print(exported)
+
+
+def inspect(path: str) -> None:
+    """Print what a TensorFlow Lite file holds: its weights with their bits and levels, its operators, its runtime.
+
+    Args:
+        path: The file; .gz and .xz are read too.
+    """
+    from tf_laq import tflite
+
+    print(tflite.inspect(path))
 
 
 def report(folder: str = "results") -> None:
@@ -269,5 +304,6 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "quantize": quantize,
     "evaluate": evaluate,
     "export": export,
+    "inspect": inspect,
     "report": report,
 }

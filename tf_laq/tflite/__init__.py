@@ -8,13 +8,32 @@ from typing import TYPE_CHECKING, Any
 from tf_laq.tflite.report import ExportError, ExportReport, Parity, TensorExport
 
 if TYPE_CHECKING:
+    from tf_laq.tflite.contents import FileContents, StoredTensor, inspect
     from tf_laq.tflite.export import export_tflite
     from tf_laq.tflite.running import TFLiteModel, load
 
-__all__ = ["ExportError", "ExportReport", "Parity", "TFLiteModel", "TensorExport", "export_tflite", "load"]
+__all__ = [
+    "ExportError",
+    "ExportReport",
+    "FileContents",
+    "Parity",
+    "StoredTensor",
+    "TFLiteModel",
+    "TensorExport",
+    "export_tflite",
+    "inspect",
+    "load",
+]
 
 # These import TensorFlow and the TensorFlow Lite runtime.
-_LAZY = {"TFLiteModel": "running", "export_tflite": "export", "load": "running"}
+_LAZY = {
+    "FileContents": "contents",
+    "StoredTensor": "contents",
+    "TFLiteModel": "running",
+    "export_tflite": "export",
+    "inspect": "contents",
+    "load": "running",
+}
 
 
 def __getattr__(name: str) -> Any:

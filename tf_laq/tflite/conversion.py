@@ -22,6 +22,29 @@ def convert(model: Any, image_shape: tuple[int, ...]) -> bytes:
     Raises:
         ExportError: TensorFlow Lite has no operator for a layer, or the conversion fails in another way.
     """
+    converter, function = _converter(model, image_shape)
+    try:
+        with without_native_messages():
+            return bytes(converter.convert())
+    except Exception as error:  # Not only ConverterError: the passes before it raise their own.
+        expected = "layers that TensorFlow Lite has built-in operators for"
+        raise _refusal(model, expected, error, _unsupported(str(error), function.graph)) from error
+
+
+def stock_sizes(model: Any, image_shape: tuple[int, ...]) -> dict[str, int]:
+    """Return the bytes of the files that the stock converter makes with its own ways of making them small."""
+    sizes = {}
+    for name in ("float16", "Optimize.DEFAULT"):
+        converter, _ = _converter(model, image_shape)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if name == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        with without_native_messages():
+            sizes[name] = len(converter.convert())
+    return sizes
+
+
+def _converter(model: Any, image_shape: tuple[int, ...]) -> tuple[Any, Any]:
     images = tf.TensorSpec((1, *image_shape), tf.float32, name="images")
     try:
         function = tf.function(lambda images: model(images, training=False)).get_concrete_function(images)
@@ -30,13 +53,7 @@ def convert(model: Any, image_shape: tuple[int, ...]) -> bytes:
     # The module keeps the variables alive and known to the converter, whichever Keras made them.
     holder = tf.Module()
     holder.variables_to_store = list(model.variables)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], holder)
-    try:
-        with without_native_messages():
-            return bytes(converter.convert())
-    except Exception as error:  # Not only ConverterError: the passes before it raise their own.
-        expected = "layers that TensorFlow Lite has built-in operators for"
-        raise _refusal(model, expected, error, _unsupported(str(error), function.graph)) from error
+    return tf.lite.TFLiteConverter.from_concrete_functions([function], holder), function
 
 
 def _refusal(model: Any, expected: str, error: Exception, reason: str = "") -> ExportError:

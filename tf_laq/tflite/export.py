@@ -1,9 +1,14 @@
-"""Exporting a model: convert, run the result, compare it with the model, and only then put it in place."""
+"""Exporting a model: convert, encode, run the result, compare it with the model, and only then put it in place."""
 
 from __future__ import annotations
 
+import contextlib
+import gzip
+import lzma
 import os
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +17,23 @@ from tf_laq import files, quantizers
 from tf_laq.adapters import adapter_of
 from tf_laq.errors import InputError
 from tf_laq.plan import FLOAT_BITS, PlanEntry, QuantizationPlan
-from tf_laq.sensitivity import WeightTensor
-from tf_laq.tflite.conversion import convert
+from tf_laq.tflite.contents import FileContents, read_contents
+from tf_laq.tflite.conversion import convert, stock_sizes
+from tf_laq.tflite.encodings import LAYOUTS, Choice, EncodingName, Layout, choose
+from tf_laq.tflite.graph import Constant, Graph, version_key
+from tf_laq.tflite.matching import Match, PlannedTensor, match
 from tf_laq.tflite.report import ExportError, ExportReport, Parity, TensorExport
+from tf_laq.tflite.rewriting import Replacement, rewrite
 from tf_laq.tflite.running import TFLiteModel
 
-TOLERANCE = 1e-4
-"""Largest accepted |file - model|, in units of max(1, max |model|); another order of sums gives 1e-6."""
+TOLERANCE = 1e-5
+"""Largest accepted |file - model|, in units of max |model|; another order of sums gives 1e-6."""
+
+Compression = Literal["gz", "xz"]
+_COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
+    "gz": lambda content: gzip.compress(content, mtime=0),
+    "xz": lzma.compress,
+}
 
 _RANDOM_IMAGES = 32
 _FLOAT_BYTES = FLOAT_BITS // 8
@@ -29,54 +44,179 @@ def export_tflite(
     path: str | os.PathLike[str],
     plan: QuantizationPlan | None = None,
     *,
+    layout: Layout = "auto",
+    compress: Compression | None = None,
+    strict: bool = False,
     images: npt.ArrayLike | None = None,
+    min_runtime: str | None = None,
+    compare_sizes: bool = False,
 ) -> ExportReport:
-    """Write a model as a TensorFlow Lite file that computes what the model computes.
+    """Write a model as a small TensorFlow Lite file that computes what the model computes.
 
-    The file takes one image at a time and uses built-in operators only. Before it takes its place it is run
-    in the stock runtime and its outputs are compared with the model's: a difference above
-    1e-4 * max(1, max |output|) refuses the export, and whatever was at `path` stays.
+    The file takes one image at a time and uses built-in operators only. Its planned weights are stored as codes, each
+    exactly the value that the model has. Before it takes its place it is run in the stock runtime and its outputs are
+    compared with the model's: a difference above 1e-5 * max |output| refuses the export, and whatever was at `path`
+    stays.
 
     Args:
         model: A built tf_keras model with one input: float, wrapped (it is stripped) or baked.
         path: The file to write.
         plan: The quantization plan. A float model is quantized by it first; a wrapped or baked one must have
-            its weights on the plan's levels.
+            its weights on the plan's levels. Without a plan the weights stay float32.
+        layout: "int8": 8 bits a weight, as fast as float32. "packed": the fewest bytes; convolutions become slower.
+            "auto": packed integers for dense layers and embeddings, int8 for convolutions.
+        compress: "gz" or "xz" to write a compressed file beside it, for downloads; `tflite.load` reads it.
+        strict: Refuse a plan with a tensor that the layout can only store as float32.
         images: At least 16 images to compare on, shape (n, height, width, channels); None for 32 random
             ones.
+        min_runtime: The oldest TensorFlow Lite runtime the file has to load in, such as "2.7"; None for any.
+        compare_sizes: Convert with float16 and with `Optimize.DEFAULT` too, for their sizes in the report.
 
     Returns:
-        What was written, with the size of every weight tensor and the comparison.
+        What was written, with the encoding and size of every weight tensor, and the comparison.
 
     Raises:
-        ExportError: The weights are not on the plan's levels, a layer cannot be converted, or the outputs of
-            the file differ from the model's.
+        ExportError: The weights are not on the plan's levels, one of them is not in the converted file, a layer cannot
+            be converted, `strict` is violated, or the outputs of the file differ from the model's.
         InputError: The plan is for another model, or an argument is wrong.
     """
+    _check_settings(layout, compress, min_runtime)
     plain = _plain(model, plan)
     image_shape = _image_shape(plain)
     inputs = _comparison_images(images, image_shape)
-    content = convert(plain, image_shape)
-    parity = _compare(content, plain, inputs)
-    if not parity.holds:
-        raise ExportError(
-            f"model {plain.name!r}",
-            expected=f"a file whose outputs are within {parity.tolerance:.2g} of the model's",
-            received=f"outputs that differ by up to {parity.max_difference:.2g} on {parity.images} images",
-            remedy="Check the model for NaN weights and for layers that are random in inference mode.",
-        )
-    with files.replacing(path) as temporary:
-        temporary.write_bytes(content)
-    tensors = _tensors(plain, plan)
-    rest = sum(int(np.prod(v.shape)) for v in plain.variables) - sum(int(np.prod(t.shape)) for t in tensors)
+    expected = _outputs(plain, inputs)
+    float_content = convert(plain, image_shape)
+    graph = Graph(float_content)
+    _check_runtime(plain, graph.runtime(), min_runtime)
+    constants = graph.float_constants()
+    matches = match(constants, _planned(plain, plan))
+    contents = {name: _encoded(float_content, matches, name, min_runtime) for name in LAYOUTS}
+    content, choices = contents[layout]
+    if strict:
+        _check_kept(matches, choices, layout)
+    float_parity = _compare(float_content, plain, inputs, expected)
+    parity = _compare(content, plain, inputs, expected) if matches else float_parity
+    _check_parity(plain, parity, float_parity)
+    compressed = None if compress is None else _COMPRESSORS[compress](content)
+    compressed_path = None if compress is None else f"{os.fspath(path)}.{compress}"
+    _write({path: content} if compressed_path is None else {path: content, compressed_path: compressed or b""})
+    stored = read_contents(content)
     return ExportReport(
         path=str(path),
+        layout=layout,
         file_bytes=len(content),
-        float_bytes=len(content),
-        limit_bytes=sum(tensor.limit_bytes for tensor in tensors) + _FLOAT_BYTES * rest,
-        tensors=tensors,
+        float_bytes=len(float_content),
+        limit_bytes=_limit(plan, constants, matches),
+        layout_bytes={name: len(encoded) for name, (encoded, _) in contents.items()},
+        other_bytes=stock_sizes(plain, image_shape) if compare_sizes else {},
+        compressed=compressed_path,
+        compressed_bytes=None if compressed is None else len(compressed),
+        tensors=_tensors(plain, plan, matches, choices, stored),
+        operators=stored.operators,
+        runtime=stored.runtime,
         parity=parity,
+        float_parity=float_parity,
     )
+
+
+def _check_settings(layout: str, compress: str | None, min_runtime: str | None) -> None:
+    if layout not in LAYOUTS:
+        raise InputError("layout", expected=f"one of {', '.join(LAYOUTS)}", received=repr(layout))
+    if compress is not None and compress not in _COMPRESSORS:
+        raise InputError("compress", expected=f"one of {', '.join(get_args(Compression))}", received=repr(compress))
+    if min_runtime is not None and not (isinstance(min_runtime, str) and version_key(min_runtime)):
+        raise InputError("min_runtime", expected='a version such as "2.7"', received=repr(min_runtime))
+
+
+def _check_runtime(model: Any, needed: str, min_runtime: str | None) -> None:
+    if min_runtime is not None and version_key(needed) > version_key(min_runtime):
+        raise ExportError(
+            f"model {model.name!r}",
+            expected=f"operators that runtime {min_runtime} has",
+            received=f"operators that need runtime {needed}, without any encoding of weights",
+            remedy=f"Ask for min_runtime={needed!r}, or replace the layers that need it.",
+        )
+
+
+def _outputs(model: Any, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    outputs = model(images, training=False)
+    if isinstance(outputs, (list, tuple, dict)):
+        raise InputError(f"model {model.name!r}", expected="one output, the logits", received=f"{len(outputs)} outputs")
+    return np.asarray(outputs, dtype=np.float32)
+
+
+def _planned(model: Any, plan: QuantizationPlan | None) -> list[PlannedTensor]:
+    entries = {(e.layer, e.weight): e for e in plan.entries if e.quantizer is not None} if plan else {}
+    tensors = [t for t in adapter_of(model).find_weights(model)[0] if (t.layer, t.weight) in entries]
+    return [PlannedTensor(t.layer, t.weight, _encode(entries[t.layer, t.weight], t.values)) for t in tensors]
+
+
+def _encode(entry: PlanEntry, values: npt.NDArray[np.float32]) -> quantizers.Encoding:
+    quantizer = quantizers.get(entry.quantizer or "", entry.bits)
+    encoding = quantizer.encode(values)
+    if np.array_equal(encoding.decode(), values):
+        return encoding
+    # Levels that move when computed anew from quantized values: the values are their own codebook.
+    codebook, codes = np.unique(values, return_inverse=True)
+    return quantizers.Encoding(codes.reshape(values.shape).astype(np.uint16), codebook)
+
+
+def _encoded(
+    float_content: bytes, matches: Sequence[Match], layout: Layout, min_runtime: str | None
+) -> tuple[bytes, list[Choice]]:
+    """Return the file in a layout, and the choice of an encoding for each match."""
+    candidates: list[tuple[bytes, list[Choice]]] = []
+    # The decoder of codes takes a kilobyte once, which a small model may not win back.
+    avoidances: tuple[EncodingName | None, ...] = (None, "codebook") if layout == "packed" else (None,)
+    for avoided in avoidances:
+        choices = [
+            Choice("float32", "the graph returns it", kept=False)
+            if m.constant.is_output
+            else choose(m.tensor, layout, m.constant.consumers, min_runtime, avoided)
+            for m in matches
+        ]
+        replacements = [
+            Replacement(m.constant, m.tensor, choice.encoding) for m, choice in zip(matches, choices, strict=True)
+        ]
+        candidates.append((rewrite(float_content, replacements) if matches else float_content, choices))
+    return min(candidates, key=lambda candidate: len(candidate[0]))
+
+
+def _check_kept(matches: Sequence[Match], choices: Sequence[Choice], layout: str) -> None:
+    lost = [(m.planned, choice) for m, choice in zip(matches, choices, strict=True) if not choice.kept]
+    if lost:
+        planned, choice = lost[0]
+        raise ExportError(
+            f"layer {planned.layer!r}, weight {planned.weight!r}",
+            expected=f"an exact encoding in layout {layout}",
+            received=f"none: {choice.why} ({len(lost)} of {len(matches)} tensors)",
+            remedy='Use layout="packed", a newer min_runtime, or strict=False to store these tensors as float32.',
+        )
+
+
+def _check_parity(model: Any, parity: Parity, float_parity: Parity) -> None:
+    if not parity.holds:
+        raise ExportError(
+            f"model {model.name!r}",
+            expected=f"a file whose outputs are within {parity.tolerance:.2g} of the model's",
+            received=f"outputs that differ by up to {parity.max_difference:.2g} on {parity.images} images "
+            f"(those of the plain float32 file by {float_parity.max_difference:.2g})",
+            remedy="Check the model for NaN weights and for layers that are random in inference mode.",
+        )
+
+
+def _write(contents: dict[str | os.PathLike[str], bytes]) -> None:
+    with contextlib.ExitStack() as stack:
+        for path, content in contents.items():
+            temporary: Path = stack.enter_context(files.replacing(path))
+            temporary.write_bytes(content)
+
+
+def _limit(plan: QuantizationPlan | None, constants: Sequence[Constant], matches: Sequence[Match]) -> int:
+    planned = sum(entry.bytes for entry in plan.entries if entry.quantizer is not None) if plan else 0
+    matched = {m.constant.buffer for m in matches}
+    rest = {c.buffer: c.values.nbytes for c in constants if c.buffer not in matched}
+    return planned + sum(rest.values())
 
 
 def _plain(model: Any, plan: QuantizationPlan | None) -> Any:
@@ -151,33 +291,62 @@ def _comparison_images(images: npt.ArrayLike | None, shape: tuple[int, ...]) -> 
     return given
 
 
-def _compare(content: bytes, model: Any, images: npt.NDArray[np.float32]) -> Parity:
+def _compare(content: bytes, model: Any, images: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> Parity:
     outputs = TFLiteModel(content, f"the file made from model {model.name!r}")(images)
-    expected = np.asarray(model(images, training=False), dtype=np.float32)
     magnitude = float(np.abs(expected).max())
     return Parity(
         images=len(images),
         max_difference=float(np.abs(outputs - expected).max()),
         max_output=magnitude,
-        tolerance=TOLERANCE * max(1.0, magnitude),
+        tolerance=TOLERANCE * magnitude,
         differing_predictions=int(np.sum(outputs.argmax(-1) != expected.argmax(-1))),
     )
 
 
-def _tensors(model: Any, plan: QuantizationPlan | None) -> tuple[TensorExport, ...]:
-    planned = {(e.layer, e.weight): e for e in plan.entries} if plan else {}
-    return tuple(_tensor(t, planned.get((t.layer, t.weight))) for t in adapter_of(model).find_weights(model)[0])
+def _tensors(
+    model: Any,
+    plan: QuantizationPlan | None,
+    matches: Sequence[Match],
+    choices: Sequence[Choice],
+    stored: FileContents,
+) -> tuple[TensorExport, ...]:
+    entries = {(e.layer, e.weight): e for e in plan.entries} if plan else {}
+    found: dict[tuple[str, str], list[Choice]] = {}
+    for m, choice in zip(matches, choices, strict=True):
+        found.setdefault((m.planned.layer, m.planned.weight), []).append(choice)
+    return tuple(
+        _tensor(t.layer, t.weight, t.values, entries.get((t.layer, t.weight)), found.get((t.layer, t.weight)), stored)
+        for t in adapter_of(model).find_weights(model)[0]
+    )
 
 
-def _tensor(tensor: WeightTensor, entry: PlanEntry | None) -> TensorExport:
-    float_bytes = _FLOAT_BYTES * tensor.values.size
+def _tensor(
+    layer: str,
+    weight: str,
+    values: npt.NDArray[np.float32],
+    entry: PlanEntry | None,
+    choices: list[Choice] | None,
+    stored: FileContents,
+) -> TensorExport:
+    quantizer, bits = (entry.quantizer, entry.bits) if entry else (None, FLOAT_BITS)
+    limit = entry.bytes if entry else _FLOAT_BYTES * values.size
+    shape = tuple(values.shape)
+    if quantizer is None:
+        why = "planned so" if entry else "no plan"
+        return TensorExport(layer, weight, shape, None, bits, limit, "float32", _FLOAT_BYTES * values.size, why=why)
+    if choices is None:
+        return TensorExport(layer, weight, shape, quantizer, bits, limit, "shared", 0, why="equals another tensor")
+    encodings = dict.fromkeys(choice.encoding for choice in choices)
     return TensorExport(
-        tensor.layer,
-        tensor.weight,
-        tuple(tensor.values.shape),
-        quantizer=entry.quantizer if entry else None,
-        bits=entry.bits if entry else FLOAT_BITS,
-        limit_bytes=entry.bytes if entry else float_bytes,
-        stored_dtype="float32",
-        stored_bytes=float_bytes,
+        layer,
+        weight,
+        shape,
+        quantizer,
+        bits,
+        limit,
+        encoding=", ".join(encodings),
+        stored_bytes=sum(t.bytes for t in stored.tensors if t.name == f"{layer}/{weight}"),
+        fast_kernels=encodings.keys() <= {"int8", "float32"},
+        kept=all(choice.kept for choice in choices),
+        why="; ".join(dict.fromkeys(choice.why for choice in choices)),
     )

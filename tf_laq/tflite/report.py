@@ -26,8 +26,12 @@ class TensorExport:
         quantizer: Name of the planned quantizer, or None for float32.
         bits: Planned bit width; 32 without a quantizer.
         limit_bytes: Bytes at that width: bits * weights / 8, rounded up.
-        stored_dtype: Type of the stored values.
-        stored_bytes: Bytes of the stored values.
+        encoding: How the file stores it: "int8", "int4", "int2", "codebook", "float32", several for one that is
+            stored in pieces, or "shared" for one that equals another tensor and is stored there.
+        stored_bytes: Bytes of its codes, its scales or codebook and its factors, as read from the file.
+        fast_kernels: Whether the runtime's fast float32 kernels for convolutions and dense layers take it.
+        kept: Whether the layout has an encoding for it; if not, it is stored in float32.
+        why: Why it is stored so.
     """
 
     layer: str
@@ -36,8 +40,11 @@ class TensorExport:
     quantizer: str | None
     bits: int
     limit_bytes: int
-    stored_dtype: str
+    encoding: str
     stored_bytes: int
+    fast_kernels: bool = True
+    kept: bool = True
+    why: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,27 +90,49 @@ class ExportReport(Document):
 
     Attributes:
         path: The file.
+        layout: "int8", "packed" or "auto".
         file_bytes: Its size.
-        float_bytes: Size of the same model's float32 file.
-        limit_bytes: Bytes of all weights at their planned widths, everything else in float32.
+        float_bytes: Size of the same model's float32 file, as the stock converter writes it.
+        limit_bytes: Bytes of all planned weights at their widths, and of the file's other constants in float32.
+        layout_bytes: Size of the file in every layout.
+        other_bytes: Sizes of the stock converter's "float16" and "Optimize.DEFAULT" files, if they were asked for;
+            neither computes what the model computes.
+        compressed: Path of the compressed file, or None.
+        compressed_bytes: Its size, or None.
         tensors: One per weight tensor that can be quantized.
+        operators: The operators in the file, each with its version.
+        runtime: The oldest TensorFlow Lite runtime that has all of them.
         parity: The comparison with the Keras model, made before the file took its place.
+        float_parity: The same comparison for the float32 file.
     """
 
     document: ClassVar[str] = "tf_laq export report"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     path: str
+    layout: str
     file_bytes: int
     float_bytes: int
     limit_bytes: int
+    layout_bytes: dict[str, int]
+    other_bytes: dict[str, int]
+    compressed: str | None
+    compressed_bytes: int | None
     tensors: tuple[TensorExport, ...]
+    operators: dict[str, int]
+    runtime: str
     parity: Parity
+    float_parity: Parity
 
     @property
     def predictions_equal(self) -> bool:
         """Whether file and model choose the same class on every image of the comparison."""
         return self.parity.differing_predictions == 0
+
+    @property
+    def kept(self) -> bool:
+        """Whether every tensor of the plan has an encoding in the layout."""
+        return all(tensor.kept for tensor in self.tensors)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-ready values."""
@@ -112,27 +141,18 @@ class ExportReport(Document):
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> ExportReport:
         """Build the report from what `to_dict` returned."""
-        return cls(
-            path=content["path"],
-            file_bytes=content["file_bytes"],
-            float_bytes=content["float_bytes"],
-            limit_bytes=content["limit_bytes"],
-            tensors=tuple(TensorExport(**{**t, "shape": tuple(t["shape"])}) for t in content["tensors"]),
-            parity=Parity(**content["parity"]),
-        )
+        fields = {field.name: content[field.name] for field in dataclasses.fields(cls)}
+        fields["tensors"] = tuple(TensorExport(**{**t, "shape": tuple(t["shape"])}) for t in content["tensors"])
+        fields["parity"] = Parity(**content["parity"])
+        fields["float_parity"] = Parity(**content["float_parity"])
+        return cls(**fields)
 
     def rows(self) -> tuple[list[str], list[list[Any]]]:
         """Return the table's headers and rows, a row per weight tensor."""
         headers = [
-            "layer",
-            "weight",
-            "shape",
-            "quantizer",
-            "bits",
-            "bytes at this width",
-            "stored as",
-            "bytes stored",
-        ]
+            "layer", "weight", "shape", "quantizer", "bits", "bytes at this width", "stored as", "bytes stored",
+            "fast kernels", "why",
+        ]  # fmt: skip
         rows = [
             [
                 t.layer,
@@ -141,21 +161,41 @@ class ExportReport(Document):
                 t.quantizer or "float32",
                 t.bits,
                 t.limit_bytes,
-                t.stored_dtype,
+                t.encoding if t.kept else f"{t.encoding} (NOT AS PLANNED)",
                 t.stored_bytes,
+                "yes" if t.fast_kernels else "no",
+                t.why,
             ]
             for t in self.tensors
         ]
         return headers, rows
 
+    def size_rows(self) -> list[list[Any]]:
+        """Return the rows of the size table: what, its bytes, and how many times the limit that is."""
+        sizes = {f"this file ({self.layout})": self.file_bytes}
+        if self.compressed_bytes is not None:
+            sizes[f"compressed ({self.compressed})"] = self.compressed_bytes
+        sizes |= {f"layout {name}": size for name, size in self.layout_bytes.items() if name != self.layout}
+        sizes |= {"float32": self.float_bytes, **self.other_bytes, "limit": self.limit_bytes}
+        return [[name, f"{size:,}", f"{size / self.limit_bytes:.2f}"] for name, size in sizes.items()]
+
+    def size_table(self) -> str:
+        """Return the size table as text."""
+        headers = ["size", "bytes", "times the limit"]
+        return tabulate(self.size_rows(), headers, disable_numparse=True, colalign=("left", "right", "right"))
+
     def __str__(self) -> str:
         headers, rows = self.rows()
+        operators = ", ".join(f"{name} {version}" for name, version in sorted(self.operators.items()))
         return "\n".join(
             [
                 f"TensorFlow Lite file: {self.path}",
                 tabulate(rows, headers),
-                f"file: {self.file_bytes:,} bytes; float32 file: {self.float_bytes:,} bytes; "
-                f"weights at their planned widths and the rest in float32: {self.limit_bytes:,} bytes",
+                "",
+                self.size_table(),
+                "limit: the planned weights at their widths, all other constants in float32",
+                f"operators and versions: {operators}",
+                f"oldest runtime: TensorFlow Lite {self.runtime or 'not named'}",
                 str(self.parity),
             ]
         )

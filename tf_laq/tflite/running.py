@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import os
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ from tf_laq.errors import InputError
 from tf_laq.messages import without_native_messages
 
 _IDENTIFIER = b"TFL3"
+_DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.decompress, ".xz": lzma.decompress}
 
 
 class TFLiteModel:
@@ -67,16 +72,30 @@ class TFLiteModel:
 
 
 def load(path: str | os.PathLike[str]) -> TFLiteModel:
-    """Open a TensorFlow Lite file as a function from images to logits.
+    """Open a TensorFlow Lite file, compressed (.gz, .xz) or not, as a function from images to logits.
 
     Raises:
         InputError: The file is missing, truncated or of another kind, or the runtime cannot run it.
     """
+    return TFLiteModel(read_file(path), source=str(path))
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """Return the bytes of a TensorFlow Lite file; one whose name ends in .gz or .xz is decompressed.
+
+    Raises:
+        InputError: The file is missing, or it is no whole compressed file.
+    """
+    decompress = _DECOMPRESSORS.get(Path(path).suffix, bytes)
     try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(str(path), expected="a readable TensorFlow Lite file", received=str(error)) from error
-    return TFLiteModel(content, source=str(path))
+        return decompress(Path(path).read_bytes())
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise InputError(
+            str(path),
+            expected="a readable TensorFlow Lite file",
+            received=str(error),
+            remedy="If it is truncated, export the model again.",
+        ) from error
 
 
 def _interpreter(content: bytes, source: str) -> Any:
