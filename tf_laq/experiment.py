@@ -231,7 +231,14 @@ def run(
     announce(f"[4/6] Attack {', '.join(models)} on {len(images)} test images, battery {battery.name}")
     sources = {name: trained[name] for name in surrogates}
     robustness = evaluation.evaluate(
-        models, images, labels, battery=battery, surrogates=sources, seed=seed, progress=progress
+        models,
+        images,
+        labels,
+        battery=battery,
+        surrogates=sources,
+        float_twins=dict.fromkeys(quantized, trained["adv"]),
+        seed=seed,
+        progress=progress,
     )
     _save_robustness(folder, robustness)
     announce("[5/6] Export lq to TensorFlow Lite and compare it with the Keras model")

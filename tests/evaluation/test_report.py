@@ -132,7 +132,7 @@ def test_the_table_prints_the_papers_pairs_and_the_worst_case(report) -> None:
         "N = 20",
         "seed = 7",
         "twin, float",
-        "epsilon=0.22",
+        "epsilon=0.165",
         "cw_l2, median white-box distortion: adv 0.75",
     ):
         assert part in text

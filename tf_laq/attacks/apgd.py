@@ -17,7 +17,6 @@ import tensorflow as tf
 
 from tf_laq.attacks.base import (
     DECISIVE_MARGIN,
-    BallAttack,
     Images,
     Indices,
     Labels,
@@ -91,7 +90,7 @@ def targeted_logits_ratio(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tens
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class APGD(StartableAttack, BallAttack):
+class APGD(StartableAttack):
     """What the three forms of Auto-PGD share: all but the loss.
 
     The first step is 2 epsilon long. At each checkpoint an example goes back to its best point at half the

@@ -156,8 +156,9 @@ class BallAttack(Attack):
         one_of("norm", self.norm, NORMS)
 
 
-class StartableAttack(Attack):
-    """An attack that can also search from images that its caller knows, such as another model's examples."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StartableAttack(BallAttack):
+    """A ball attack that can also search from images that its caller knows, such as another model's examples."""
 
     def from_starts(
         self,
