@@ -192,7 +192,7 @@ def run(
         out: The results folder.
         recipe: A training recipe, or the name of one for this data set.
         examples: Number N of test images to attack; fewer if the data set has fewer.
-        preset: Strengths of the attacks: "standard" or "paper".
+        preset: The attacks and their strengths: "standard", "paper" or "strong".
         attacks: Names of the table's columns; None for all.
         surrogates: Where gray-box examples come from: "twin", and "adv" for the quantized models. A gray-box
             cell then counts what withstands both, which makes the row of `adv` look better beside the others.

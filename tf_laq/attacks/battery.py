@@ -97,6 +97,7 @@ class Battery(Document):
             dataset: "digits", "mnist" or "cifar10".
             preset: "standard": the field's strengths, gray-box and white-box alike. "paper": gray-box
                 iterative attacks stronger than white-box ones, as in Song, Ranjan and Li 2021, section 6.
+                "strong": an ensemble like AutoAttack: fewer attacks, the most effective ones.
 
         Raises:
             InputError: There is no such data set or preset.

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tf_laq.adapters import logits_function
-from tf_laq.attacks.base import Attack, Images, Logits, MinimumNormAttack, StartableAttack
+from tf_laq.attacks.base import Attack, BallAttack, Images, Logits, MinimumNormAttack, StartableAttack
 from tf_laq.attacks.battery import KNOWLEDGE, Battery, Column
 from tf_laq.attacks.checks import check_logits, checked_images, checked_labels, one_of, whole
 from tf_laq.attacks.clean import Clean
@@ -304,9 +304,13 @@ class _Runner:
             self.hardest[logits] = crafted
         return crafted
 
-    def _starts(self, attack: Attack, logits: Logits) -> Images | None:
-        """Return, per example, the one of the same attack on another model that this model is least right about."""
-        others = [images for (known, source), images in self.made.items() if known == attack and source is not logits]
+    def _starts(self, attack: StartableAttack, logits: Logits) -> Images | None:
+        """Return, per example, the one made on another model that this model is least right about."""
+        others = [
+            images
+            for (known, source), images in self.made.items()
+            if source is not logits and isinstance(known, BallAttack) and known.norm == attack.norm
+        ]
         if not others:
             return None
         scores = np.stack([self.data.margins(logits, images) for images in others])
