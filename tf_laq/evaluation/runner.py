@@ -24,7 +24,7 @@ from tf_laq.evaluation.checks import excess_of, model_checks, report_checks, zer
 from tf_laq.evaluation.examples import Examples
 from tf_laq.evaluation.report import Correct, Outcome, RobustnessReport
 
-# Above this share of exact zeros in its input gradients, a model is attacked a second time.
+# Above this share of exact zeros in its input gradients, a model is attacked again with a gradient without them.
 HIDDEN_SHARE = 0.01
 
 
@@ -46,10 +46,10 @@ def evaluate(
     all models; a surrogate that is one of the models is no surrogate for itself. An example that a model
     misclassifies without an attack counts as broken in its gray-box and white-box columns too.
 
-    Where a model hides its gradients, white-box PGD and Auto-PGD search a second time, on what they left standing:
-    with a gradient that has no exact zeros, and from other models' examples of the same attack. Their white-box
-    cells count both searches. This is done for models with a float twin and for those that have exact zeros in
-    more than one in a hundred entries of their input gradients.
+    Where a model may hide its gradients, white-box PGD and Auto-PGD search a second time, on what they left standing:
+    from other models' examples and, if more than one in a hundred entries of the model's input gradients are exactly
+    zero, with a gradient completed there. Their white-box cells count both searches. This is done for models with
+    such zeros and for those with a float twin.
 
     The white-box attacks of an ensemble (`Battery.ensemble`) leave out what an earlier one broke.
 
@@ -95,14 +95,15 @@ def evaluate(
     for name in twins:
         one_of("float_twins", name, [model.name for model in evaluated])
     gradients = {model.name: zero_gradients(model.logits, data) for model in evaluated}
-    hidden = [model for model in evaluated if model.name in twins or gradients[model.name].entries > HIDDEN_SHARE]
-    tasks = [list(_tasks(column, evaluated, sources, hidden)) for column in battery.columns]
+    blind = {name for name, zeros in gradients.items() if zeros.entries > HIDDEN_SHARE}
+    again = [model for model in evaluated if model.name in twins or model.name in blind]
+    tasks = [list(_tasks(column, evaluated, sources, again)) for column in battery.columns]
     outcomes: list[Outcome] = []
     with (
         _without_retracing_advice(),
         tqdm(total=sum(map(len, tasks)) * data.batches, disable=None if progress else True, unit="batch") as bar,
     ):
-        runner = _Runner(data, battery.ensemble, twins, bar)
+        runner = _Runner(data, battery.ensemble, twins, blind, bar)
         for column in tasks:
             runner.made.clear()
             for task in column:
@@ -205,7 +206,7 @@ def _subjects(argument: str, models: Mapping[str, Any], data: Examples, known: d
 
 
 def _tasks(
-    column: Column, models: list[_Subject], surrogates: list[_Subject], hidden: list[_Subject]
+    column: Column, models: list[_Subject], surrogates: list[_Subject], again: list[_Subject]
 ) -> Iterator[_Task]:
     """Yield every attack on every model once, with all the cells that its examples fill."""
     tasks: dict[tuple[Attack, Logits], _Task] = {}
@@ -216,7 +217,7 @@ def _tasks(
     yield from tasks.values()
     white = column.attacks.get("white")
     if isinstance(white, StartableAttack):
-        for model in hidden:
+        for model in again:
             yield _Task(white, model, [_Victim(model, column.name, "white", None)], assisted=True)
 
 
@@ -236,8 +237,11 @@ def _pairs(
 class _Runner:
     """Runs tasks in order; it remembers what the later ones start from."""
 
-    def __init__(self, data: Examples, ensemble: bool, float_twins: Mapping[str, _Subject], bar: tqdm[Any]) -> None:
+    def __init__(
+        self, data: Examples, ensemble: bool, float_twins: Mapping[str, _Subject], blind: set[str], bar: tqdm[Any]
+    ) -> None:
         self.data, self.ensemble, self.float_twins, self.bar = data, ensemble, float_twins, bar
+        self.blind = blind
         self.right: dict[Logits, Correct] = {}
         # The examples of an attack on a model, and in an ensemble the latest ones of a model.
         self.made: dict[tuple[Attack, Logits], Images] = {}
@@ -289,10 +293,13 @@ class _Runner:
         crafted = self.made[attack, logits].copy()
         standing = self.data.correct(logits, crafted) & self._right(logits)
         left = self.data.only(standing)
-        completed = completed_gradient(logits, attack.epsilon, twin.logits if twin else None)
+        if source.name in self.blind:
+            attacked = completed_gradient(logits, attack.epsilon, twin.logits if twin else None)
+        else:
+            attacked = logits
         starts = self._starts(attack, logits)
         for rows in left:
-            arguments = completed, left.images[rows], left.labels[rows]
+            arguments = attacked, left.images[rows], left.labels[rows]
             numbers = left.numbers[rows]
             if starts is None:
                 found = attack(*arguments, seed=self.data.seed, indices=numbers)
