@@ -143,9 +143,9 @@ def test_the_excess_is_how_far_an_image_leaves_the_ball_or_the_range(moved, exce
 
 
 class TestSecondSearch:
-    """Where the gradient has exact zeros, white-box PGD searches again."""
+    """Of a quantized model, or where the gradient has many exact zeros, white-box PGD searches again."""
 
-    def test_it_is_not_made_where_the_gradient_has_none(self, run, network) -> None:
+    def test_it_is_not_made_where_nothing_is_hidden(self, run, network) -> None:
         report = run(lambda images: network(images))
         assert not any(outcome.assisted for outcome in report.outcomes)
 
@@ -154,7 +154,7 @@ class TestSecondSearch:
             """Nothing below a tenth is seen: no gradient at the black pixels, though raising them would tell."""
             return network(tf.nn.relu(images - 0.05) + 0.05)
 
-        report = run(unseeing, BATTERY.only(["pgd"]))
+        report = run(unseeing, BATTERY.only(["pgd"]), float_twins={"m": network})
         first, second = (
             np.mean([o.correct for o in report.outcomes if o.knowledge == "white" and o.assisted == assisted])
             for assisted in (False, True)
