@@ -195,7 +195,7 @@ def run(
         out: The results folder.
         recipe: A training recipe, or the name of one for this data set.
         examples: Number N of test images to attack; fewer if the data set has fewer.
-        preset: Strengths of the attacks: "standard" or "paper".
+        preset: The attacks and their strengths: "standard", "paper" or "strong".
         attacks: Names of the table's columns; None for all.
         surrogates: Where gray-box examples come from: "twin", and "adv" for the quantized models. A gray-box
             cell then counts what withstands both, which makes the row of `adv` look better beside the others.
@@ -234,7 +234,14 @@ def run(
     announce(f"[4/6] Attack {', '.join(models)} on {len(images)} test images, battery {battery.name}")
     sources = {name: trained[name] for name in surrogates}
     robustness = evaluation.evaluate(
-        models, images, labels, battery=battery, surrogates=sources, seed=seed, progress=progress
+        models,
+        images,
+        labels,
+        battery=battery,
+        surrogates=sources,
+        float_twins=dict.fromkeys(quantized, trained["adv"]),
+        seed=seed,
+        progress=progress,
     )
     _save_robustness(folder, robustness)
     announce("[5/6] Export lq to TensorFlow Lite and compare it with the Keras model")

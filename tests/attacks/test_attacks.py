@@ -29,9 +29,14 @@ EVERY = [
     attacks.get("mim", epsilon=EPSILON, steps=6),
     attacks.get("mim", epsilon=0.8, norm="l2", steps=6),
     attacks.get("square", epsilon=EPSILON, queries=60),
+    attacks.get("apgd_ce", epsilon=EPSILON, steps=10, restarts=2),
+    attacks.get("apgd_ce", epsilon=EPSILON, steps=10, stop_when_broken=False),
+    attacks.get("apgd_ce", epsilon=0.8, norm="l2", steps=10),
+    attacks.get("apgd_dlr", epsilon=EPSILON, steps=10),
+    attacks.get("apgd_t", epsilon=EPSILON, steps=5, targets=3),
     attacks.get("cw_l2", epsilon=0.8, steps=40, binary_search_steps=3, learning_rate=0.1, initial_constant=1.0),
 ]
-RANDOM = ("gaussian", "uniform", "pgd", "square")
+RANDOM = ("gaussian", "uniform", "pgd", "square", "apgd_ce", "apgd_dlr", "apgd_t")
 
 
 def distance(attack, adversarial, images):
@@ -97,7 +102,7 @@ def test_misclassified_images_stay_misclassified(attack, logits, images, labels,
     wrong = (labels[:100] + 1) % 10
     assert (predictions(images[:100]) == wrong).mean() < 0.05
     after = predictions(attack(logits, images[:100], wrong))
-    limit = 0.05 if attack.name in ("clean", "cw_l2") else 0.25
+    limit = 0.05 if attack.name in ("clean", "cw_l2") or attack.name.startswith("apgd") else 0.25
     assert (after == wrong).mean() <= limit
 
 
@@ -112,13 +117,14 @@ def test_settings_are_frozen(attack) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    name=st.sampled_from(["uniform", "fgsm", "pgd", "bim", "mim", "square"]),
+    name=st.sampled_from(["uniform", "fgsm", "pgd", "bim", "mim", "square", "apgd_ce"]),
     epsilon=st.floats(0.0, 1.0, width=32),
     seed=st.integers(0, 2**32),
     black=st.booleans(),
 )
 def test_any_strength_stays_in_the_box_and_the_ball(name, epsilon, seed, black, linear_logits) -> None:
-    attack = attacks.get(name, epsilon=epsilon, **({"queries": 5} if name == "square" else {}))
+    short = {"square": {"queries": 5}, "apgd_ce": {"steps": 10, "stop_when_broken": False}}
+    attack = attacks.get(name, epsilon=epsilon, **short.get(name, {}))
     images = np.random.default_rng(seed).random((3, 4, 4, 1)).astype(np.float32)
     images = np.round(images) if black else images
     adversarial = attack(linear_logits, images, np.array([0, 1, 0]), seed=seed)
@@ -127,7 +133,7 @@ def test_any_strength_stays_in_the_box_and_the_ball(name, epsilon, seed, black, 
     assert distance(attack, adversarial, images).max() <= epsilon + 1e-6
 
 
-@pytest.mark.parametrize("name", ["uniform", "fgsm", "pgd", "bim", "mim", "square", "cw_l2"])
+@pytest.mark.parametrize("name", ["uniform", "fgsm", "pgd", "bim", "mim", "square", "apgd_ce", "apgd_t", "cw_l2"])
 @pytest.mark.parametrize("epsilon", [-0.1, math.nan, math.inf, "0.1", True])
 def test_a_strength_that_is_no_finite_positive_number_is_refused(name, epsilon) -> None:
     with pytest.raises(InputError, match=r"^epsilon: expected a finite number of at least 0"):
@@ -148,6 +154,10 @@ def test_a_strength_that_is_no_finite_positive_number_is_refused(name, epsilon) 
         ("pgd", "random_start", "yes"),
         ("bim", "step_size", -0.01),
         ("mim", "decay", -1.0),
+        ("apgd_ce", "steps", 0),
+        ("apgd_dlr", "restarts", 0),
+        ("apgd_ce", "stop_when_broken", 1),
+        ("apgd_t", "targets", 0),
         ("cw_l2", "steps", 0),
         ("cw_l2", "learning_rate", math.nan),
         ("cw_l2", "confidence", -1),
@@ -168,7 +178,7 @@ def test_noise_must_have_a_standard_deviation_of_at_least_zero() -> None:
         attacks.get("gaussian", standard_deviation=-1)
 
 
-@pytest.mark.parametrize("name", ["fgsm", "pgd", "bim", "mim", "cw_l2"])
+@pytest.mark.parametrize("name", ["fgsm", "pgd", "bim", "mim", "apgd_ce", "cw_l2"])
 def test_a_model_without_a_gradient_is_refused_by_attacks_that_need_one(name, logits, images, labels) -> None:
     def rounded(x):
         return logits(tf.round(x))

@@ -58,6 +58,20 @@ def test_standard_strengths_are_those_of_the_field(dataset, epsilon, name) -> No
     assert attacks_of(Battery.preset(dataset), name)["white"].epsilon == pytest.approx(epsilon)
 
 
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_strong_is_an_ensemble_at_the_strength_of_standard(dataset, tmp_path) -> None:
+    strong = Battery.preset(dataset, "strong")
+    assert strong.ensemble
+    assert strong.names == ("clean", "uniform", "mim", "apgd_ce", "apgd_t", "square")
+    strength = attacks_of(Battery.preset(dataset), "square")["white"].epsilon
+    found = {attack.epsilon for name in strong.names[1:] for attack in attacks_of(strong, name).values()}
+    assert found == {strength}
+    assert attacks_of(strong, "square")["white"].queries == 5000
+    assert len(strong.source) > 40
+    strong.save(tmp_path / "battery.json")
+    assert Battery.load(tmp_path / "battery.json") == strong
+
+
 def test_a_battery_survives_its_file(preset, tmp_path) -> None:
     preset.save(tmp_path / "battery.json")
     assert Battery.load(tmp_path / "battery.json") == preset
@@ -72,7 +86,7 @@ def test_only_keeps_the_order_of_the_battery() -> None:
     ("call", "message"),
     [
         (lambda: Battery.preset("imagenet"), r"dataset: expected one of digits, mnist, cifar10"),
-        (lambda: Battery.preset("mnist", "strong"), r"preset: expected one of standard, paper"),
+        (lambda: Battery.preset("mnist", "hard"), r"preset: expected one of standard, paper, strong"),
         (lambda: Battery.preset("mnist").only(["pdg"]), r"column: expected one of clean, .* Received: 'pdg'"),
         (lambda: Battery.preset("mnist").only([]), r"columns: "),
         (lambda: Battery(name="none", columns=()), r"columns: "),

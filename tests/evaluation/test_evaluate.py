@@ -212,3 +212,59 @@ def test_nothing_is_printed_when_the_output_is_no_terminal(directions, images, l
     assert printed.out == ""
     assert "batch" not in printed.err
     assert "retracing" not in printed.err + caplog.text
+
+
+class TestEnsemble:
+    """The white-box attacks of an ensemble leave out what an earlier one broke."""
+
+    COLUMNS = (
+        Column(name="weak", attacks={"white": FGSM(epsilon=0.02)}),
+        Column(name="noise", attacks={"none": UniformNoise(epsilon=0.05)}),
+        Column(name="strong", attacks={"white": FGSM(epsilon=0.05)}),
+        Column(name="strong_again", attacks={"gray": FGSM(epsilon=0.05), "white": FGSM(epsilon=0.01)}),
+    )
+
+    @pytest.fixture
+    def both(self, directions, images, labels):
+        """Return the reports of the same attacks, each on its own and as an ensemble."""
+        surrogates = {"second": linear(directions[1])}
+        batteries = (Battery(name="x", columns=self.COLUMNS, ensemble=ensemble) for ensemble in (False, True))
+        return [run(directions, images, labels, battery=b, surrogates=surrogates, batch_size=7) for b in batteries]
+
+    def test_the_worst_case_is_the_same(self, both) -> None:
+        apart, together = both
+        np.testing.assert_array_equal(together.surviving("first"), apart.surviving("first"))
+
+    def test_a_white_box_cell_counts_the_earlier_ones_too(self, both) -> None:
+        apart, together = both
+        left = np.ones(COUNT, bool)
+        for column in ("weak", "strong", "strong_again"):
+            left = left & apart.correct("first", column, "white")
+            np.testing.assert_array_equal(together.correct("first", column, "white"), left)
+        assert left.sum() < apart.correct("first", "strong_again", "white").sum()
+
+    def test_other_cells_do_not(self, both) -> None:
+        apart, together = both
+        for column, knowledge in (("noise", "none"), ("strong_again", "gray"), ("clean", "none")):
+            cells = [report.correct("first", column, knowledge) for report in (apart, together)]
+            np.testing.assert_array_equal(*cells)
+
+    def test_the_table_says_so(self, both) -> None:
+        assert "Ensemble: a white-box cell counts what is left after this and all earlier" in str(both[1])
+        assert "Ensemble" not in str(both[0])
+
+    def test_broken_examples_are_not_attacked_again(self, directions, images, labels) -> None:
+        seen: list[int] = []
+
+        @dataclasses.dataclass(frozen=True, kw_only=True)
+        class Counting(FGSM):
+            name: ClassVar[str] = "counting"
+
+            def _perturb(self, logits, images, labels, seed, indices):
+                seen.extend(indices.tolist())
+                return super()._perturb(logits, images, labels, seed, indices)
+
+        columns = (Column(name="a", attacks={"white": FGSM(epsilon=0.05)}),
+                   Column(name="b", attacks={"white": Counting(epsilon=0.04)}))  # fmt: skip
+        report = run(directions, images, labels, battery=Battery(name="x", columns=columns, ensemble=True))
+        assert set(seen) == set(np.flatnonzero(report.correct("first", "a", "white")))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tf_laq.errors import InputError
-from tf_laq.evaluation import Share, wilson_interval
+from tf_laq.evaluation import Share, mcnemar, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,10 @@ def test_impossible_counts_are_refused(arguments, name) -> None:
 
 def test_a_share_prints_percent_with_its_interval() -> None:
     assert str(Share(270, 300)) == "90.0 [86.1, 92.9]"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "p"), [(0, 0, 1.0), (5, 0, 0.0625), (0, 5, 0.0625), (23, 4, 0.00031), (15, 6, 0.0784)]
+)
+def test_mcnemar_is_the_exact_binomial_test(first, second, p) -> None:
+    assert mcnemar(first, second) == pytest.approx(p, rel=0.01)

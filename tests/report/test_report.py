@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import re
 from html.parser import HTMLParser
 
 import pytest
 
 from tf_laq import report
+from tf_laq.evaluation import Check
 from tf_laq.report import ModelSize, size_table
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -102,3 +104,11 @@ def test_sizes_count_kernels_at_their_bits_and_the_rest_in_float(plans):
     assert full.bytes == full.float_bytes == 4 * (plan.weights + 10)
     assert full.ratio == 1.0
     assert "32.00" in size_table([full, size])
+
+
+def test_what_makes_the_figures_misleading_stands_on_the_page(tmp_path, robustness):
+    found = Check(model="q1", name="transfer", verdict="warning", figures={"p": 0.01}, sentence="gray <beats> white.")
+    checked = dataclasses.replace(robustness, checks=(found,))
+    page = report.write_report(tmp_path / "report.html", robustness=checked).read_text(encoding="utf-8")
+    assert "warning: q1, transfer: gray &lt;beats&gt; white." in page
+    assert "Checks: 0 of 1 ok." in page

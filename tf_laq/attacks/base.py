@@ -157,6 +157,43 @@ class BallAttack(Attack):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class StartableAttack(BallAttack):
+    """A ball attack that can also search from images that its caller knows, such as another model's examples."""
+
+    def from_starts(
+        self,
+        logits: Logits,
+        images: npt.ArrayLike,
+        labels: npt.ArrayLike,
+        starts: npt.ArrayLike,
+    ) -> Images:
+        """Return adversarial images of a search that begins at `starts` instead of a random point.
+
+        Args:
+            logits: Callable from images to logits, as in a call.
+            images: The clean images.
+            labels: The true class numbers.
+            starts: float32 images of the shape of `images`; those outside the ball are projected onto it.
+
+        Returns:
+            float32 images of the same shape in [0, 1] and in the ball, none with a larger margin than its start.
+
+        Raises:
+            InputError: An argument is not as above.
+        """
+        logits, images, labels, _, _ = self._checked(logits, images, labels, 0, None)
+        starts = np.asarray(starts, np.float32)
+        if starts.shape != images.shape or not np.isfinite(starts).all():
+            expected = f"finite images of shape {images.shape}"
+            raise InputError("starts", expected=expected, received=f"shape {starts.shape}")
+        return self._perturb_from(logits, images, labels, starts)
+
+    @abc.abstractmethod
+    def _perturb_from(self, logits: Logits, images: Images, labels: Labels, starts: Images) -> Images:
+        """Perturb checked images from checked starts."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class IterativeAttack(BallAttack):
     """A ball attack of several steps.
 

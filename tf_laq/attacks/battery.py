@@ -59,6 +59,8 @@ class Battery(Document):
         name: Name of the battery.
         columns: The columns in their order, with different names.
         source: Where the strengths come from.
+        ensemble: Whether white-box attacks leave out the examples that an earlier column's broke. Cheaper, at the
+            same worst case; a white-box column then counts what is left after it and the earlier ones.
 
     Raises:
         InputError: There is no column, or two have the same name.
@@ -74,6 +76,7 @@ class Battery(Document):
     name: str
     columns: tuple[Column, ...]
     source: str = ""
+    ensemble: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", tuple(self.columns))
@@ -94,6 +97,7 @@ class Battery(Document):
             dataset: "digits", "mnist" or "cifar10".
             preset: "standard": the field's strengths, gray-box and white-box alike. "paper": gray-box
                 iterative attacks stronger than white-box ones, as in Song, Ranjan and Li 2021, section 6.
+                "strong": an ensemble like AutoAttack: fewer attacks, the most effective ones.
 
         Raises:
             InputError: There is no such data set or preset.
@@ -126,7 +130,7 @@ class Battery(Document):
             column.name: {knowledge: attack.to_dict() for knowledge, attack in column.attacks.items()}
             for column in self.columns
         }
-        return {"name": self.name, "source": self.source, "columns": columns}
+        return {"name": self.name, "source": self.source, "ensemble": self.ensemble, "columns": columns}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
@@ -135,7 +139,8 @@ class Battery(Document):
             Column(name=name, attacks={key: registry.from_dict(value) for key, value in attacks.items()})
             for name, attacks in content["columns"].items()
         )
-        return cls(name=content["name"], columns=columns, source=content["source"])
+        ensemble = content.get("ensemble", False)
+        return cls(name=content["name"], columns=columns, source=content["source"], ensemble=ensemble)
 
 
 @functools.cache

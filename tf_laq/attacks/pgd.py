@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
-from tf_laq.attacks.base import Images, Indices, IterativeAttack, Labels, Logits, margins
+from tf_laq.attacks.base import Images, Indices, IterativeAttack, Labels, Logits, StartableAttack, margins
 from tf_laq.attacks.checks import whole
 from tf_laq.attacks.cleverhans import gradient_step, project
 from tf_laq.attacks.randomness import uniform_in_ball
@@ -16,7 +16,7 @@ from tf_laq.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PGD(IterativeAttack):
+class PGD(StartableAttack, IterativeAttack):
     """Ascend the cross-entropy from a random point, projecting onto the ball after every step.
 
     x_{t+1} = project(x_t + step * sign(g)), with g / ||g||_2 for "l2" (Madry et al. 2018, section 2.1). Of
@@ -60,11 +60,11 @@ class PGD(IterativeAttack):
             self._ascend(logits, images, labels, self._start(images, seed, indices, restart))
             for restart in range(self.restarts)
         ]
-        if len(candidates) == 1:
-            return candidates[0]
-        scores = np.stack([margins(logits(tf.constant(c)), tf.constant(labels)) for c in candidates])
-        best: Images = np.stack(candidates)[scores.argmin(axis=0), np.arange(len(images))]
-        return best
+        return candidates[0] if len(candidates) == 1 else _lowest_margin(logits, labels, candidates)
+
+    def _perturb_from(self, logits: Logits, images: Images, labels: Labels, starts: Images) -> Images:
+        projected = project(tf.constant(starts), tf.constant(images), self.epsilon, self.norm).numpy()
+        return _lowest_margin(logits, labels, [projected, self._ascend(logits, images, labels, projected)])
 
     def _start(self, images: Images, seed: int, indices: Indices, restart: int) -> Images:
         if not self.random_start:
@@ -80,3 +80,10 @@ class PGD(IterativeAttack):
             current = project(moved, center, self.epsilon, self.norm)
         adversarial: Images = current.numpy()
         return adversarial
+
+
+def _lowest_margin(logits: Logits, labels: Labels, candidates: list[Images]) -> Images:
+    """Return, of several images per example, the one that the model is least right about."""
+    scores = np.stack([margins(logits(tf.constant(c)), tf.constant(labels)) for c in candidates])
+    best: Images = np.stack(candidates)[scores.argmin(axis=0), np.arange(len(labels))]
+    return best

@@ -34,7 +34,7 @@ def demo(
         dataset: digits, mnist or cifar10.
         out: Results folder.
         recipe: Training recipe: fast, or full.
-        preset: Strengths of the attacks: standard or paper.
+        preset: The attacks and their strengths: standard, paper or strong.
         examples: Number of test images to attack.
         attacks: Columns of the table, separated by commas; empty for all.
         surrogates: What gray-box examples are made on: twin, or twin,adv.
@@ -135,6 +135,7 @@ def evaluate(
     dataset: str = "digits",
     out: str = "evaluation",
     surrogates: str = "",
+    float_twins: str = "",
     preset: str = "standard",
     examples: int = 500,
     attacks: str = "",
@@ -148,7 +149,9 @@ def evaluate(
         dataset: digits, mnist or cifar10.
         out: Results folder.
         surrogates: Models that gray-box examples are made on, in the same form.
-        preset: Strengths of the attacks: standard or paper.
+        float_twins: Name of a quantized model=path of the model it was made from, whose gradient then helps
+            white-box attacks on the quantized one.
+        preset: The attacks and their strengths: standard, paper or strong.
         examples: Number of test images, from the first on.
         attacks: Columns of the table, separated by commas; empty for all.
         seed: Seed of the random attacks.
@@ -170,6 +173,7 @@ def evaluate(
         test.labels[:examples],
         battery=battery,
         surrogates=sources,
+        float_twins=load_models(float_twins, "float_twins"),
         batch_size=batch_size,
         seed=seed,
     )

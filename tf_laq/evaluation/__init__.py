@@ -10,9 +10,11 @@ from typing import Any
 
 _LAZY = {
     "Outcome": "report",
+    "Check": "checks",
     "RobustnessReport": "report",
     "Share": "statistics",
     "evaluate": "runner",
+    "mcnemar": "statistics",
     "wilson_interval": "statistics",
 }
 

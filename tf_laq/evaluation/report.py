@@ -17,11 +17,12 @@ from typing_extensions import Self
 from tf_laq.attacks.battery import KNOWLEDGE, Battery
 from tf_laq.documents import Document
 from tf_laq.errors import InputError
+from tf_laq.evaluation.checks import NAMES, OK, Check
 from tf_laq.evaluation.statistics import Share
 
 Correct = npt.NDArray[np.bool_]
 NO_CELL = "-"
-CELL_FIELDS = ("model", "column", "knowledge", "surrogate")
+CELL_FIELDS = ("model", "column", "knowledge", "surrogate", "assisted")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ class Outcome:
         bits: One bit per example, 1 where the model was right: NumPy's `packbits` as hexadecimal text.
         median_distortion: For white-box minimum-norm attacks, the median over the examples that the model
             gets right without an attack; None where fewer than half were broken, and for other attacks.
+        assisted: Whether this is the second search of a white-box attack, on what the first one left.
 
     Raises:
         InputError: The bits are not `count` bits.
@@ -49,6 +51,7 @@ class Outcome:
     count: int
     bits: str
     median_distortion: float | None = None
+    assisted: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -82,7 +85,8 @@ class RobustnessReport(Document):
     """Accuracy of models under the attacks of a battery, example by example.
 
     Gray-box and white-box cells count an example that is misclassified without an attack as broken. The worst
-    case counts an example as robust only if the model is right on it under every attack of the battery.
+    case counts an example as robust only if the model is right on it under every attack of the battery. In the
+    white-box cells of an ensemble, an example that an earlier white-box column broke is broken.
 
     Attributes:
         models: Names of the evaluated models.
@@ -90,7 +94,8 @@ class RobustnessReport(Document):
         battery: The attacks with their settings.
         count: Number of examples N.
         seed: Seed of the random attacks.
-        outcomes: One per model, column, knowledge and surrogate.
+        outcomes: One per model, column, knowledge and surrogate, and one more for a second search.
+        checks: What could make these figures misleading, looked for on every model.
     """
 
     document: ClassVar[str] = "tf_laq robustness report"
@@ -102,6 +107,11 @@ class RobustnessReport(Document):
     count: int
     seed: int
     outcomes: tuple[Outcome, ...]
+    checks: tuple[Check, ...] = ()
+
+    def has(self, model: str, column: str, knowledge: str) -> bool:
+        """Return whether there is an outcome of a model, column and knowledge."""
+        return any((o.model, o.column, o.knowledge) == (model, column, knowledge) for o in self.outcomes)
 
     def correct(self, model: str, column: str, knowledge: str = "none", surrogate: str | None = None) -> Correct:
         """Return where a model was right under an attack, shape (N,).
@@ -180,6 +190,18 @@ class RobustnessReport(Document):
             f"battery {self.battery.name}. Gray-box examples from: {', '.join(self.surrogates) or 'none'}.",
             "Worst case: right under every attack of the row, with its 95 % Wilson interval.",
         ]
+        if self.battery.ensemble:
+            lines.append(
+                "Ensemble: a white-box cell counts what is left after this and all earlier white-box columns, "
+                "which leave out what is broken already."
+            )
+        assisted = [model for model in self.models if any(o.assisted for o in self.outcomes if o.model == model)]
+        if assisted:
+            columns = dict.fromkeys(o.column for o in self.outcomes if o.assisted)
+            lines.append(
+                f"White-box {', '.join(columns)} on {', '.join(assisted)} count a second search on what the first one "
+                "left: with the gradient completed where it is exactly zero, and from other models' examples."
+            )
         for column in self.battery.columns:
             by_attack: dict[str, list[str]] = {}
             for knowledge, attack in column.attacks.items():
@@ -192,16 +214,26 @@ class RobustnessReport(Document):
                 lines.append(f"{column.name}, median white-box distortion: {', '.join(shown)}")
         return lines
 
+    def check_lines(self) -> list[str]:
+        """Return the verdicts as lines: every warning, how many checks were passed, and those that were not made."""
+        if not self.checks:
+            return []
+        warnings = [str(check) for check in self.checks if check.verdict != OK]
+        lines = [f"Checks: {len(self.checks) - len(warnings)} of {len(self.checks)} ok.", *warnings]
+        missing = [name for name in NAMES if name not in {check.name for check in self.checks}]
+        return lines + ([f"Not checked, for want of columns: {', '.join(missing)}."] if missing else [])
+
     def to_markdown(self) -> str:
         """Return the table and its notes as Markdown."""
         heading, *body = self.rows()
         table = tabulate(body, heading, tablefmt="github", disable_numparse=True)
-        return table + "\n\n" + "\n".join(f"- {line}" for line in self.notes()) + "\n"
+        return table + "\n\n" + "\n".join(f"- {line}" for line in [*self.notes(), *self.check_lines()]) + "\n"
 
     def __str__(self) -> str:
         heading, *body = self.rows()
         table = tabulate(body, heading, disable_numparse=True)
-        return table + "\n\n" + "\n".join(self.notes())
+        blocks = [table, *("\n".join(lines) for lines in (self.check_lines(), self.notes()) if lines)]
+        return "\n\n".join(blocks)
 
     def records(self) -> list[dict[str, Any]]:
         """Return one flat record per outcome and worst case; shares are 0 to 1, settings are JSON text."""
@@ -218,7 +250,7 @@ class RobustnessReport(Document):
         ]
         for model in self.models:
             for knowledge in (None, "gray", "white"):
-                cell = dict(zip(CELL_FIELDS, (model, "worst_case", knowledge or "all", None), strict=True))
+                cell = dict(zip(CELL_FIELDS, (model, "worst_case", knowledge or "all", None, None), strict=True))
                 records.append({**cell, **_numbers(self.worst_case(model, knowledge)), "seed": self.seed})
         return records
 
@@ -240,6 +272,7 @@ class RobustnessReport(Document):
             "count": self.count,
             "seed": self.seed,
             "outcomes": [dataclasses.asdict(outcome) for outcome in self.outcomes],
+            "checks": [dataclasses.asdict(check) for check in self.checks],
         }
 
     @classmethod
@@ -252,6 +285,7 @@ class RobustnessReport(Document):
             count=content["count"],
             seed=content["seed"],
             outcomes=tuple(Outcome(**outcome) for outcome in content["outcomes"]),
+            checks=tuple(Check(**check) for check in content.get("checks", ())),
         )
 
     def _share(self, correct: Correct) -> Share:

@@ -41,8 +41,32 @@ def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> tup
     share, spread = successes / count, z * z / count
     center = (share + spread / 2.0) / (1.0 + spread)
     half = math.sqrt(spread * share * (1.0 - share) + spread * spread / 4.0) / (1.0 + spread)
-    # At shares of 0 and 1 an end is the share itself, up to rounding.
+    # Rounding could leave the share itself outside, at 0 and 1.
     return max(min(center - half, share), 0.0), min(max(center + half, share), 1.0)
+
+
+def mcnemar(first: int, second: int) -> float:
+    """Return the two-sided p of McNemar's exact test that two attacks break equally many examples.
+
+    2 P(X <= min(b, c)), X binomial with b + c trials and probability 1/2, at most 1 (McNemar 1947). Examples that
+    both break or neither does tell nothing.
+
+    Args:
+        first: Number b of examples that only the first attack breaks.
+        second: Number c of examples that only the second attack breaks.
+
+    Raises:
+        InputError: A number is negative.
+
+    Example:
+        >>> mcnemar(5, 0), mcnemar(3, 3)
+        (0.0625, 1.0)
+    """
+    whole("first", first, minimum=0)
+    whole("second", second, minimum=0)
+    count = first + second
+    tail: int = sum(math.comb(count, k) for k in range(min(first, second) + 1))
+    return float(min(1.0, 2 * tail / 2**count))
 
 
 @dataclasses.dataclass(frozen=True)

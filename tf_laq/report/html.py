@@ -75,6 +75,7 @@ def write_report(
         plan_texts={name: _plan_text(plan) for name, plan in plans.items()},
         robustness=_robustness_table(robustness),
         notes=robustness.notes()[2:] if robustness else [],
+        checks=robustness.check_lines() if robustness else [],
         count=robustness.count if robustness else 0,
         surrogates=", ".join(robustness.surrogates) if robustness else "",
         sizes=_Table(*size_rows(sizes)) if sizes else None,

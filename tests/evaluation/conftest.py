@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tf_laq.adapters import logits_function
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Return the images and labels of the 8x8 digits in a fixed random order."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    order = np.random.default_rng(0).permutation(len(data.target))
+    return (data.images[order, ..., None] / 16).astype(np.float32), data.target[order].astype(np.int64)
+
+
+@pytest.fixture(scope="session")
+def network(digits):
+    """Return a small network, plainly trained for a second or two, as a function to logits."""
+    import tf_keras
+
+    tf_keras.utils.set_random_seed(0)
+    layers = tf_keras.layers
+    model = tf_keras.Sequential(
+        [layers.Input((8, 8, 1)), layers.Flatten(), layers.Dense(32, activation="relu"), layers.Dense(10)]
+    )
+    model.compile("adam", tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(digits[0][:1200], digits[1][:1200], epochs=25, batch_size=50, verbose=0)
+    return logits_function(model)

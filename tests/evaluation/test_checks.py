@@ -1,0 +1,182 @@
+"""Defects that make a robust accuracy misleading, planted one by one: the check that is made for each names it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_laq.attacks import FGSM, PGD, Attack, Battery, Column, Square, UniformNoise
+from tf_laq.evaluation import evaluate
+from tf_laq.evaluation.checks import NAMES, excess_of
+from tf_laq.evaluation.report import RobustnessReport
+
+COUNT, EPSILON = 100, 0.1
+STEPS = PGD(epsilon=EPSILON, steps=10)
+BATTERY = Battery(
+    name="checks",
+    columns=(
+        Column(name="fgsm", attacks={"white": FGSM(epsilon=EPSILON)}),
+        Column(name="pgd", attacks={"gray": STEPS, "white": STEPS}),
+        Column(name="uniform", attacks={"none": UniformNoise(epsilon=EPSILON)}),
+        Column(name="square", attacks={"white": Square(epsilon=EPSILON, queries=150)}),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def run(digits, network):
+    """Return a function that evaluates a model, with the sound network as surrogate."""
+    images, labels = (part[1200 : 1200 + COUNT] for part in digits)
+
+    def evaluation(model, battery=BATTERY, **options) -> RobustnessReport:
+        return evaluate({"m": model}, images, labels, battery=battery, surrogates={"sound": network}, **options)
+
+    return evaluation
+
+
+def warnings(report: RobustnessReport) -> set[str]:
+    return {check.name for check in report.checks if check.verdict == "warning"}
+
+
+def zero_gradient(network, share=1.0):
+    """Return the network with a share of its input gradient set to zero at every point."""
+    kept = (np.random.default_rng(0).random((8, 8, 1)) >= share).astype(np.float32)
+
+    @tf.custom_gradient
+    def masked(images):
+        return images, lambda upstream: upstream * kept
+
+    return lambda images: network(masked(images))
+
+
+def test_a_sound_network_passes_every_check(run, network) -> None:
+    report = run(lambda images: network(images))
+    assert [check.name for check in report.checks] == list(NAMES)
+    assert warnings(report) == set()
+    assert "Checks: 8 of 8 ok." in str(report)
+
+
+def test_logits_times_a_hundred_are_named(run, network) -> None:
+    assert "logits_scale" in warnings(run(lambda images: 100.0 * network(images)))
+
+
+def test_rounded_activations_without_a_gradient_are_named(run, network) -> None:
+    def rounded(images):
+        return network(tf.round(images * 15.0) / 15.0 + 0.0 * images)
+
+    assert {"zero_gradients", "transfer"} <= warnings(run(rounded))
+    white = tuple(Column(name=c.name, attacks={"white": c.attacks["white"]}) for c in BATTERY.columns[1::2])
+    assert {"zero_gradients", "gradient_free"} <= warnings(run(rounded, Battery(name="white", columns=white)))
+
+
+def test_dropout_that_is_left_on_is_named(run, network) -> None:
+    assert "randomised" in warnings(run(lambda images: network(tf.nn.dropout(images, 0.1))))
+
+
+def test_zeroed_gradients_are_named(run, network) -> None:
+    report = run(zero_gradient(network, share=0.9))
+    assert {"zero_gradients", "transfer"} <= warnings(report)
+    assert "warning: m, transfer: gray-box pgd breaks" in str(report)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Flipped(PGD):
+    """PGD down the loss."""
+
+    name: ClassVar[str] = "flipped"
+
+    def _perturb(self, logits, images, labels, seed, indices):
+        return super()._perturb(lambda x: -logits(x), images, labels, seed, indices)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outside(PGD):
+    """PGD in a larger ball than it says."""
+
+    name: ClassVar[str] = "outside"
+
+    def _perturb(self, logits, images, labels, seed, indices):
+        return PGD(epsilon=1.01 * self.epsilon)._perturb(logits, images, labels, seed, indices)
+
+
+def test_an_attack_with_the_sign_flipped_is_named(run, network) -> None:
+    battery = with_white_pgd(Flipped(epsilon=0.4, steps=10), noise=0.4)
+    assert "noise" in warnings(run(lambda images: network(images), battery))
+
+
+def test_an_attack_that_leaves_its_ball_is_named(run, network) -> None:
+    battery = with_white_pgd(Outside(epsilon=EPSILON), noise=EPSILON)
+    assert warnings(run(lambda images: network(images), battery)) == {"inside_the_ball"}
+
+
+def with_white_pgd(attack: Attack, noise: float) -> Battery:
+    columns = (
+        Column(name="pgd", attacks={"white": attack}),
+        Column(name="uniform", attacks={"none": UniformNoise(epsilon=noise)}),
+    )
+    return Battery(name="planted", columns=columns)
+
+
+def test_checks_that_the_battery_has_no_columns_for_are_listed(run, network) -> None:
+    report = run(network, Battery(name="short", columns=(Column(name="fgsm", attacks={"white": FGSM(epsilon=0.1)}),)))
+    assert report.check_lines()[-1] == "Not checked, for want of columns: transfer, one_step, gradient_free, noise."
+
+
+def test_checks_survive_json_and_stand_under_every_table(run, network) -> None:
+    report = run(zero_gradient(network))
+    assert RobustnessReport.from_json(report.to_json()) == report
+    for line in report.check_lines():
+        assert line in str(report)
+        assert line in report.to_markdown()
+
+
+@pytest.mark.parametrize(("moved", "excess"), [(0.25, 0.0), (0.5, 0.25), (-0.75, 0.5), (np.nan, np.inf), (0.75, 0.5)])
+def test_the_excess_is_how_far_an_image_leaves_the_ball_or_the_range(moved, excess) -> None:
+    images = np.full((2, 2, 2, 1), 0.5, np.float32)
+    adversarial = images.copy()
+    adversarial[1, 0, 0, 0] += moved
+    assert excess_of(FGSM(epsilon=0.25), adversarial, images) == pytest.approx(excess)
+
+
+class TestSecondSearch:
+    """Of a quantized model, or where the gradient has many exact zeros, white-box PGD searches again."""
+
+    def test_it_is_not_made_where_nothing_is_hidden(self, run, network) -> None:
+        report = run(lambda images: network(images))
+        assert not any(outcome.assisted for outcome in report.outcomes)
+
+    def test_it_breaks_what_zeros_hid_and_is_named(self, run, network) -> None:
+        def unseeing(images):
+            """Nothing below a tenth is seen: no gradient at the black pixels, though raising them would tell."""
+            return network(tf.nn.relu(images - 0.05) + 0.05)
+
+        report = run(unseeing, BATTERY.only(["pgd"]), float_twins={"m": network})
+        first, second = (
+            np.mean([o.correct for o in report.outcomes if o.knowledge == "white" and o.assisted == assisted])
+            for assisted in (False, True)
+        )
+        assert second < first
+        assert report.accuracy("m", "pgd", "white").value == second
+        assert "White-box pgd on m count a second search" in str(report)
+
+    def test_its_white_box_cell_is_at_most_the_gray_box_one(self, run, network) -> None:
+        report = run(zero_gradient(network), BATTERY.only(["pgd"]))
+        gray, white = (report.accuracy("m", "pgd", knowledge).value for knowledge in ("gray", "white"))
+        assert white <= gray < 0.8
+
+    def test_a_float_twin_gives_the_gradient_that_the_model_lacks(self, run, network) -> None:
+        battery = Battery(name="white", columns=(Column(name="pgd", attacks={"white": STEPS}),))
+        alone = run(zero_gradient(network), battery)
+        helped = run(zero_gradient(network), battery, float_twins={"m": network})
+        sound = run(lambda images: network(images), battery)
+        assert alone.accuracy("m", "pgd", "white").value >= 0.85
+        assert helped.accuracy("m", "pgd", "white").value <= sound.accuracy("m", "pgd", "white").value + 0.02
+
+
+def test_float_twins_of_unknown_models_are_refused(run, network) -> None:
+    with pytest.raises(ValueError, match="float_twins: expected one of m. Received: 'lq'"):
+        run(network, float_twins={"lq": network})

@@ -1,0 +1,381 @@
+"""Auto-PGD: projected gradient ascent that chooses its own step sizes.
+
+Croce and Hein 2020, "Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks".
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tf_laq.attacks.base import (
+    DECISIVE_MARGIN,
+    Images,
+    Indices,
+    Labels,
+    Logits,
+    StartableAttack,
+    margins,
+)
+from tf_laq.attacks.checks import whole
+from tf_laq.attacks.cleverhans import project
+from tf_laq.attacks.randomness import uniform_in_ball
+from tf_laq.errors import InputError
+
+# Section 3 and Algorithm 1 of the paper.
+MOMENTUM = 0.75
+ENOUGH_RISES = 0.75
+FIRST_PERIOD, SHORTENING, SHORTEST_PERIOD = 0.22, 0.03, 0.06
+
+# From the logits, the true classes and the target classes to the loss to ascend, one value an example.
+Objective = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+def checkpoints(steps: int) -> tuple[int, ...]:
+    """Return the steps after which an example's step size may be halved.
+
+    ceil(p_j * steps) with p_0 = 0, p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06) (section 3.1).
+
+    Example:
+        >>> checkpoints(100)
+        (22, 41, 57, 70, 80, 87, 93, 99)
+    """
+    shares = [0.0, FIRST_PERIOD]
+    while shares[-1] < 1.0:
+        period = max(shares[-1] - shares[-2] - SHORTENING, SHORTEST_PERIOD)
+        shares.append(shares[-1] + period)
+    # Rounded first: 0.41 * 100 is not 41 in binary.
+    return tuple(dict.fromkeys(math.ceil(round(share * steps, 6)) for share in shares[1:-1]))
+
+
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Return the cross-entropy of the true classes, shape (n,); the targets are not used."""
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+
+def logits_ratio(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Return the difference of logits ratio, shape (n,); the targets are not used.
+
+    -(z_y - max_{i != y} z_i) / (z_1st - z_3rd), the largest logit 1st (section 4). It is the same for logits
+    times any factor.
+
+    Example:
+        >>> logits_ratio(tf.constant([[4.0, 1.0, 0.0]]), tf.constant([0]), tf.constant([0])).numpy().tolist()
+        [-0.75]
+    """
+    largest = tf.math.top_k(logits, 3).values
+    return -margins(logits, labels) / (largest[:, 0] - largest[:, 2] + 1e-12)
+
+
+def targeted_logits_ratio(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Return the targeted difference of logits ratio, shape (n,).
+
+    -(z_y - z_t) / (z_1st - (z_3rd + z_4th) / 2), the largest logit 1st (section 4, Eq. (7)).
+
+    Example:
+        >>> arguments = tf.constant([[4.0, 1.0, 1.0, -1.0]]), tf.constant([0]), tf.constant([2])
+        >>> targeted_logits_ratio(*arguments).numpy().tolist()
+        [-0.75]
+    """
+    largest = tf.math.top_k(logits, 4).values
+    difference = tf.gather(logits, labels, batch_dims=1) - tf.gather(logits, targets, batch_dims=1)
+    return -difference / (largest[:, 0] - (largest[:, 2] + largest[:, 3]) / 2.0 + 1e-12)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class APGD(StartableAttack):
+    """What the three forms of Auto-PGD share: all but the loss.
+
+    The first step is 2 epsilon long. At each checkpoint an example goes back to its best point at half the
+    step size if its loss rose in fewer than three quarters of the steps since the last checkpoint, or if
+    neither step size nor best loss have changed since (conditions 1 and 2). Returns the image of the lowest margin.
+
+    Args:
+        epsilon: Radius of the ball in pixel units.
+        norm: "linf" or "l2".
+        steps: Number of steps.
+        restarts: Number of random starts.
+        stop_when_broken: Leave an example as soon as it is broken. False searches on for the lowest margin:
+            slower, but its images transfer better to other models.
+
+    Raises:
+        InputError: A setting is out of range, or the model has too few classes for the loss.
+    """
+
+    needs_gradient: ClassVar[bool] = True
+    least_classes: ClassVar[int]
+    objective: ClassVar[Objective]
+
+    steps: int = 100
+    restarts: int = 1
+    stop_when_broken: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole("steps", self.steps)
+        whole("restarts", self.restarts)
+        if not isinstance(self.stop_when_broken, bool):
+            raise InputError("stop_when_broken", expected="True or False", received=repr(self.stop_when_broken))
+
+    @abc.abstractmethod
+    def _targets(self, logits: tf.Tensor, labels: Labels) -> Iterator[Labels]:
+        """Yield the target classes of each run, from the logits of the clean images."""
+
+    def _perturb(self, logits: Logits, images: Images, labels: Labels, seed: int, indices: Indices) -> Images:
+        ball = images.shape[1:], self.epsilon, self.norm
+        drawn = (uniform_in_ball(*ball, seed, indices, "apgd", restart) for restart in range(self.restarts))
+        return self._search(logits, images, labels, (images + noise for noise in drawn))
+
+    def _perturb_from(self, logits: Logits, images: Images, labels: Labels, starts: Images) -> Images:
+        return self._search(logits, images, labels, [starts])
+
+    def _search(self, logits: Logits, images: Images, labels: Labels, starts: Iterable[Images]) -> Images:
+        """Ascend from every start towards every target and keep the image of the lowest margin."""
+        clean_logits = logits(tf.constant(images))
+        if clean_logits.shape[1] < self.least_classes:
+            expected = f"at least {self.least_classes} classes for the attack {self.name}"
+            raise InputError("logits", expected=expected, received=f"{clean_logits.shape[1]} classes")
+        nearest, lowest = images.copy(), margins(clean_logits, tf.constant(labels)).numpy()
+        for start in starts:
+            for targets in self._targets(clean_logits, labels):
+                rows = np.flatnonzero(self._standing(lowest))
+                if not rows.size:
+                    return nearest
+                found, margin = self._ascend(logits, images[rows], labels[rows], targets[rows], start[rows])
+                better = margin < lowest[rows]
+                nearest[rows[better]], lowest[rows[better]] = found[better], margin[better]
+        return nearest
+
+    def _standing(self, margin: Images) -> npt.NDArray[np.bool_]:
+        return np.asarray(margin > (-DECISIVE_MARGIN if self.stop_when_broken else -np.inf))
+
+    def _ascend(
+        self, logits: Logits, images: Images, labels: Labels, targets: Labels, start: Images
+    ) -> tuple[Images, Images]:
+        """Return the images of the lowest margin on one ascent, and these margins."""
+        nearest, lowest = np.empty_like(images), np.empty(len(images), np.float32)
+        examples = _Examples(tf.constant(images), tf.constant(labels), tf.constant(targets))
+        shared = logits, type(self).objective, self.norm, tf.constant(self.epsilon, tf.float32)
+        state = _begin(*shared, examples, tf.constant(start))
+        rows, last_check, checks = np.arange(len(images)), 0, checkpoints(self.steps)
+        for step in range(1, self.steps + 1):
+            state = _step(*shared, examples, state, tf.constant(1.0 if step == 1 else MOMENTUM))
+            if step in checks:
+                state = _adapt(state, tf.constant(ENOUGH_RISES * (step - last_check), tf.float32))
+                last_check = step
+            margin = state.lowest.numpy()
+            standing = self._standing(margin)
+            if step == self.steps or not standing.all():
+                nearest[rows], lowest[rows] = state.nearest.numpy(), margin
+                rows, kept = rows[standing], tf.constant(np.flatnonzero(standing))
+                if not rows.size:
+                    break
+                examples, state = tf.nest.map_structure(
+                    lambda part, kept=kept: tf.gather(part, kept), (examples, state)
+                )
+        return nearest, lowest
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class APGDCrossEntropy(APGD):
+    """Auto-PGD on the cross-entropy (Croce and Hein 2020, Algorithm 1).
+
+    Arguments and errors are those of `APGD`.
+
+    Example:
+        >>> APGDCrossEntropy(epsilon=0.25).steps
+        100
+    """
+
+    name: ClassVar[str] = "apgd_ce"
+    least_classes: ClassVar[int] = 2
+    objective: ClassVar[Objective] = staticmethod(cross_entropy)
+
+    def _targets(self, logits: tf.Tensor, labels: Labels) -> Iterator[Labels]:
+        yield labels
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class APGDLogitsRatio(APGD):
+    """Auto-PGD on the difference of logits ratio, which large logits do not blind (Croce and Hein 2020, section 4).
+
+    Arguments and errors are those of `APGD`; it needs three classes.
+
+    Example:
+        >>> APGDLogitsRatio(epsilon=0.25, restarts=2).restarts
+        2
+    """
+
+    name: ClassVar[str] = "apgd_dlr"
+    least_classes: ClassVar[int] = 3
+    objective: ClassVar[Objective] = staticmethod(logits_ratio)
+
+    def _targets(self, logits: tf.Tensor, labels: Labels) -> Iterator[Labels]:
+        yield labels
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class APGDTargeted(APGD):
+    """Auto-PGD on the targeted difference of logits ratio, one target after the other (Croce and Hein 2020, section 4).
+
+    The targets of an example are the classes with the largest logits at the clean image, the true one left out.
+
+    Args:
+        epsilon: Radius of the ball in pixel units.
+        norm: "linf" or "l2".
+        steps: Number of steps for each target.
+        restarts: Number of random starts for each target.
+        stop_when_broken: Leave an example as soon as it is broken.
+        targets: Number of target classes; all the others where there are fewer.
+
+    Raises:
+        InputError: A setting is out of range, or the model has fewer than four classes.
+
+    Example:
+        >>> APGDTargeted(epsilon=0.25).targets
+        9
+    """
+
+    name: ClassVar[str] = "apgd_t"
+    least_classes: ClassVar[int] = 4
+    objective: ClassVar[Objective] = staticmethod(targeted_logits_ratio)
+    targets: int = 9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole("targets", self.targets)
+
+    def _targets(self, logits: tf.Tensor, labels: Labels) -> Iterator[Labels]:
+        scores = np.array(logits)
+        scores[np.arange(len(labels)), labels] = np.inf
+        ranking = np.argsort(-scores, axis=1, kind="stable").astype(np.int64)
+        yield from ranking[:, 1 : self.targets + 1].T
+
+
+class _Examples(NamedTuple):
+    """Clean images with their true and target classes."""
+
+    images: tf.Tensor
+    labels: tf.Tensor
+    targets: tf.Tensor
+
+
+class _State(NamedTuple):
+    """Where the ascent of each example stands; the first axis of every tensor is the example."""
+
+    current: tf.Tensor
+    previous: tf.Tensor
+    gradient: tf.Tensor
+    loss: tf.Tensor
+    # The point of the highest loss.
+    best: tf.Tensor
+    best_gradient: tf.Tensor
+    best_loss: tf.Tensor
+    # The point of the lowest margin: another one where the loss is not the margin.
+    nearest: tf.Tensor
+    lowest: tf.Tensor
+    step_size: tf.Tensor
+    # Since the last checkpoint.
+    rises: tf.Tensor
+    checked_loss: tf.Tensor
+    halved: tf.Tensor
+
+
+def _begin(
+    logits: Logits, objective: Objective, norm: str, epsilon: tf.Tensor, examples: _Examples, start: tf.Tensor
+) -> _State:
+    current = project(start, examples.images, epsilon, norm)
+    gradient, loss, margin = _ascent(logits, objective, examples, current)
+    return _State(
+        current=current,
+        previous=current,
+        gradient=gradient,
+        loss=loss,
+        best=current,
+        best_gradient=gradient,
+        best_loss=loss,
+        nearest=current,
+        lowest=margin,
+        step_size=tf.fill(tf.shape(loss), 2.0 * epsilon),
+        rises=tf.zeros_like(loss),
+        checked_loss=loss,
+        halved=tf.ones_like(loss, tf.bool),
+    )
+
+
+@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped
+def _step(
+    logits: Logits,
+    objective: Objective,
+    norm: str,
+    epsilon: tf.Tensor,
+    examples: _Examples,
+    state: _State,
+    momentum: tf.Tensor,
+) -> _State:
+    """Return the state after x_{k+1} = P(x_k + a (z - x_k) + (1 - a) (x_k - x_{k-1})), z = P(x_k + step * g)."""
+    moved = state.current + _by_example(state.step_size) * _direction(state.gradient, norm)
+    moved = project(moved, examples.images, epsilon, norm)
+    inertia = state.current - state.previous
+    moved = state.current + momentum * (moved - state.current) + (1.0 - momentum) * inertia
+    moved = project(moved, examples.images, epsilon, norm)
+    gradient, loss, margin = _ascent(logits, objective, examples, moved)
+    higher, lower = loss > state.best_loss, margin < state.lowest
+    return state._replace(
+        current=moved,
+        previous=state.current,
+        gradient=gradient,
+        loss=loss,
+        best=tf.where(_by_example(higher), moved, state.best),
+        best_gradient=tf.where(_by_example(higher), gradient, state.best_gradient),
+        best_loss=tf.where(higher, loss, state.best_loss),
+        nearest=tf.where(_by_example(lower), moved, state.nearest),
+        lowest=tf.where(lower, margin, state.lowest),
+        rises=state.rises + tf.cast(loss > state.loss, tf.float32),
+    )
+
+
+@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped
+def _adapt(state: _State, enough_rises: tf.Tensor) -> _State:
+    """Return the state after a checkpoint: some examples back at their best point with half the step size."""
+    stalled = tf.logical_and(tf.logical_not(state.halved), state.best_loss <= state.checked_loss)
+    halve = tf.logical_or(state.rises < enough_rises, stalled)
+    current = tf.where(_by_example(halve), state.best, state.current)
+    return state._replace(
+        current=current,
+        previous=tf.where(_by_example(halve), current, state.previous),
+        gradient=tf.where(_by_example(halve), state.best_gradient, state.gradient),
+        loss=tf.where(halve, state.best_loss, state.loss),
+        step_size=tf.where(halve, state.step_size / 2.0, state.step_size),
+        rises=tf.zeros_like(state.rises),
+        checked_loss=state.best_loss,
+        halved=halve,
+    )
+
+
+def _ascent(
+    logits: Logits, objective: Objective, examples: _Examples, images: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return the gradient of the loss at the images, the loss, and the margin."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(images)
+        outputs = logits(images)
+        loss = objective(outputs, examples.labels, examples.targets)
+    return tape.gradient(loss, images), loss, margins(outputs, examples.labels)
+
+
+def _direction(gradient: tf.Tensor, norm: str) -> tf.Tensor:
+    if norm == "linf":
+        return tf.sign(gradient)
+    return gradient / (tf.sqrt(tf.reduce_sum(tf.square(gradient), [1, 2, 3], keepdims=True)) + 1e-12)
+
+
+def _by_example(values: tf.Tensor) -> tf.Tensor:
+    return values[:, None, None, None]

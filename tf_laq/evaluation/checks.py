@@ -1,0 +1,314 @@
+"""What could make a robust accuracy misleading, looked for in every evaluation.
+
+Sources: Carlini et al. 2019, "On Evaluating Adversarial Robustness"; Athalye, Carlini and Wagner 2018, "Obfuscated
+Gradients Give a False Sense of Security"; Croce and Hein 2020, "Reliable Evaluation of Adversarial Robustness".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+from tf_laq.attacks.apgd import APGD
+from tf_laq.attacks.base import Attack, BallAttack, Images, IterativeAttack, Logits, MinimumNormAttack
+from tf_laq.attacks.fgsm import FGSM
+from tf_laq.attacks.square import Square
+from tf_laq.attacks.uniform_noise import UniformNoise
+from tf_laq.evaluation.statistics import mcnemar
+
+if TYPE_CHECKING:
+    from tf_laq.evaluation.examples import Examples
+    from tf_laq.evaluation.report import Correct, RobustnessReport
+
+NAMES = (
+    "zero_gradients",
+    "logits_scale",
+    "randomised",
+    "inside_the_ball",
+    "transfer",
+    "one_step",
+    "gradient_free",
+    "noise",
+)
+OK, WARNING = "ok", "warning"
+
+# Number of examples that the checks of a model itself look at.
+LOOKED_AT = 128
+# Half of them is usual: black borders, units that are off. Quantization brings it to four in five and more.
+MANY_ZEROS = 0.7
+# The gradient of the cross-entropy falls as exp(-margin): nothing is left of it in float32 from 104 on.
+LARGE_MARGIN = 50.0
+RANDOM_CHANGE = 1e-4
+PASSES = 5
+ROUNDING = 1e-5
+SIGNIFICANT = 0.05
+# Share of the examples that an attack may miss by bad luck.
+MISSED = 0.01
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Check:
+    """The verdict of one check on one model.
+
+    Attributes:
+        model: Name of the model.
+        name: Name of the check, one of `NAMES`.
+        verdict: "ok" or "warning".
+        figures: What was measured.
+        sentence: What that means.
+    """
+
+    model: str
+    name: str
+    verdict: str
+    figures: Mapping[str, float]
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.verdict}: {self.model}, {self.name}: {self.sentence}"
+
+
+@dataclasses.dataclass(frozen=True)
+class ZeroGradients:
+    """How much of the gradient of the cross-entropy at clean images is exactly zero.
+
+    Attributes:
+        entries: Share of the entries.
+        images: Share of the images with no other entry.
+    """
+
+    entries: float
+    images: float
+
+
+def zero_gradients(logits: Logits, examples: Examples) -> ZeroGradients:
+    """Return the shares of exact zeros in a model's input gradients, over the first examples."""
+    zero = []
+    for rows in examples.first(LOOKED_AT):
+        images = tf.constant(examples.images[rows])
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(examples.labels[rows], logits(images))
+        gradient = tape.gradient(loss, images, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        zero.append(gradient.numpy().reshape(len(rows), -1) == 0.0)
+    found = np.concatenate(zero)
+    return ZeroGradients(float(found.mean()), float(found.all(axis=1).mean()))
+
+
+def excess_of(attack: Attack, adversarial: Images, images: Images) -> float:
+    """Return how far the images are outside of [0, 1] or the attack's ball, in pixel units; infinite for NaN."""
+    if not np.isfinite(adversarial).all():
+        return np.inf
+    excess = max(float(adversarial.max()) - 1.0, -float(adversarial.min()), 0.0)
+    if isinstance(attack, BallAttack):
+        norm, epsilon = attack.norm, attack.epsilon
+    elif isinstance(attack, MinimumNormAttack) and attack.epsilon is not None:
+        norm, epsilon = "l2", attack.epsilon
+    else:
+        return excess
+    changes = (adversarial - images).reshape(len(images), -1)
+    distances = np.abs(changes).max(axis=1) if norm == "linf" else np.linalg.norm(changes, axis=1)
+    return max(excess, float(distances.max()) - epsilon)
+
+
+def model_checks(
+    model: str, logits: Logits, examples: Examples, gradients: ZeroGradients, excess: float
+) -> Iterator[Check]:
+    """Yield the checks of a model itself and of the images that it was shown."""
+    many = gradients.entries > MANY_ZEROS or gradients.images > 0.0
+    yield _check(
+        model,
+        "zero_gradients",
+        many,
+        {"entries": gradients.entries, "images": gradients.images},
+        f"{gradients.entries:.0%} of the entries of the input gradients are exactly zero, and {gradients.images:.0%} "
+        "of the images have no other"
+        + ("; an attack that follows them is blind there, so trust the worst case only." if many else "."),
+    )
+    looked_at = list(examples.first(LOOKED_AT))
+    passes = [[logits(tf.constant(examples.images[rows])) for rows in looked_at] for _ in range(PASSES)]
+    outputs = np.stack([np.concatenate(parts) for parts in passes])
+    ordered = np.sort(outputs[0], axis=1)
+    margin = float(np.median(ordered[:, -1] - ordered[:, -2]))
+    yield _check(
+        model,
+        "logits_scale",
+        margin > LARGE_MARGIN,
+        {"median_margin": margin},
+        f"the median difference of the two largest logits is {margin:.3g}"
+        + (
+            "; the cross-entropy has no gradient left there, so attacks on it are too weak: use apgd_dlr or apgd_t."
+            if margin > LARGE_MARGIN
+            else "."
+        ),
+    )
+    change = float(np.abs(outputs - outputs[0]).max() / max(np.abs(outputs[0]).max(), 1e-12))
+    yield _check(
+        model,
+        "randomised",
+        change > RANDOM_CHANGE,
+        {"relative_change": change},
+        f"over {PASSES} passes of the same images the logits change by {change:.1g} of the largest"
+        + (
+            "; the accuracies are those of random outputs, and attacks would need to average over them."
+            if change > RANDOM_CHANGE
+            else "."
+        ),
+    )
+    outside = not excess <= ROUNDING
+    yield _check(
+        model,
+        "inside_the_ball",
+        outside,
+        {"excess": min(excess, float(np.finfo(np.float32).max))},
+        f"an adversarial image leaves its ball or [0, 1] by {excess:.2g}: the attack is wrong."
+        if outside
+        else "all adversarial images are inside their balls and [0, 1].",
+    )
+
+
+def report_checks(report: RobustnessReport, model: str) -> Iterator[Check]:
+    """Yield the checks that compare attacks on one model, as far as the battery has the columns for them."""
+    for check in (_transfer, _one_step, _gradient_free, _noise):
+        yield from check(report, model)
+
+
+@dataclasses.dataclass(frozen=True)
+class _White:
+    """A white-box column of a model, the second search left out."""
+
+    name: str
+    attack: BallAttack
+    correct: Correct
+
+    @property
+    def iterative(self) -> bool:
+        return isinstance(self.attack, (IterativeAttack, APGD))
+
+
+def _white(report: RobustnessReport, model: str) -> list[_White]:
+    attacks = {column.name: column.attacks.get("white") for column in report.battery.columns}
+    return [
+        _White(outcome.column, attack, outcome.correct)
+        for outcome in report.outcomes
+        if (outcome.model, outcome.knowledge, outcome.assisted) == (model, "white", False)
+        and isinstance(attack := attacks[outcome.column], BallAttack)
+    ]
+
+
+def _transfer(report: RobustnessReport, model: str) -> Iterator[Check]:
+    """Another model's examples that break more images than those made on the model itself show a blinded attack."""
+    iterative = [white for white in _white(report, model) if white.iterative]
+    pairs = []
+    for column in report.battery.columns:
+        gray = column.attacks.get("gray")
+        if report.has(model, column.name, "gray") and isinstance(gray, (IterativeAttack, APGD)):
+            same = [white for white in iterative if _as_strong(white.attack, gray)]
+            same.sort(key=lambda white: white.name != column.name)
+            correct = report.correct(model, column.name, "gray")
+            pairs += [
+                (f"gray-box {column.name}", correct, f"white-box {white.name}", white.correct) for white in same[:1]
+            ]
+    yield from _compare(
+        model, "transfer", pairs, "the model hides its gradients from white-box attacks, so trust the worst case only."
+    )
+
+
+def _one_step(report: RobustnessReport, model: str) -> Iterator[Check]:
+    """One step that breaks more images than many steps shows that the steps go astray."""
+    # In an ensemble, the later attacks break by definition what the earlier ones did.
+    white = [] if report.battery.ensemble else _white(report, model)
+    pairs = [
+        (one.name, one.correct, many.name, many.correct)
+        for one in white
+        for many in white
+        if isinstance(one.attack, FGSM) and many.iterative and _as_strong(many.attack, one.attack)
+    ]
+    yield from _compare(model, "one_step", pairs, "the gradients lead astray, so trust the worst case only.")
+
+
+def _gradient_free(report: RobustnessReport, model: str) -> Iterator[Check]:
+    """Random search that breaks more images than all gradient attacks together shows that gradients are hidden."""
+    for square in (white for white in _white(report, model) if isinstance(white.attack, Square)):
+        others = [
+            report.correct(model, white.name, "white")
+            for white in _white(report, model)
+            if white.attack.needs_gradient and _as_strong(white.attack, square.attack)
+        ]
+        if not others:
+            continue
+        together = np.logical_and.reduce(others)
+        missed, other = int((together & ~square.correct).sum()), int((~together & square.correct).sum())
+        found = missed > max(1.0, MISSED * report.count) and missed > other and mcnemar(missed, other) < SIGNIFICANT
+        yield _check(
+            model,
+            "gradient_free",
+            found,
+            {"only_gradient_free": missed, "only_gradient": other},
+            f"{square.name}, which needs no gradients, breaks {missed} of {report.count} images that no gradient "
+            "attack of the same strength breaks"
+            + ("; the model hides its gradients, and the gradient columns overstate its robustness." if found else "."),
+        )
+
+
+def _noise(report: RobustnessReport, model: str) -> Iterator[Check]:
+    """Images that plain noise breaks and an attack of the same strength does not show that the attack is broken."""
+    for column in report.battery.columns:
+        noise = column.attacks.get("none")
+        if not isinstance(noise, UniformNoise):
+            continue
+        iterative = [w for w in _white(report, model) if w.iterative and _as_strong(w.attack, noise)]
+        if not iterative:
+            continue
+        together = np.logical_and.reduce([white.correct for white in iterative])
+        missed = int((together & ~report.correct(model, column.name)).sum())
+        found = missed > max(1.0, MISSED * report.count)
+        yield _check(
+            model,
+            "noise",
+            found,
+            {"only_noise": missed},
+            f"{column.name} noise breaks {missed} of {report.count} images that no iterative attack breaks"
+            + ("; those attacks do not work on this model." if found else "."),
+        )
+
+
+def _as_strong(attack: Attack, other: Attack) -> bool:
+    """Return whether an attack may change images as much as another one; equal strengths differ by rounding only."""
+    if not isinstance(attack, BallAttack) or not isinstance(other, BallAttack) or attack.norm != other.norm:
+        return False
+    return 1.0 - 1e-6 <= attack.epsilon / max(other.epsilon, 1e-12) <= 1.0 + 1e-6
+
+
+def _compare(model: str, name: str, pairs: list[tuple[str, Correct, str, Correct]], meaning: str) -> Iterator[Check]:
+    """Yield the check that no first attack of the pairs breaks more images than the second, example by example.
+
+    The exact McNemar test, times the number of pairs (Bonferroni), of the pair with the smallest p.
+    """
+    if not pairs:
+        return
+    counted = []
+    for weaker, its_correct, stronger, correct in pairs:
+        only, other = int((~its_correct & correct).sum()), int((its_correct & ~correct).sum())
+        p = min(1.0, mcnemar(only, other) * len(pairs)) if only > other else 1.0
+        counted.append((p, -only, other, weaker, stronger))
+    p, only, other, weaker, stronger = min(counted)
+    yield _check(
+        model,
+        name,
+        p < SIGNIFICANT,
+        {"only_weaker": -only, "only_stronger": other, "p": p},
+        f"{weaker} breaks {-only} images that {stronger} does not, which breaks {other} that the first does not"
+        + (f" (McNemar p = {p:.2g}); {meaning}" if p < SIGNIFICANT else "."),
+    )
+
+
+def _check(model: str, name: str, found: bool, figures: Mapping[str, float], sentence: str) -> Check:
+    verdict = WARNING if found else OK
+    # Rounded, since the last digits depend on the batch size.
+    rounded = {key: float(f"{value:.3g}") for key, value in figures.items()}
+    return Check(model=model, name=name, verdict=verdict, figures=rounded, sentence=sentence)
