@@ -10,5 +10,5 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import hypothesis
 
 # The first example of a property may trace a TensorFlow function; no test here is about time.
-hypothesis.settings.register_profile("tf_laq", deadline=None, max_examples=30)
+hypothesis.settings.register_profile("tf_laq", deadline=None, max_examples=20)
 hypothesis.settings.load_profile("tf_laq")
