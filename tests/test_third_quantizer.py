@@ -6,25 +6,6 @@ import tensorflow as tf
 import tf_keras
 
 import tf_laq as laq
-from tf_laq import quantizers
-
-
-class Ternary(quantizers.Quantizer):
-    """-m, 0 or m, for m the mean magnitude."""
-
-    name, min_bits, max_bits = "ternary", 2, 2
-
-    def scale(self, weights, operations):
-        return operations.mean_magnitude(weights)
-
-    def levels(self, scale, operations):
-        return operations.constant([-1.0, 0.0, 1.0]) * scale
-
-
-@pytest.fixture
-def ternary():
-    yield quantizers.register(Ternary)
-    quantizers.unregister("ternary")
 
 
 @pytest.fixture

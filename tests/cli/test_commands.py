@@ -10,26 +10,9 @@ import numpy as np
 import pytest
 
 import tf_laq as laq
-from tf_laq import quantizers
 from tf_laq.cli import commands
 from tf_laq.evaluation import RobustnessReport
 from tf_laq.saving import load_model
-
-
-@pytest.fixture
-def ternary():
-    @quantizers.register
-    class Ternary(quantizers.Quantizer):
-        name, min_bits, max_bits = "ternary", 2, 2
-
-        def scale(self, weights, operations):
-            return operations.mean_magnitude(weights)
-
-        def levels(self, scale, operations):
-            return operations.constant([-1.0, 0.0, 1.0]) * scale
-
-    yield
-    quantizers.unregister("ternary")
 
 
 def test_quantize_writes_the_plan_and_the_quantized_model(saved, tmp_path, laq_command):
