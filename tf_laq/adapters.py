@@ -74,3 +74,22 @@ def logits_function(model: Any) -> Callable[[Any], Any]:
     if callable(model):
         return cast(Callable[[Any], Any], model)
     raise InputError("model", expected="a Keras model or a function to logits", received=f"a {type(model).__name__}")
+
+
+def logits_of_arrays(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a function from NumPy images to NumPy logits as one of tensors, eagerly and in graphs.
+
+    Attacks that only read outputs can then run on it; it has no gradient.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    def as_float32(images: Any) -> Any:
+        return np.asarray(function(images), np.float32)
+
+    def images_to_logits(images: Any) -> Any:
+        outputs = tf.numpy_function(as_float32, [images], tf.float32)
+        outputs.set_shape([images.shape[0], None])
+        return outputs
+
+    return images_to_logits

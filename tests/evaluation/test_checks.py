@@ -57,7 +57,7 @@ def test_a_sound_network_passes_every_check(run, network) -> None:
     report = run(lambda images: network(images))
     assert [check.name for check in report.checks] == list(NAMES)
     assert warnings(report) == set()
-    assert "Checks: 8 of 8 ok." in str(report)
+    assert "Checks: 11 of 11 ok." in str(report)
 
 
 def test_logits_times_a_hundred_are_named(run, network) -> None:
@@ -123,7 +123,10 @@ def with_white_pgd(attack: Attack, noise: float) -> Battery:
 
 def test_checks_that_the_battery_has_no_columns_for_are_listed(run, network) -> None:
     report = run(network, Battery(name="short", columns=(Column(name="fgsm", attacks={"white": FGSM(epsilon=0.1)}),)))
-    assert report.check_lines()[-1] == "Not checked, for want of columns: transfer, one_step, gradient_free, noise."
+    assert report.check_lines()[-1] == (
+        "Not checked (no column for it, no gradient, or turned off): "
+        "transfer, one_step, gradient_free, noise, more_steps, more_restarts, epsilon."
+    )
 
 
 def test_checks_survive_json_and_stand_under_every_table(run, network) -> None:

@@ -58,7 +58,7 @@ def test_the_worst_case_is_at_most_the_least_cell_and_counts_examples(report) ->
         survivors = [all(o.correct[i] for o in cells) for i in range(report.count)]
         assert report.surviving(model).tolist() == survivors
         assert worst.value <= min(report.worst_case(model, known).value for known in ("gray", "white"))
-        assert (report.surviving(model) == report.surviving(model, "gray") & report.surviving(model, "white")).all()
+        assert (report.surviving(model, "white") <= report.surviving(model, "gray")).all()
 
 
 @settings(max_examples=40)
@@ -115,7 +115,7 @@ def test_a_gray_cell_counts_what_any_surrogate_breaks_and_keeps_each(report) -> 
 
 
 def test_worst_cases_by_knowledge_include_noise(report) -> None:
-    assert report.worst_case("lq", "white").successes == 20 - 2 - 3 - 1
+    assert report.worst_case("lq", "white").successes == 20 - 2 - 3 - 4 - 1
     assert report.worst_case("lq", "gray").successes == 20 - 2 - 4 - 1
     assert report.worst_case("lq").successes == 20 - 2 - 3 - 4 - 1
 

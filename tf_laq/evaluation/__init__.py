@@ -9,11 +9,13 @@ import importlib
 from typing import Any
 
 _LAZY = {
-    "Outcome": "report",
+    "AdversarialExamples": "adversarial",
     "Check": "checks",
+    "Outcome": "report",
     "RobustnessReport": "report",
     "Share": "statistics",
     "evaluate": "runner",
+    "load_examples": "adversarial",
     "mcnemar": "statistics",
     "wilson_interval": "statistics",
 }

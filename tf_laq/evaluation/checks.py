@@ -33,6 +33,9 @@ NAMES = (
     "one_step",
     "gradient_free",
     "noise",
+    "more_steps",
+    "more_restarts",
+    "epsilon",
 )
 OK, WARNING = "ok", "warning"
 
@@ -85,22 +88,27 @@ class ZeroGradients:
     images: float
 
 
-def zero_gradients(logits: Logits, examples: Examples) -> ZeroGradients:
-    """Return the shares of exact zeros in a model's input gradients, over the first examples."""
+def zero_gradients(logits: Logits, examples: Examples) -> ZeroGradients | None:
+    """Return the shares of exact zeros in a model's input gradients over the first examples; None without gradients."""
     zero = []
-    for rows in examples.first(LOOKED_AT):
-        images = tf.constant(examples.images[rows])
+    first = examples.first(LOOKED_AT)
+    for rows in first:
+        images = tf.constant(first.images[rows])
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
-            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(examples.labels[rows], logits(images))
-        gradient = tape.gradient(loss, images, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(first.labels[rows], logits(images))
+        gradient = tape.gradient(loss, images)
+        if gradient is None:
+            return None
         zero.append(gradient.numpy().reshape(len(rows), -1) == 0.0)
-    found = np.concatenate(zero)
+    found = np.concatenate(zero)[: len(first.images)]
     return ZeroGradients(float(found.mean()), float(found.all(axis=1).mean()))
 
 
 def excess_of(attack: Attack, adversarial: Images, images: Images) -> float:
-    """Return how far the images are outside of [0, 1] or the attack's ball, in pixel units; infinite for NaN."""
+    """Return how far any image is outside of [0, 1] or the attack's ball, in pixel units; infinite for NaN."""
+    if not adversarial.size:
+        return 0.0
     if not np.isfinite(adversarial).all():
         return np.inf
     excess = max(float(adversarial.max()) - 1.0, -float(adversarial.min()), 0.0)
@@ -116,25 +124,15 @@ def excess_of(attack: Attack, adversarial: Images, images: Images) -> float:
 
 
 def model_checks(
-    model: str, logits: Logits, examples: Examples, gradients: ZeroGradients, excess: float
+    model: str, logits: Logits, examples: Examples, gradients: ZeroGradients | None, excess: float
 ) -> Iterator[Check]:
     """Yield the checks of a model itself and of the images that it was shown."""
-    many = gradients.entries > MANY_ZEROS or gradients.images > 0.0
-    yield _check(
-        model,
-        "zero_gradients",
-        many,
-        {"entries": gradients.entries, "images": gradients.images},
-        f"{gradients.entries:.0%} of the entries of the input gradients are exactly zero, and {gradients.images:.0%} "
-        "of the images have no other"
-        + ("; an attack that follows them is blind there, so trust the worst case only." if many else "."),
-    )
-    looked_at = list(examples.first(LOOKED_AT))
-    passes = [[logits(tf.constant(examples.images[rows])) for rows in looked_at] for _ in range(PASSES)]
-    outputs = np.stack([np.concatenate(parts) for parts in passes])
+    yield _zero_gradients(model, gradients)
+    first = examples.first(LOOKED_AT)
+    outputs = np.stack([first.outputs(logits, first.images) for _ in range(PASSES)])
     ordered = np.sort(outputs[0], axis=1)
     margin = float(np.median(ordered[:, -1] - ordered[:, -2]))
-    yield _check(
+    yield verdict(
         model,
         "logits_scale",
         margin > LARGE_MARGIN,
@@ -147,7 +145,7 @@ def model_checks(
         ),
     )
     change = float(np.abs(outputs - outputs[0]).max() / max(np.abs(outputs[0]).max(), 1e-12))
-    yield _check(
+    yield verdict(
         model,
         "randomised",
         change > RANDOM_CHANGE,
@@ -160,7 +158,7 @@ def model_checks(
         ),
     )
     outside = not excess <= ROUNDING
-    yield _check(
+    yield verdict(
         model,
         "inside_the_ball",
         outside,
@@ -168,6 +166,29 @@ def model_checks(
         f"an adversarial image leaves its ball or [0, 1] by {excess:.2g}: the attack is wrong."
         if outside
         else "all adversarial images are inside their balls and [0, 1].",
+    )
+
+
+def _zero_gradients(model: str, gradients: ZeroGradients | None) -> Check:
+    """Attacks that follow a gradient are blind where it is zero."""
+    if gradients is None:
+        return verdict(
+            model,
+            "zero_gradients",
+            True,
+            {},
+            "the model has no gradient, so no attack followed it; examples of its Keras twin and random search are all "
+            "that it was tried with.",
+        )
+    many = gradients.entries > MANY_ZEROS or gradients.images > 0.0
+    return verdict(
+        model,
+        "zero_gradients",
+        many,
+        {"entries": gradients.entries, "images": gradients.images},
+        f"{gradients.entries:.0%} of the entries of the input gradients are exactly zero, and {gradients.images:.0%} "
+        "of the images have no other"
+        + ("; an attack that follows them is blind there, so trust the worst case only." if many else "."),
     )
 
 
@@ -244,7 +265,7 @@ def _gradient_free(report: RobustnessReport, model: str) -> Iterator[Check]:
         together = np.logical_and.reduce(others)
         missed, other = int((together & ~square.correct).sum()), int((~together & square.correct).sum())
         found = missed > max(1.0, MISSED * report.count) and missed > other and mcnemar(missed, other) < SIGNIFICANT
-        yield _check(
+        yield verdict(
             model,
             "gradient_free",
             found,
@@ -267,7 +288,7 @@ def _noise(report: RobustnessReport, model: str) -> Iterator[Check]:
         together = np.logical_and.reduce([white.correct for white in iterative])
         missed = int((together & ~report.correct(model, column.name)).sum())
         found = missed > max(1.0, MISSED * report.count)
-        yield _check(
+        yield verdict(
             model,
             "noise",
             found,
@@ -297,7 +318,7 @@ def _compare(model: str, name: str, pairs: list[tuple[str, Correct, str, Correct
         p = min(1.0, mcnemar(only, other) * len(pairs)) if only > other else 1.0
         counted.append((p, -only, other, weaker, stronger))
     p, only, other, weaker, stronger = min(counted)
-    yield _check(
+    yield verdict(
         model,
         name,
         p < SIGNIFICANT,
@@ -307,8 +328,8 @@ def _compare(model: str, name: str, pairs: list[tuple[str, Correct, str, Correct
     )
 
 
-def _check(model: str, name: str, found: bool, figures: Mapping[str, float], sentence: str) -> Check:
-    verdict = WARNING if found else OK
+def verdict(model: str, name: str, found: bool, figures: Mapping[str, float], sentence: str) -> Check:
+    """Return the check with its verdict: a warning if something was found."""
     # Rounded, since the last digits depend on the batch size.
     rounded = {key: float(f"{value:.3g}") for key, value in figures.items()}
-    return Check(model=model, name=name, verdict=verdict, figures=rounded, sentence=sentence)
+    return Check(model=model, name=name, verdict=WARNING if found else OK, figures=rounded, sentence=sentence)

@@ -1,8 +1,9 @@
-"""The examples of an evaluation, in batches of one size."""
+"""The examples of an evaluation, in parts and in batches of one size."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,6 +12,21 @@ import tensorflow as tf
 
 from tf_laq.attacks.base import Images, Indices, Labels, Logits, margins
 from tf_laq.evaluation.report import Correct
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What a model says about versions of the images.
+
+    Attributes:
+        predicted: int64 classes (n,).
+        margins: float32 logit of the true class minus the largest other one (n,), minus infinity for NaN.
+    """
+
+    predicted: Labels
+    margins: npt.NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,27 +52,46 @@ class Examples:
         """Number of batches."""
         return -(-len(self.images) // self.batch_size)
 
-    def __iter__(self) -> Iterator[Indices]:
+    def __iter__(self) -> Iterator[Rows]:
         """Yield the rows of each batch; the last example fills the last batch up."""
         for start in range(0, self.batches * self.batch_size, self.batch_size):
             yield np.minimum(np.arange(start, start + self.batch_size), len(self.images) - 1)
 
-    def first(self, count: int) -> Iterator[Indices]:
-        """Yield the rows of the first examples, in batches without any filling."""
-        count = min(count, len(self.images))
-        yield from (np.arange(i, min(i + self.batch_size, count)) for i in range(0, count, self.batch_size))
+    def first(self, count: int) -> Examples:
+        """Return the first examples, at most `count`, in batches of at most the same size."""
+        batch_size = min(self.batch_size, count, len(self.images))
+        return dataclasses.replace(self.only(np.arange(min(count, len(self.images)))), batch_size=batch_size)
 
-    def only(self, kept: Correct) -> Examples:
-        """Return the examples at which the boolean array `kept` is true."""
+    def parts(self, size: int) -> list[Examples]:
+        """Return the examples in as few parts of at most `size` as possible, all of one size or one example less.
+
+        Their batches are equal too, so that little of the last one is filling.
+        """
+        count = -(-len(self.images) // size)
+        longest = -(-len(self.images) // count)
+        batch_size = -(-longest // -(-longest // self.batch_size))
+        ends = np.linspace(0, len(self.images), count + 1).astype(int)
+        return [
+            Examples(self.images[a:b], self.labels[a:b], self.numbers[a:b], batch_size, self.seed)
+            for a, b in itertools.pairwise(ends)
+        ]
+
+    def only(self, kept: Correct | Rows) -> Examples:
+        """Return the examples at these rows, or where the boolean array `kept` is true."""
         images, labels, numbers = self.images[kept], self.labels[kept], self.numbers[kept]
         return dataclasses.replace(self, images=images, labels=labels, numbers=numbers)
 
+    def outputs(self, logits: Logits, images: Images) -> npt.NDArray[np.float32]:
+        """Return a model's outputs for versions of the images, shape (n, classes)."""
+        outputs = [np.asarray(logits(tf.constant(images[rows]))) for rows in self]
+        return np.concatenate(outputs)[: len(images)]
+
+    def answers(self, logits: Logits, images: Images) -> Answers:
+        """Return what a model says about versions of the images."""
+        outputs = self.outputs(logits, images)
+        lowest = np.nan_to_num(margins(tf.constant(outputs), tf.constant(self.labels)).numpy(), nan=-np.inf)
+        return Answers(np.argmax(outputs, axis=1), lowest)
+
     def correct(self, logits: Logits, images: Images) -> Correct:
         """Return where a model gives the true labels for versions of the images, shape (n,)."""
-        predicted = [np.argmax(logits(tf.constant(images[rows])), axis=1) for rows in self]
-        return np.asarray(np.concatenate(predicted)[: len(images)] == self.labels)
-
-    def margins(self, logits: Logits, images: Images) -> npt.NDArray[np.float32]:
-        """Return a model's margins at versions of the images, shape (n,)."""
-        found = [margins(logits(tf.constant(images[rows])), tf.constant(self.labels[rows])) for rows in self]
-        return np.concatenate(found)[: len(images)]
+        return np.asarray(self.answers(logits, images).predicted == self.labels)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tabulate import tabulate
 from typing_extensions import Self
 
-from tf_laq.attacks.battery import KNOWLEDGE, Battery
+from tf_laq.attacks.battery import KNOWLEDGE, Battery, Column
 from tf_laq.documents import Document
 from tf_laq.errors import InputError
 from tf_laq.evaluation.checks import NAMES, OK, Check
@@ -150,8 +150,8 @@ class RobustnessReport(Document):
 
         Args:
             model: Name of the model.
-            knowledge: "gray" or "white" for the attacks of that knowledge and those that need none; None for
-                all.
+            knowledge: "gray" for the attacks that need a surrogate or nothing; "white" or None for all, since who
+                has the model can do whatever one who does not have it can.
 
         Raises:
             InputError: There is no such model or knowledge.
@@ -161,7 +161,7 @@ class RobustnessReport(Document):
         if knowledge not in (None, *KNOWLEDGE):
             expected = f"one of {', '.join(KNOWLEDGE)}"
             raise InputError("knowledge", expected=expected, received=repr(knowledge))
-        counted = KNOWLEDGE if knowledge is None else ("none", knowledge)
+        counted = KNOWLEDGE if knowledge is None else KNOWLEDGE[: KNOWLEDGE.index(knowledge) + 1]
         found = [o.correct for o in self.outcomes if o.model == model and o.knowledge in counted]
         together: Correct = np.logical_and.reduce(found)
         return together
@@ -202,6 +202,11 @@ class RobustnessReport(Document):
                 f"White-box {', '.join(columns)} on {', '.join(assisted)} count a second search on what the first one "
                 "left: with the gradient completed where it is exactly zero, and from other models' examples."
             )
+        for model in self.models:
+            missing = [column for column in self.battery.columns if self._lacks_gradient(model, column)]
+            if missing:
+                names = ", ".join(column.name for column in missing)
+                lines.append(f"No white-box {names} on {model}: they need a gradient, and it has none.")
         for column in self.battery.columns:
             by_attack: dict[str, list[str]] = {}
             for knowledge, attack in column.attacks.items():
@@ -221,7 +226,8 @@ class RobustnessReport(Document):
         warnings = [str(check) for check in self.checks if check.verdict != OK]
         lines = [f"Checks: {len(self.checks) - len(warnings)} of {len(self.checks)} ok.", *warnings]
         missing = [name for name in NAMES if name not in {check.name for check in self.checks}]
-        return lines + ([f"Not checked, for want of columns: {', '.join(missing)}."] if missing else [])
+        reason = "no column for it, no gradient, or turned off"
+        return lines + ([f"Not checked ({reason}): {', '.join(missing)}."] if missing else [])
 
     def to_markdown(self) -> str:
         """Return the table and its notes as Markdown."""
@@ -287,6 +293,11 @@ class RobustnessReport(Document):
             outcomes=tuple(Outcome(**outcome) for outcome in content["outcomes"]),
             checks=tuple(Check(**check) for check in content.get("checks", ())),
         )
+
+    def _lacks_gradient(self, model: str, column: Column) -> bool:
+        """Return whether a white-box attack was left out: only for want of a gradient is it."""
+        attack = column.attacks.get("white")
+        return attack is not None and attack.needs_gradient and not self.has(model, column.name, "white")
 
     def _share(self, correct: Correct) -> Share:
         return Share(int(correct.sum()), self.count)

@@ -1,0 +1,252 @@
+"""The folder of an evaluation: its finished parts, by which it goes on after a kill, and its adversarial examples."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tf_laq import files
+from tf_laq.attacks.battery import Battery
+from tf_laq.documents import Document
+from tf_laq.errors import InputError
+from tf_laq.evaluation.adversarial import ARRAYS, AdversarialExamples, Array, write
+from tf_laq.evaluation.examples import Examples
+from tf_laq.evaluation.results import PartResult
+from tf_laq.evaluation.subjects import Subject, Subjects
+from tf_laq.evaluation.tasks import Cell
+from tf_laq.version import __version__
+
+Worst = Mapping[str, Mapping[str, Array]]
+
+# Outputs of the same model on the same images differ by less between two processes.
+SAME_OUTPUTS = 1e-3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inputs(Document):
+    """All that the outcomes of an evaluation depend on; two equal ones have the same outcomes.
+
+    Models are told apart by the SHA-256 of their weights, where they are Keras models, and by their outputs for
+    the first images.
+    """
+
+    document: ClassVar[str] = "tf_laq evaluation inputs"
+    version: ClassVar[int] = 1
+
+    release: str
+    images: str
+    labels: str
+    part_size: int
+    seed: int
+    battery: Mapping[str, Any]
+    models: Mapping[str, Mapping[str, Any]]
+    surrogates: Mapping[str, Mapping[str, Any]]
+    float_twins: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, subjects: Subjects, data: Examples, battery: Battery, part_size: int) -> Inputs:
+        """Describe an evaluation."""
+        return cls(
+            release=__version__,
+            images=_sha256(data.images),
+            labels=_sha256(data.labels),
+            part_size=int(part_size),
+            seed=data.seed,
+            battery=battery.to_dict(),
+            models={model.name: _described(model) for model in subjects.models},
+            surrogates={model.name: _described(model) for model in subjects.surrogates},
+            float_twins={name: _described(model) for name, model in subjects.float_twins.items()},
+        )
+
+    def differences(self, other: Inputs) -> list[str]:
+        """Return what differs from other inputs, by the names of the arguments of `evaluate`."""
+        found, other = [], Inputs.from_json(other.to_json())
+        for field in dataclasses.fields(self):
+            mine, theirs = getattr(self, field.name), getattr(other, field.name)
+            if field.name in ("models", "surrogates", "float_twins"):
+                found += _different_models(field.name, mine, theirs)
+            elif mine != theirs:
+                found.append(field.name)
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields as JSON-ready values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Inputs:
+        """Build the inputs from what `to_dict` returned."""
+        return cls(**{field.name: content[field.name] for field in dataclasses.fields(cls)})
+
+
+class EvaluationFolder:
+    """What an evaluation keeps on the disk.
+
+    `inputs.json` says what is evaluated. A finished part is one file `part-<number>.npz`, with its outcomes and the
+    worst examples of all models. At the end these become one file `outcomes.npz` and, for each model, one file
+    `examples-<number>-<model>.npz`. Every file is written whole or not at all, so a kill loses the part at work and
+    nothing else.
+
+    Args:
+        path: The folder; it is made if there is none.
+        inputs: What is evaluated.
+        cells: The cells that every part fills.
+        overwrite: Remove what an evaluation of other inputs left there.
+
+    Raises:
+        InputError: The folder has an evaluation of other inputs, or cannot be written.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], inputs: Inputs, cells: Sequence[Cell], *, overwrite: bool = False
+    ) -> None:
+        self.path, self.inputs, self.cells = Path(path), inputs, cells
+        self.models = tuple(inputs.models)
+        for unfinished in self.path.glob(".writing-*"):
+            shutil.rmtree(unfinished)
+        manifest = self.path / "inputs.json"
+        if manifest.exists():
+            different = self._differences(manifest, overwrite)
+            if not different:
+                return
+            if not overwrite:
+                raise InputError(
+                    f"folder {self.path}",
+                    expected="no evaluation, or one of the same inputs",
+                    received=f"one with other {', '.join(different)}",
+                    remedy="Choose another folder, or set overwrite=True to begin anew.",
+                )
+            self._clear()
+        inputs.save(manifest)
+
+    def load(self, number: int) -> PartResult | None:
+        """Return the outcomes of a part that was finished, or None."""
+        path = self._part(number)
+        if not path.exists():
+            return None
+        with _opened(path) as arrays:
+            return PartResult.from_arrays(arrays, self.cells, self.models)
+
+    def save(self, number: int, result: PartResult, worst: Worst) -> None:
+        """Keep a finished part."""
+        arrays = result.to_arrays(self.cells, self.models)
+        for place, model in enumerate(self.models):
+            arrays |= {f"model{place}.{name}": values for name, values in worst[model].items()}
+        _write_arrays(self._part(number), arrays)
+
+    def outcomes(self) -> PartResult | None:
+        """Return the outcomes of all examples if every part was finished, or None."""
+        path = self.path / "outcomes.npz"
+        if not path.exists():
+            return None
+        self._remove_parts()
+        with _opened(path) as arrays:
+            return PartResult.from_arrays(arrays, self.cells, self.models)
+
+    def finish(self, result: PartResult, parts: Sequence[Examples], subjects: Sequence[Subject]) -> PartResult:
+        """Turn the parts into one file of outcomes and one of adversarial examples for each model.
+
+        Returns:
+            The result with the excess of the saved examples counted too: it is measured on the saved arrays.
+        """
+        battery = Battery.from_dict(dict(self.inputs.battery))
+        excess = dict(result.excess)
+        for place, subject in enumerate(subjects):
+            header: dict[str, Any] = {"model": subject.name, "sha256": subject.sha256, "seed": self.inputs.seed}
+            for number, part in enumerate(parts):
+                fields: dict[str, Any] = {name: self._array(place, name, number, part) for name in ARRAYS}
+                saved = AdversarialExamples(**fields, **header, battery=battery)
+                excess[subject.name] = max(excess[subject.name], saved.excess())
+            write(
+                self.path / f"examples-{place:02d}-{re.sub(r'[^0-9A-Za-z_.-]', '_', subject.name)}.npz",
+                {**header, "battery": self.inputs.battery},
+                sum(len(part.images) for part in parts),
+                functools.partial(self._pieces, place, parts),
+            )
+        result = dataclasses.replace(result, excess=excess)
+        _write_arrays(self.path / "outcomes.npz", result.to_arrays(self.cells, self.models))
+        self._remove_parts()
+        return result
+
+    def _pieces(self, place: int, parts: Sequence[Examples], name: str) -> Iterator[Array]:
+        """Yield an array of a model's adversarial examples, part by part."""
+        for number, part in enumerate(parts):
+            yield self._array(place, name, number, part)
+
+    def _array(self, place: int, name: str, number: int, part: Examples) -> Array:
+        of_the_data: dict[str, Array] = {"clean": part.images, "labels": part.labels, "indices": part.numbers}
+        if name in of_the_data:
+            return of_the_data[name]
+        with _opened(self._part(number)) as arrays:
+            found: Array = arrays[f"model{place}.{name}"]
+            return found
+
+    def _part(self, number: int) -> Path:
+        return self.path / f"part-{number:04d}.npz"
+
+    def _differences(self, manifest: Path, overwrite: bool) -> list[str]:
+        try:
+            return Inputs.load(manifest).differences(self.inputs)
+        except InputError:  # Another version, or damaged.
+            if not overwrite:
+                raise
+            return ["inputs.json"]
+
+    def _clear(self) -> None:
+        self._remove_parts()
+        for path in (*self.path.glob("examples-*.npz"), *self.path.glob("outcomes.npz")):
+            path.unlink()
+
+    def _remove_parts(self) -> None:
+        for path in self.path.glob("part-*.npz"):
+            path.unlink()
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+    with files.replacing(path) as temporary:
+        np.savez(temporary, **arrays)  # type: ignore[arg-type]  # No array is called allow_pickle.
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(
+            str(path),
+            expected="a whole part of an evaluation",
+            received=f"something else ({type(error).__name__}: {error})",
+            remedy="Remove the file, and its examples are attacked again.",
+        ) from error
+
+
+def _described(subject: Subject) -> dict[str, Any]:
+    return {"sha256": subject.sha256, "outputs": subject.outputs}
+
+
+def _different_models(argument: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    if list(mine) != list(theirs):
+        return [f"{argument} ({', '.join(mine) or 'none'})"]
+    return [f"{argument}[{name!r}]" for name in mine if not _same_model(mine[name], theirs[name])]
+
+
+def _same_model(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    outputs, others = np.array(mine["outputs"]), np.array(theirs["outputs"])
+    if mine["sha256"] != theirs["sha256"] or outputs.shape != others.shape:
+        return False
+    return bool(np.abs(outputs - others).max() <= SAME_OUTPUTS * max(1.0, np.abs(outputs).max()))
+
+
+def _sha256(array: Array) -> str:
+    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

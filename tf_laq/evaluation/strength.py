@@ -1,0 +1,170 @@
+"""Whether more of the same attack breaks more: checks that need runs of their own, on the first examples only.
+
+Source: Carlini et al. 2019, "On Evaluating Adversarial Robustness", sections 3.2 and 4.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tf_laq.attacks.apgd import APGD
+from tf_laq.attacks.base import BallAttack, IterativeAttack, StartableAttack
+from tf_laq.attacks.battery import Battery
+from tf_laq.attacks.pgd import PGD
+from tf_laq.evaluation.checks import LOOKED_AT, SIGNIFICANT, Check, verdict
+from tf_laq.evaluation.statistics import Share, mcnemar
+
+if TYPE_CHECKING:
+    from tf_laq.evaluation.examples import Examples
+    from tf_laq.evaluation.report import Correct, RobustnessReport
+    from tf_laq.evaluation.subjects import Subject
+
+MORE_RESTARTS = 2
+# Share of the examples that further restarts may break: some always meet a lucky start.
+LUCKY = 0.03
+FACTORS = (0.5, 1.0, 2.0)
+# Within this L-inf distance every image can become plain grey, which no model can classify.
+GREY = 0.5
+
+
+def main_attack(battery: Battery) -> tuple[str, BallAttack] | None:
+    """Return the white-box attack that more is tried of, with its column: the first PGD or Auto-PGD, or iterative one.
+
+    Example:
+        >>> main_attack(Battery.preset("digits", "strong"))[0]
+        'apgd_ce'
+    """
+    found = [
+        (column.name, attack)
+        for column in battery.columns
+        if isinstance(attack := column.attacks.get("white"), (IterativeAttack, APGD)) and attack.epsilon > 0.0
+    ]
+    return min(found, key=lambda named: not isinstance(named[1], StartableAttack), default=None)
+
+
+def strength_checks(report: RobustnessReport, model: Subject, examples: Examples) -> Iterator[Check]:
+    """Yield the checks of the main attack with more steps, more restarts, and at other strengths."""
+    main = main_attack(report.battery)
+    if main is None or not model.differentiable:
+        return
+    looked_at = dataclasses.replace(examples.first(LOOKED_AT), batch_size=examples.batch_size)
+    survivors = report.surviving(model.name)[: len(looked_at.images)]
+    yield from _Trial(model, looked_at, survivors, *main).checks()
+
+
+class _Trial:
+    """Runs of one attack in other settings, on the examples that the model gets right without an attack."""
+
+    def __init__(self, model: Subject, examples: Examples, survivors: Correct, column: str, attack: BallAttack) -> None:
+        self.model, self.examples, self.survivors = model, examples, survivors
+        self.column, self.attack = column, attack
+        self.right = examples.correct(model.logits, examples.images)
+
+    def checks(self) -> Iterator[Check]:
+        once = self._correct(self.attack, self.right)
+        yield self._more_steps(once)
+        if isinstance(self.attack, APGD) or (isinstance(self.attack, PGD) and self.attack.random_start):
+            yield self._more_restarts(once)
+        yield self._epsilon(once)
+
+    def _more_steps(self, once: Correct) -> Check:
+        twice = self._correct(_twice_the_steps(self.attack), self.right)
+        only_more, only_once = int((once & ~twice).sum()), int((~once & twice).sum())
+        p = mcnemar(only_more, only_once) if only_more > only_once else 1.0
+        return verdict(
+            self.model.name,
+            "more_steps",
+            p < SIGNIFICANT,
+            {"only_more": only_more, "only_once": only_once, "beyond": self._beyond(twice), "p": p},
+            f"{self.column} with twice the steps breaks {only_more} of {len(once)} images that it does not break as it "
+            f"is, and leaves {only_once} that it does"
+            + (
+                f" (McNemar p = {p:.2g}); it has not converged, so use more steps. {self._rest(twice)}"
+                if p < SIGNIFICANT
+                else "."
+            ),
+        )
+
+    def _more_restarts(self, once: Correct) -> Check:
+        assert isinstance(self.attack, (APGD, PGD))
+        restarts = self.attack.restarts + MORE_RESTARTS
+        more = self._correct(dataclasses.replace(self.attack, restarts=restarts), once)
+        broken = int((once & ~more).sum())
+        found = broken > max(1.0, LUCKY * len(once))
+        return verdict(
+            self.model.name,
+            "more_restarts",
+            found,
+            {"broken": broken, "beyond": self._beyond(more)},
+            f"{self.column} with {MORE_RESTARTS} more restarts breaks {broken} of {len(once)} further images"
+            + (f"; one start is not enough, so use more. {self._rest(more)}" if found else "."),
+        )
+
+    def _epsilon(self, once: Correct) -> Check:
+        runs = {factor * self.attack.epsilon: self._at(factor, once) for factor in FACTORS}
+        if self.attack.norm == "linf":
+            runs.setdefault(GREY, self._at(GREY / self.attack.epsilon, once))
+        ordered = [runs[epsilon] for epsilon in sorted(runs)]
+        pairs = [
+            (int((~low & high & self.right).sum()), int((low & ~high).sum()))
+            for low, high in itertools.pairwise(ordered)
+        ]
+        p = min(1.0, len(pairs) * min(mcnemar(*pair) if pair[0] > pair[1] else 1.0 for pair in pairs))
+        chance = 1.0 / len(self.model.outputs[0])
+        grey = Share(int(runs[GREY].sum()), len(once)) if GREY in runs else None
+        above_chance = grey is not None and grey.interval[0] > chance
+        accuracies = {f"epsilon {epsilon:.3g}": float(runs[epsilon].mean()) for epsilon in sorted(runs)}
+        shown = ", ".join(f"{100 * value:.1f} % at {name}" for name, value in accuracies.items())
+        wrong = (["rises with epsilon"] if p < SIGNIFICANT else []) + (
+            [f"stays above chance at {GREY:g}, where every image can be grey"] if above_chance else []
+        )
+        return verdict(
+            self.model.name,
+            "epsilon",
+            bool(wrong),
+            {**accuracies, "p": p},
+            f"{self.column} leaves {shown}"
+            + (f"; the accuracy {' and '.join(wrong)}: the attack does not work on this model." if wrong else "."),
+        )
+
+    def _at(self, factor: float, once: Correct) -> Correct:
+        return once if factor == 1.0 else self._correct(_stronger(self.attack, factor), self.right)
+
+    def _correct(self, attack: BallAttack, among: Correct) -> Correct:
+        """Return where the model withstands an attack that is tried on some of the examples."""
+        examples, logits = self.examples.only(among), self.model.logits
+        crafted = np.empty_like(examples.images)
+        for rows in examples:
+            batch = examples.images[rows], examples.labels[rows]
+            crafted[rows] = attack(logits, *batch, seed=examples.seed, indices=examples.numbers[rows])
+        correct = among.copy()
+        if among.any():
+            correct[among] = examples.correct(logits, crafted)
+        return correct
+
+    def _beyond(self, correct: Correct) -> int:
+        """Return how many images a run broke that survive every attack of the table."""
+        return int((self.survivors & ~correct).sum())
+
+    def _rest(self, correct: Correct) -> str:
+        return f"{self._beyond(correct)} of these survive every attack of the table."
+
+
+def _twice_the_steps(attack: BallAttack) -> BallAttack:
+    if isinstance(attack, IterativeAttack):
+        return dataclasses.replace(attack, steps=2 * attack.steps, step_size=attack.step)
+    assert isinstance(attack, APGD)
+    return dataclasses.replace(attack, steps=2 * attack.steps)
+
+
+def _stronger(attack: BallAttack, factor: float) -> BallAttack:
+    """Return the attack in a ball of `factor` times the radius, with steps that grow as much."""
+    epsilon = factor * attack.epsilon
+    if isinstance(attack, IterativeAttack):
+        return dataclasses.replace(attack, epsilon=epsilon, step_size=min(factor * attack.step, epsilon))
+    return dataclasses.replace(attack, epsilon=epsilon)
