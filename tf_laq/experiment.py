@@ -32,6 +32,7 @@ from tf_laq.training.recipes import recipe as recipe_named
 from tf_laq.version import __version__
 
 PLAN_FILES = {"lq": "plan.json", "q1": "plan_q1.json", "q2": "plan_q2.json"}
+EXAMPLES_FOLDER = "examples"
 _UNIFORM_BITS = 3
 _COMPARISON_IMAGES = 64
 
@@ -134,6 +135,7 @@ class ExperimentResult(Document):
         """Draw the plots and write report.html into a folder (None: the results folder); return its path."""
         from tf_laq.report import write_report
 
+        folder = Path(self.folder if folder is None else folder)
         attack = ", ".join(f"{name} {value}" for name, value in self.recipe["attack"].items())
         facts = {
             "Data set": f"{self.dataset}, {self.robustness.count} test images",
@@ -144,11 +146,12 @@ class ExperimentResult(Document):
             "Software": f"tf_laq {__version__}",
         }
         return write_report(
-            Path(self.folder if folder is None else folder) / "report.html",
+            folder / "report.html",
             facts=facts,
             plans=self.plans,
             sizes=self.sizes,
             robustness=self.robustness,
+            examples=evaluation.load_examples(folder / EXAMPLES_FOLDER),
             export=self.export,
             command=self.command,
         )
@@ -188,7 +191,7 @@ def run(
     `adv` is trained adversarially, and so is a twin with another seed, on which gray-box examples are made.
     `adv` is quantized to `q1`, `q2` and `lq`. The four models are attacked on the first test images, and `lq`
     is exported to TensorFlow Lite. A trained model is used again if the folder has it with the same data set,
-    recipe, seed and version.
+    recipe, seed and version, and an evaluation that was interrupted goes on.
 
     Args:
         dataset: What `datasets.load` returned, or its name.
@@ -241,6 +244,8 @@ def run(
         surrogates=sources,
         float_twins=dict.fromkeys(quantized, trained["adv"]),
         seed=seed,
+        folder=folder / EXAMPLES_FOLDER,
+        overwrite=True,
         progress=progress,
     )
     _save_robustness(folder, robustness)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tf_laq.adapters import logits_function
 
@@ -29,3 +30,35 @@ def network(digits):
     model.compile("adam", tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(digits[0][:1200], digits[1][:1200], epochs=25, batch_size=50, verbose=0)
     return logits_function(model)
+
+
+@pytest.fixture(scope="session")
+def directions():
+    """Return the directions of three linear models of 4x4 images."""
+    return np.random.default_rng(0).normal(size=(3, 4, 4, 1)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def linear(directions):
+    """Return the models of two classes whose margin of class 0 is <direction, x - 1/2>."""
+
+    def model(direction):
+        def logits(images):
+            margin = tf.reduce_sum((images - 0.5) * direction, [1, 2, 3])
+            return tf.stack([margin, -margin], 1)
+
+        return logits
+
+    return [model(direction) for direction in directions]
+
+
+@pytest.fixture(scope="session")
+def images():
+    return np.random.default_rng(1).uniform(0.3, 0.7, (50, 4, 4, 1)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def labels(images, directions):
+    """Return the first model's classes, one in ten of them wrong."""
+    right = np.sum((images - 0.5) * directions[0], axis=(1, 2, 3)) < 0
+    return (right ^ (np.arange(len(images)) % 10 == 0)).astype(np.int64)

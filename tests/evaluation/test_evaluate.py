@@ -7,40 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_laq.attacks import FGSM, Attack, Battery, CarliniWagner, Column, UniformNoise
+from tf_laq.attacks import FGSM, PGD, Attack, Battery, CarliniWagner, Column, Square, UniformNoise
 from tf_laq.errors import InputError
 from tf_laq.evaluation import evaluate
 
 COUNT, EPSILON = 50, 0.05
 FGSM_COLUMN = Column(name="fgsm", attacks={"gray": FGSM(epsilon=EPSILON), "white": FGSM(epsilon=EPSILON)})
 BATTERY = Battery(name="test", columns=(FGSM_COLUMN,))
-
-
-def linear(direction, bias=0.0):
-    """Return a two-class model with the margin <direction, x - 1/2> + bias of class 0."""
-
-    def model(images):
-        margin = tf.reduce_sum((images - 0.5) * direction, [1, 2, 3]) + bias
-        return tf.stack([margin, -margin], 1)
-
-    return model
-
-
-@pytest.fixture(scope="module")
-def directions():
-    return np.random.default_rng(0).normal(size=(3, 4, 4, 1)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def images():
-    return np.random.default_rng(1).uniform(0.3, 0.7, (COUNT, 4, 4, 1)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def labels(images, directions):
-    """Return the first model's classes, one in ten of them wrong."""
-    right = np.sum((images - 0.5) * directions[0], axis=(1, 2, 3)) < 0
-    return (right ^ (np.arange(COUNT) % 10 == 0)).astype(np.int64)
 
 
 def margins(directions, images, labels, of=0, along=None):
@@ -50,13 +23,19 @@ def margins(directions, images, labels, of=0, along=None):
     return np.sum((moved - 0.5) * signs * directions[of], axis=(1, 2, 3))
 
 
-def run(directions, images, labels, **options):
-    models = {"first": linear(directions[0])}
-    return evaluate(models, images, labels, **{"battery": BATTERY, **options})
+@pytest.fixture
+def run(linear, images, labels):
+    """Return a function that evaluates the first linear model."""
+
+    def evaluation(count=COUNT, **options):
+        options = {"battery": BATTERY, "check_strength": False, **options}
+        return evaluate({"first": linear[0]}, images[:count], labels[:count], **options)
+
+    return evaluation
 
 
-def test_white_box_outcomes_are_those_of_calculation(directions, images, labels) -> None:
-    report = run(directions, images, labels)
+def test_white_box_outcomes_are_those_of_calculation(directions, images, labels, run) -> None:
+    report = run()
     clean = margins(directions, images, labels) > 0
     white = margins(directions, images, labels, along=0) > 0
     assert 5 <= white.sum() < clean.sum() == 45
@@ -64,32 +43,34 @@ def test_white_box_outcomes_are_those_of_calculation(directions, images, labels)
     np.testing.assert_array_equal(report.correct("first", "fgsm", "white"), white)
 
 
-def test_gray_box_examples_come_from_the_surrogate(directions, images, labels) -> None:
-    report = run(directions, images, labels, surrogates={"second": linear(directions[1])})
+def test_gray_box_examples_come_from_the_surrogate(directions, images, labels, run, linear) -> None:
+    report = run(surrogates={"second": linear[1]})
     clean = margins(directions, images, labels) > 0
     gray = margins(directions, images, labels, along=1) > 0
     np.testing.assert_array_equal(report.correct("first", "fgsm", "gray"), clean & gray)
     assert (clean & ~gray).any()
 
 
-def test_a_gray_box_example_of_any_surrogate_counts(directions, images, labels) -> None:
-    surrogates = {name: linear(directions[i]) for name, i in (("second", 1), ("third", 2))}
-    report = run(directions, images, labels, surrogates=surrogates)
+def test_a_gray_box_example_of_any_surrogate_counts(run, linear) -> None:
+    surrogates = {name: linear[i] for name, i in (("second", 1), ("third", 2))}
+    report = run(surrogates=surrogates)
     each = [report.correct("first", "fgsm", "gray", name) for name in surrogates]
     assert (each[0] != each[1]).any()
     np.testing.assert_array_equal(report.correct("first", "fgsm", "gray"), each[0] & each[1])
 
 
-def test_what_is_misclassified_already_stays_broken_though_an_attack_would_mend_it(directions, images, labels) -> None:
+def test_what_is_misclassified_already_stays_broken_though_an_attack_would_mend_it(
+    directions, images, labels, run, linear
+) -> None:
     clean = margins(directions, images, labels) > 0
     mended = margins(directions, images, labels) + EPSILON * np.abs(directions[0]).sum() > 0
     assert (mended & ~clean).any()
-    report = run(directions, images, labels, surrogates={"opposite": linear(-directions[0])})
+    report = run(surrogates={"opposite": lambda x: -linear[0](x)})
     np.testing.assert_array_equal(report.correct("first", "fgsm", "gray"), clean)
 
 
-def test_a_model_is_no_surrogate_for_itself(directions, images, labels) -> None:
-    first, second = linear(directions[0]), linear(directions[1])
+def test_a_model_is_no_surrogate_for_itself(images, labels, linear) -> None:
+    first, second = linear[0], linear[1]
     models = {"first": first, "second": second}
     report = evaluate(models, images, labels, battery=BATTERY, surrogates={"float": first})
     assert report.rows()[1][2].startswith("-/")
@@ -110,38 +91,50 @@ class Counting(Attack):
         return images
 
 
-def test_examples_of_a_source_are_made_once_in_batches_of_one_size(directions, images, labels) -> None:
+def test_examples_of_a_source_are_made_once_in_batches_of_one_size(images, labels, linear) -> None:
     Counting.calls.clear()
     battery = Battery(name="x", columns=(Column(name="c", attacks={"gray": Counting(), "white": Counting()}),))
-    models = {str(i): linear(directions[i]) for i in range(3)}
+    models = {str(i): linear[i] for i in range(3)}
     evaluate(models, images, labels, battery=battery, surrogates={"again": models["0"]}, batch_size=20)
     assert len(Counting.calls) == 3 * 3
     assert {len(indices) for indices in Counting.calls} == {17}
     np.testing.assert_array_equal(np.unique(Counting.calls[:3]), np.arange(COUNT))
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, 1000])
-def test_the_report_does_not_depend_on_the_batch_size(batch_size, directions, images, labels) -> None:
-    battery = Battery.preset("digits").only(["clean", "pgd", "gaussian", "uniform", "square"])
-    options = {"battery": battery, "surrogates": {"second": linear(directions[1])}, "seed": 5}
-    whole = run(directions, images[:10], labels[:10], **options)
-    assert run(directions, images[:10], labels[:10], batch_size=batch_size, **options) == whole
+def test_the_report_does_not_depend_on_batches_or_parts(run, linear) -> None:
+    pgd, square = PGD(epsilon=EPSILON, steps=4), Square(epsilon=EPSILON, queries=20)
+    columns = (
+        Column(name="cw", attacks={"white": CarliniWagner(steps=10, binary_search_steps=2, learning_rate=0.1)}),
+        Column(name="pgd", attacks={"gray": pgd, "white": pgd}),
+        Column(name="noise", attacks={"none": UniformNoise(epsilon=0.1)}),
+        Column(name="square", attacks={"white": square}),
+    )
+    for ensemble in (False, True):
+        battery = Battery(name="x", columns=columns, ensemble=ensemble)
+        options = {"surrogates": {"second": linear[1]}, "float_twins": {"first": linear[2]}, "seed": 5}
+        whole = run(count=10, battery=battery, check_strength=True, **options)
+        assert len({str(outcome.correct) for outcome in whole.outcomes}) > 3
+        for batch_size, part_size in ((1, 1000), (4, 1000), (128, 3), (2, 7), (1, 1)):
+            parts = {"batch_size": batch_size, "part_size": part_size, "check_strength": part_size == 3}
+            again = run(count=10, battery=battery, **options, **parts)
+            assert again.outcomes == whole.outcomes
+            assert all(check in whole.checks for check in again.checks)
 
 
-def test_the_seed_decides_the_noise(directions, images, labels) -> None:
+def test_the_seed_decides_the_noise(run) -> None:
     battery = Battery(name="x", columns=(Column(name="n", attacks={"none": UniformNoise(epsilon=0.3)}),))
-    first, again, other = (run(directions, images, labels, battery=battery, seed=s) for s in (1, 1, 2))
+    first, again, other = (run(battery=battery, seed=s) for s in (1, 1, 2))
     assert first == again
     assert first.outcomes != other.outcomes
 
 
-def test_a_minimum_norm_attack_is_held_to_its_budget_and_reports_its_median(directions, images, labels) -> None:
+def test_a_minimum_norm_attack_is_held_to_its_budget_and_reports_its_median(directions, images, labels, run) -> None:
     distances = np.abs(margins(directions, images, labels)) / np.linalg.norm(directions[0])
     right = margins(directions, images, labels) > 0
     budget = float(np.median(distances[right]))
     attack = CarliniWagner(epsilon=budget, learning_rate=0.01)
     battery = Battery(name="x", columns=(Column(name="cw", attacks={"white": attack}),))
-    report = run(directions, images, labels, battery=battery)
+    report = run(battery=battery)
     assert report.median_distortion("first", "cw") == pytest.approx(budget, rel=0.05)
     assert abs(report.accuracy("first", "cw", "white").successes - right.sum() / 2) <= 3
 
@@ -183,7 +176,7 @@ def linear_of_ten(random):
         ({"seed": -1}, "^seed: "),
         ({"battery": "standard"}, "^battery: expected a Battery"),
         ({"models": {}}, "^models: expected a mapping"),
-        ({"models": linear(1.0)}, '^models: expected a mapping.*Give {"name": model}'),
+        ({"models": np.abs}, '^models: expected a mapping.*Give {"name": model}'),
         ({"models": {"m": 3}}, "expected a Keras model or a function"),
         ({"models": {"m": lambda x: tf.nn.softmax(x[:, 0, :2, 0])}}, r"models\['m'\]: .*remove the softmax"),
         ({"models": {"m": lambda x: x[:, 0, :2, 0] / 0.0}}, r"models\['m'\]: expected finite logits"),
@@ -194,8 +187,8 @@ def linear_of_ten(random):
         ({"labels": np.full(COUNT, 2)}, "^labels: expected class numbers below 2"),
     ],
 )
-def test_wrong_arguments_are_refused_by_name(changes, message, directions, images, labels) -> None:
-    arguments = {"models": {"m": linear(directions[0])}, "images": images, "labels": labels, **changes}
+def test_wrong_arguments_are_refused_by_name(changes, message, images, labels, linear) -> None:
+    arguments = {"models": {"m": linear[0]}, "images": images, "labels": labels, **changes}
     with pytest.raises(InputError, match=message):
         evaluate(**{"battery": BATTERY, **arguments})
 
@@ -205,9 +198,9 @@ def test_images_of_another_shape_than_the_model_takes_are_refused(keras_models, 
         evaluate({"net": keras_models[0]}, images, labels, battery=BATTERY)
 
 
-def test_nothing_is_printed_when_the_output_is_no_terminal(directions, images, labels, capfd, caplog) -> None:
+def test_nothing_is_printed_when_the_output_is_no_terminal(capfd, caplog, run) -> None:
     for _ in range(8):
-        run(directions, images, labels)
+        run()
     printed = capfd.readouterr()
     assert printed.out == ""
     assert "batch" not in printed.err
@@ -225,11 +218,11 @@ class TestEnsemble:
     )
 
     @pytest.fixture
-    def both(self, directions, images, labels):
+    def both(self, run, linear):
         """Return the reports of the same attacks, each on its own and as an ensemble."""
-        surrogates = {"second": linear(directions[1])}
+        surrogates = {"second": linear[1]}
         batteries = (Battery(name="x", columns=self.COLUMNS, ensemble=ensemble) for ensemble in (False, True))
-        return [run(directions, images, labels, battery=b, surrogates=surrogates, batch_size=7) for b in batteries]
+        return [run(battery=b, surrogates=surrogates, batch_size=7) for b in batteries]
 
     def test_the_worst_case_is_the_same(self, both) -> None:
         apart, together = both
@@ -253,7 +246,7 @@ class TestEnsemble:
         assert "Ensemble: a white-box cell counts what is left after this and all earlier" in str(both[1])
         assert "Ensemble" not in str(both[0])
 
-    def test_broken_examples_are_not_attacked_again(self, directions, images, labels) -> None:
+    def test_broken_examples_are_not_attacked_again(self, run) -> None:
         seen: list[int] = []
 
         @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -266,5 +259,5 @@ class TestEnsemble:
 
         columns = (Column(name="a", attacks={"white": FGSM(epsilon=0.05)}),
                    Column(name="b", attacks={"white": Counting(epsilon=0.04)}))  # fmt: skip
-        report = run(directions, images, labels, battery=Battery(name="x", columns=columns, ensemble=True))
+        report = run(battery=Battery(name="x", columns=columns, ensemble=True))
         assert set(seen) == set(np.flatnonzero(report.correct("first", "a", "white")))

@@ -141,11 +141,14 @@ def evaluate(
     attacks: str = "",
     seed: int = 0,
     batch_size: int = 128,
+    overwrite: bool = False,
 ) -> None:
-    """Attack saved models and write their accuracy as tables, a plot and a page.
+    """Attack saved models and write their accuracy as tables, plots and a page, and their adversarial examples.
+
+    An evaluation that was interrupted goes on where it was, if it is started again with the same arguments.
 
     Args:
-        models: Saved models, separated by commas, each a path or name=path.
+        models: Saved tf_keras models and TensorFlow Lite files, separated by commas, each a path or name=path.
         dataset: digits, mnist or cifar10.
         out: Results folder.
         surrogates: Models that gray-box examples are made on, in the same form.
@@ -156,6 +159,7 @@ def evaluate(
         attacks: Columns of the table, separated by commas; empty for all.
         seed: Seed of the random attacks.
         batch_size: Number of images attacked at a time.
+        overwrite: Begin anew if the folder has an evaluation of other models, images or settings.
     """
     from tf_laq import evaluation, report
     from tf_laq.attacks.battery import Battery
@@ -167,6 +171,7 @@ def evaluate(
     battery = battery.only(_list(attacks)) if attacks else battery
     networks, sources = load_models(models, "models"), load_models(surrogates, "surrogates")
     test = load(dataset).test
+    folder = Path(out)
     found = evaluation.evaluate(
         networks,
         test.images[:examples],
@@ -176,15 +181,35 @@ def evaluate(
         float_twins=load_models(float_twins, "float_twins"),
         batch_size=batch_size,
         seed=seed,
+        folder=folder / "examples",
+        overwrite=overwrite,
     )
-    folder = Path(out)
     found.save(folder / "robustness.json")
     files.write_text(folder / "robustness.csv", found.to_csv())
     files.write_text(folder / "robustness.txt", f"{found}\n")
     files.write_text(folder / "robustness.md", found.to_markdown())
     facts = {"Data set": f"{dataset}, {found.count} test images", "Models": models, "Seed": str(seed)}
-    page = report.write_report(folder / "report.html", facts=facts, robustness=found)
+    saved = evaluation.load_examples(folder / "examples")
+    page = report.write_report(folder / "report.html", facts=facts, robustness=found, examples=saved)
     print(f"{found}\n\nResults: {folder} (open {page})")
+
+
+def pictures(folder: str = "evaluation/examples", out: str = "examples.png", count: int = 8) -> None:
+    """Draw saved adversarial examples: clean, adversarial, the difference times ten, and the predicted classes.
+
+    Args:
+        folder: Folder examples of the results of laq evaluate or laq demo, or one .npz file of it.
+        out: File to write, ending in .png.
+        count: Number of images.
+    """
+    from tf_laq.evaluation import load_examples
+    from tf_laq.report import draw_examples
+
+    _check_ending(out, ".png", "out")
+    content = draw_examples(load_examples(folder), count=count)
+    with files.replacing(out) as temporary:
+        temporary.write_bytes(content)
+    print(out)
 
 
 def export(
@@ -274,6 +299,8 @@ def parse_overrides(text: str) -> dict[str, Quantizer | None]:
 def load_models(text: str, argument: str) -> Mapping[str, Any]:
     """Return "name=path,path" as models by name; without a name, a model has its file's.
 
+    A path that ends in .tflite, .tflite.gz or .tflite.xz is a TensorFlow Lite file, any other a tf_keras model.
+
     Raises:
         InputError: Two models have the same name, or a file cannot be loaded.
     """
@@ -285,7 +312,15 @@ def load_models(text: str, argument: str) -> Mapping[str, Any]:
             expected = "paths, or name=path, each name once"
             raise InputError(argument, expected=expected, received=repr(text))
         paths[name] = path
-    return {name: load_model(path) for name, path in paths.items()}
+    return {name: _load(path) for name, path in paths.items()}
+
+
+def _load(path: str) -> Any:
+    if ".tflite" in Path(path).suffixes:
+        from tf_laq import tflite
+
+        return tflite.load(path)
+    return load_model(path)
 
 
 def _list(text: str) -> list[str]:
@@ -307,6 +342,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "train": train,
     "quantize": quantize,
     "evaluate": evaluate,
+    "pictures": pictures,
     "export": export,
     "inspect": inspect,
     "report": report,

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import os
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from tf_laq import files
 from tf_laq.attacks.base import Images, Labels
 from tf_laq.attacks.battery import Battery
 from tf_laq.errors import InputError
+from tf_laq.evaluation import archives
+from tf_laq.evaluation.archives import Array
 from tf_laq.evaluation.checks import excess_of
 from tf_laq.evaluation.report import Correct
-
-Array = npt.NDArray[Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,9 +84,8 @@ class AdversarialExamples:
         Raises:
             InputError: The path cannot be written.
         """
-        arrays = {name: getattr(self, name) for name in ARRAYS}
-        header = {name: getattr(self, name) for name in ("model", "sha256", "seed")}
-        write(path, {**header, "battery": self.battery.to_dict()}, len(self.labels), lambda name: [arrays[name]])
+        pieces = {name: iter([getattr(self, name)]) for name in ARRAYS}
+        write_examples(path, self.model, self.sha256, self.seed, self.battery, pieces, len(self.labels))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> AdversarialExamples:
@@ -99,28 +95,21 @@ class AdversarialExamples:
             InputError: There is no such file, it is damaged, or it is of another kind or version.
         """
         expected = f"a whole {cls.document} file, version {cls.version}"
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                header = json.loads(str(content["header"]))
-                kind = {name: header.get(name) for name in ("document", "version")}
-                if kind != {"document": cls.document, "version": cls.version}:
-                    received = f"document {kind['document']}, version {kind['version']}"
-                    remedy = "Make it again with this version of tf_laq."
-                    raise InputError(str(path), expected=expected, received=received, remedy=remedy)
-                return cls(
-                    **{name: header[name] for name in ("model", "sha256", "seed")},
-                    battery=Battery.from_dict(header["battery"]),
-                    **{name: content[name] for name in ARRAYS},
-                )
-        except InputError:
-            raise
-        except (OSError, EOFError, zipfile.BadZipFile, KeyError, TypeError, AttributeError, ValueError) as error:
-            raise InputError(
-                str(path),
-                expected=expected,
-                received=f"something else ({type(error).__name__}: {error})",
-                remedy="The file may be truncated: make it again.",
-            ) from error
+        with archives.opened(path, expected, "It may be truncated: make it again.") as content:
+            header = json.loads(str(content["header"]))
+            kind = {name: header.get(name) for name in ("document", "version")}
+            if kind != {"document": cls.document, "version": cls.version}:
+                received = f"document {kind['document']}, version {kind['version']}"
+                remedy = "Make it again with this version of tf_laq."
+                raise InputError(str(path), expected=expected, received=received, remedy=remedy)
+            arrays: dict[str, Any] = {name: content[name] for name in ARRAYS}
+            return cls(
+                model=header["model"],
+                sha256=header["sha256"],
+                seed=header["seed"],
+                battery=Battery.from_dict(header["battery"]),
+                **arrays,
+            )
 
 
 ARRAYS = tuple(
@@ -130,44 +119,38 @@ ARRAYS = tuple(
 )
 
 
-def write(
-    path: str | os.PathLike[str], header: Mapping[str, Any], count: int, pieces: Callable[[str], Iterable[Array]]
+def write_examples(
+    path: str | os.PathLike[str],
+    model: str,
+    sha256: str,
+    seed: int,
+    battery: Battery,
+    pieces: Mapping[str, Iterator[Array]],
+    count: int,
 ) -> None:
-    """Write a file of adversarial examples piece by piece, so that they need not all be in memory.
+    """Write a file of `count` adversarial examples; its arrays come in pieces, so that they need not be in memory."""
+    header = {
+        "document": AdversarialExamples.document,
+        "version": AdversarialExamples.version,
+        "model": model,
+        "sha256": sha256,
+        "seed": seed,
+        "battery": battery.to_dict(),
+    }
+    archives.write_pieces(path, {"header": np.array(json.dumps(header))}, pieces, count)
+
+
+def load_examples(path: str | os.PathLike[str]) -> list[AdversarialExamples]:
+    """Read the adversarial examples of all models that an evaluation left in a folder, in the models' order.
 
     Args:
-        path: The file.
-        header: The fields `model`, `sha256`, `seed` and `battery` as JSON-ready values.
-        count: Number of examples.
-        pieces: From the name of an array to its pieces along the first axis, in order.
-    """
-    kind = {"document": AdversarialExamples.document, "version": AdversarialExamples.version}
-    with (
-        files.replacing(path) as temporary,
-        # Perturbed images compress badly however long one tries.
-        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-    ):
-        with archive.open("header.npy", "w") as file:
-            np.lib.format.write_array(file, np.array(json.dumps({**kind, **header})))
-        for name in ARRAYS:
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                _write_array(file, count, iter(pieces(name)))
+        path: The folder of a finished evaluation, or one of its files.
 
-
-def _write_array(file: IO[bytes], count: int, pieces: Iterator[Array]) -> None:
-    """Write NumPy's header of an array of `count` rows, then the bytes of its pieces."""
-    first = next(pieces)
-    descr = np.lib.format.dtype_to_descr(first.dtype)
-    header = {"descr": descr, "fortran_order": False, "shape": (count, *first.shape[1:])}
-    np.lib.format.write_array_header_1_0(file, header)
-    for piece in itertools.chain([first], pieces):
-        file.write(np.ascontiguousarray(piece).tobytes())
-
-
-def load_examples(folder: str | os.PathLike[str]) -> list[AdversarialExamples]:
-    """Read the adversarial examples of all models that an evaluation left in a folder, in the models' order.
+    Returns:
+        One object per model; none where there is no finished evaluation.
 
     Raises:
         InputError: A file is damaged or of another version.
     """
-    return [AdversarialExamples.load(path) for path in sorted(Path(folder).glob("examples-*.npz"))]
+    paths = [Path(path)] if Path(path).is_file() else sorted(Path(path).glob("examples-*.npz"))
+    return [AdversarialExamples.load(path) for path in paths]

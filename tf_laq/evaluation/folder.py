@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import functools
 import hashlib
 import os
 import re
 import shutil
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from tf_laq import files
 from tf_laq.attacks.battery import Battery
 from tf_laq.documents import Document
 from tf_laq.errors import InputError
-from tf_laq.evaluation.adversarial import ARRAYS, AdversarialExamples, Array, write
+from tf_laq.evaluation import archives
+from tf_laq.evaluation.adversarial import ARRAYS, AdversarialExamples, write_examples
+from tf_laq.evaluation.archives import Array
 from tf_laq.evaluation.examples import Examples
 from tf_laq.evaluation.results import PartResult
 from tf_laq.evaluation.subjects import Subject, Subjects
@@ -131,54 +131,55 @@ class EvaluationFolder:
 
     def load(self, number: int) -> PartResult | None:
         """Return the outcomes of a part that was finished, or None."""
-        path = self._part(number)
-        if not path.exists():
-            return None
-        with _opened(path) as arrays:
-            return PartResult.from_arrays(arrays, self.cells, self.models)
+        return self._read(self._part(number))
 
     def save(self, number: int, result: PartResult, worst: Worst) -> None:
         """Keep a finished part."""
         arrays = result.to_arrays(self.cells, self.models)
         for place, model in enumerate(self.models):
             arrays |= {f"model{place}.{name}": values for name, values in worst[model].items()}
-        _write_arrays(self._part(number), arrays)
+        archives.write(self._part(number), arrays)
 
     def outcomes(self) -> PartResult | None:
         """Return the outcomes of all examples if every part was finished, or None."""
-        path = self.path / "outcomes.npz"
-        if not path.exists():
-            return None
-        self._remove_parts()
-        with _opened(path) as arrays:
-            return PartResult.from_arrays(arrays, self.cells, self.models)
+        found = self._read(self.path / "outcomes.npz")
+        if found is not None:
+            self._remove_parts()
+        return found
 
-    def finish(self, result: PartResult, parts: Sequence[Examples], subjects: Sequence[Subject]) -> PartResult:
+    def finish(
+        self, result: PartResult, parts: Sequence[Examples], subjects: Sequence[Subject], battery: Battery
+    ) -> PartResult:
         """Turn the parts into one file of outcomes and one of adversarial examples for each model.
 
         Returns:
             The result with the excess of the saved examples counted too: it is measured on the saved arrays.
         """
-        battery = Battery.from_dict(dict(self.inputs.battery))
         excess = dict(result.excess)
         for place, subject in enumerate(subjects):
-            header: dict[str, Any] = {"model": subject.name, "sha256": subject.sha256, "seed": self.inputs.seed}
+            about: dict[str, Any] = {
+                "model": subject.name,
+                "sha256": subject.sha256,
+                "seed": self.inputs.seed,
+                "battery": battery,
+            }
             for number, part in enumerate(parts):
                 fields: dict[str, Any] = {name: self._array(place, name, number, part) for name in ARRAYS}
-                saved = AdversarialExamples(**fields, **header, battery=battery)
+                saved = AdversarialExamples(**fields, **about)
                 excess[subject.name] = max(excess[subject.name], saved.excess())
-            write(
-                self.path / f"examples-{place:02d}-{re.sub(r'[^0-9A-Za-z_.-]', '_', subject.name)}.npz",
-                {**header, "battery": self.inputs.battery},
-                sum(len(part.images) for part in parts),
-                functools.partial(self._pieces, place, parts),
+            safe = re.sub(r"[^0-9A-Za-z_.-]", "_", subject.name)
+            write_examples(
+                self.path / f"examples-{place:02d}-{safe}.npz",
+                **about,
+                pieces={name: self._pieces(place, name, parts) for name in ARRAYS},
+                count=sum(len(part.images) for part in parts),
             )
         result = dataclasses.replace(result, excess=excess)
-        _write_arrays(self.path / "outcomes.npz", result.to_arrays(self.cells, self.models))
+        archives.write(self.path / "outcomes.npz", result.to_arrays(self.cells, self.models))
         self._remove_parts()
         return result
 
-    def _pieces(self, place: int, parts: Sequence[Examples], name: str) -> Iterator[Array]:
+    def _pieces(self, place: int, name: str, parts: Sequence[Examples]) -> Iterator[Array]:
         """Yield an array of a model's adversarial examples, part by part."""
         for number, part in enumerate(parts):
             yield self._array(place, name, number, part)
@@ -188,8 +189,13 @@ class EvaluationFolder:
         if name in of_the_data:
             return of_the_data[name]
         with _opened(self._part(number)) as arrays:
-            found: Array = arrays[f"model{place}.{name}"]
-            return found
+            return arrays[f"model{place}.{name}"]
+
+    def _read(self, path: Path) -> PartResult | None:
+        if not path.exists():
+            return None
+        with _opened(path) as arrays:
+            return PartResult.from_arrays(arrays, self.cells, self.models)
 
     def _part(self, number: int) -> Path:
         return self.path / f"part-{number:04d}.npz"
@@ -212,21 +218,8 @@ class EvaluationFolder:
             path.unlink()
 
 
-def _write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
-    with files.replacing(path) as temporary:
-        np.savez(temporary, **arrays)  # type: ignore[arg-type]  # No array is called allow_pickle.
-
-
-def _opened(path: Path) -> Any:
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(
-            str(path),
-            expected="a whole part of an evaluation",
-            received=f"something else ({type(error).__name__}: {error})",
-            remedy="Remove the file, and its examples are attacked again.",
-        ) from error
+def _opened(path: Path) -> contextlib.AbstractContextManager[Mapping[str, Array]]:
+    return archives.opened(path, "a whole part of an evaluation", "Remove it, and its images are attacked again.")
 
 
 def _described(subject: Subject) -> dict[str, Any]:

@@ -171,7 +171,7 @@ def _run(
                 bar.finish(result)
             results.append(result)
     joined = PartResult.joined(results)
-    return folder.finish(joined, parts, models) if folder else joined
+    return folder.finish(joined, parts, models, battery) if folder else joined
 
 
 @contextlib.contextmanager

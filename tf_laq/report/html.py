@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tf_laq import files
+from tf_laq.evaluation.adversarial import AdversarialExamples
 from tf_laq.evaluation.report import RobustnessReport
 from tf_laq.plan import QuantizationPlan
+from tf_laq.report.pictures import draw_examples
 from tf_laq.report.plots import draw_plots
 from tf_laq.report.sizes import ModelSize, size_rows
 from tf_laq.tflite.report import ExportReport
@@ -22,6 +24,9 @@ _CAPTIONS = {
     "the worst case. Lines are 95 % Wilson intervals.",
     "bits_per_layer.png": "Bit width of every weight tensor under each plan, with its quantizer.",
     "error_per_layer.png": "How far each plan moves every weight tensor, relative to the tensor's norm.",
+    "examples.png": "For each model, the example that it is least right about, of all that it was shown, and what was "
+    "changed, ten times as strong on grey. Below an image, the class that the model gives it, in orange where it is "
+    "wrong, and the attack.",
 }
 _NUMBER_FORMAT = ".3f"
 
@@ -40,6 +45,7 @@ def write_report(
     plans: Mapping[str, QuantizationPlan] | None = None,
     sizes: Sequence[ModelSize] = (),
     robustness: RobustnessReport | None = None,
+    examples: Sequence[AdversarialExamples] = (),
     export: ExportReport | None = None,
     command: str = "",
 ) -> Path:
@@ -52,6 +58,7 @@ def write_report(
         plans: Name of the model -> its plan.
         sizes: Sizes of the models.
         robustness: Accuracy under attack.
+        examples: The adversarial examples that the evaluation saved; a few are shown.
         export: The TensorFlow Lite file.
         command: The command line that makes the results.
 
@@ -63,6 +70,8 @@ def write_report(
     """
     plans = dict(plans or {})
     figures = draw_plots(plans, robustness)
+    if examples:
+        figures["examples.png"] = draw_examples(examples)
     page = Path(path)
     for name, content in figures.items():
         with files.replacing(page.parent / "plots" / name) as temporary:
