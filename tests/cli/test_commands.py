@@ -57,6 +57,24 @@ def test_evaluate_writes_the_report_of_the_named_models(saved, tmp_path, laq_com
     assert {p.name for p in (tmp_path / "e").iterdir()} >= {"robustness.csv", "robustness.md", "report.html"}
 
 
+def test_evaluate_attacks_tflite_files_and_draws_the_examples_that_it_saves(saved, tmp_path, laq_command):
+    assert laq_command("export", saved, tmp_path / "f.tflite")[0] == 0
+    arguments = ("evaluate", f"{saved},file={tmp_path / 'f.tflite'}", "--attacks", "clean,fgsm_weak,uniform")
+    code, output, errors = laq_command(
+        *arguments, "--surrogates", f"k={saved}", "--out", tmp_path / "e", "--examples", 8
+    )
+    assert (code, errors) == (0, "")
+    assert "No white-box fgsm_weak on file" in output
+    assert (tmp_path / "e" / "plots" / "examples.png").is_file()
+    code, _, errors = laq_command("pictures", tmp_path / "e" / "examples", "--out", tmp_path / "p.png", "--count", 2)
+    assert (code, errors) == (0, "")
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    code, _, errors = laq_command(*arguments, "--out", tmp_path / "e", "--examples", 9)
+    assert code == 2
+    assert "one with other images, labels, surrogates (k)" in errors
+    assert laq_command(*arguments, "--out", tmp_path / "e", "--examples", 9, "--overwrite")[0] == 0
+
+
 def test_export_writes_the_file_under_the_plan_and_prints_parity(saved, tmp_path, laq_command):
     plan = laq.uniform(load_model(saved), "log", 4)
     plan.save(tmp_path / "plan.json")
@@ -117,6 +135,9 @@ def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, sa
         (["evaluate", "SAVED", "--attacks", "deepfool"], "column"),
         (["evaluate", "SAVED", "--examples", "many"], "examples"),
         (["evaluate", "a=SAVED,a=SAVED"], "each name once"),
+        (["evaluate", "none.tflite"], "none.tflite: expected a readable TensorFlow Lite file"),
+        (["pictures", "nowhere"], "the adversarial examples of at least one model"),
+        (["pictures", "nowhere", "--out", "p.jpg"], "ends in .png"),
         (["export", "SAVED", "m.bin"], "ends in .tflite"),
         (["export", "SAVED", "m.tflite", "--plan", "none.json"], "none.json"),
         (["export", "SAVED", "m.tflite", "--layout", "tiny"], "layout: expected one of int8, packed, auto"),

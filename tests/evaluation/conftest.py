@@ -18,8 +18,8 @@ def digits():
 
 
 @pytest.fixture(scope="session")
-def network(digits):
-    """Return a small network, plainly trained for a second or two, as a function to logits."""
+def keras_network(digits):
+    """Return a small network, plainly trained for a second or two."""
     import tf_keras
 
     tf_keras.utils.set_random_seed(0)
@@ -29,7 +29,13 @@ def network(digits):
     )
     model.compile("adam", tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(digits[0][:1200], digits[1][:1200], epochs=25, batch_size=50, verbose=0)
-    return logits_function(model)
+    return model
+
+
+@pytest.fixture(scope="session")
+def network(keras_network):
+    """Return the small network as a function to logits."""
+    return logits_function(keras_network)
 
 
 @pytest.fixture(scope="session")

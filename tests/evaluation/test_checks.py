@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tf_laq as laq
+from tf_laq.adapters import logits_function
 from tf_laq.attacks import FGSM, PGD, Attack, Battery, Column, Square, UniformNoise
+from tf_laq.errors import InputError
 from tf_laq.evaluation import evaluate
 from tf_laq.evaluation.checks import NAMES, excess_of
 from tf_laq.evaluation.report import RobustnessReport
@@ -33,9 +36,17 @@ def run(digits, network):
     images, labels = (part[1200 : 1200 + COUNT] for part in digits)
 
     def evaluation(model, battery=BATTERY, **options) -> RobustnessReport:
+        options = {"check_strength": False, **options}
         return evaluate({"m": model}, images, labels, battery=battery, surrogates={"sound": network}, **options)
 
     return evaluation
+
+
+@pytest.fixture(scope="module")
+def quantized(keras_network):
+    """Return the sound network with weights of 8 bits, as a function to logits."""
+    plan = laq.uniform(keras_network, "linear", 8, progress=False)
+    return logits_function(laq.apply(keras_network, plan, baked=True))
 
 
 def warnings(report: RobustnessReport) -> set[str]:
@@ -54,33 +65,53 @@ def zero_gradient(network, share=1.0):
 
 
 def test_a_sound_network_passes_every_check(run, network) -> None:
-    report = run(lambda images: network(images))
+    report = run(lambda images: network(images), check_strength=True)
     assert [check.name for check in report.checks] == list(NAMES)
     assert warnings(report) == set()
     assert "Checks: 11 of 11 ok." in str(report)
 
 
-def test_logits_times_a_hundred_are_named(run, network) -> None:
-    assert "logits_scale" in warnings(run(lambda images: 100.0 * network(images)))
+class TestPlantedDefects:
+    """Six defects that make a robust accuracy misleading, each with the check that names it."""
 
+    def test_logits_times_a_hundred(self, run, network) -> None:
+        assert "logits_scale" in warnings(run(lambda images: 100.0 * network(images)))
 
-def test_rounded_activations_without_a_gradient_are_named(run, network) -> None:
-    def rounded(images):
-        return network(tf.round(images * 15.0) / 15.0 + 0.0 * images)
+    def test_rounded_activations_whose_gradient_is_zero(self, run, network) -> None:
+        def rounded(images):
+            return network(tf.round(images * 15.0) / 15.0 + 0.0 * images)
 
-    assert {"zero_gradients", "transfer"} <= warnings(run(rounded))
-    white = tuple(Column(name=c.name, attacks={"white": c.attacks["white"]}) for c in BATTERY.columns[1::2])
-    assert {"zero_gradients", "gradient_free"} <= warnings(run(rounded, Battery(name="white", columns=white)))
+        assert {"zero_gradients", "transfer"} <= warnings(run(rounded))
+        white = tuple(Column(name=c.name, attacks={"white": c.attacks["white"]}) for c in BATTERY.columns[1::2])
+        assert {"zero_gradients", "gradient_free"} <= warnings(run(rounded, Battery(name="white", columns=white)))
 
+    def test_rounded_activations_that_have_no_gradient(self, run, network) -> None:
+        report = run(lambda images: network(tf.round(images * 15.0) / 15.0))
+        assert warnings(report) == {"zero_gradients"}
+        assert "zero_gradients: the model has no gradient" in str(report)
+        assert "No white-box fgsm, pgd on m: they need a gradient, and it has none." in report.notes()
+        assert report.rows()[1][2] == "-"
+        assert report.rows()[1][3].endswith("/-")
+        assert report.accuracy("m", "square", "white").value < report.accuracy("m", "clean").value
 
-def test_dropout_that_is_left_on_is_named(run, network) -> None:
-    assert "randomised" in warnings(run(lambda images: network(tf.nn.dropout(images, 0.1))))
+    def test_softmax_outputs(self, run, network) -> None:
+        with pytest.raises(InputError, match=r"models\['m'\]: expected logits. Received: probabilities"):
+            run(lambda images: tf.nn.softmax(network(images)))
 
+    def test_dropout_that_is_left_on(self, run, network) -> None:
+        assert "randomised" in warnings(run(lambda images: network(tf.nn.dropout(images, 0.1))))
 
-def test_zeroed_gradients_are_named(run, network) -> None:
-    report = run(zero_gradient(network, share=0.9))
-    assert {"zero_gradients", "transfer"} <= warnings(report)
-    assert "warning: m, transfer: gray-box pgd breaks" in str(report)
+    def test_an_attack_with_the_sign_flipped(self, run, network) -> None:
+        battery = with_white_pgd(Flipped(epsilon=0.4, steps=10), noise=0.4)
+        report = run(network, battery, check_strength=True)
+        assert {"noise", "epsilon"} <= warnings(report)
+        assert "stays above chance at 0.5, where every image can be grey" in str(report)
+
+    def test_an_8_bit_model_with_zeroed_gradients(self, run, quantized) -> None:
+        report = run(zero_gradient(quantized, share=0.9))
+        assert {"zero_gradients", "transfer"} <= warnings(report)
+        assert "warning: m, transfer: gray-box pgd breaks" in str(report)
+        assert "zero_gradients" not in warnings(run(quantized, BATTERY.only(["pgd"])))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,14 +134,16 @@ class Outside(PGD):
         return PGD(epsilon=1.01 * self.epsilon)._perturb(logits, images, labels, seed, indices)
 
 
-def test_an_attack_with_the_sign_flipped_is_named(run, network) -> None:
-    battery = with_white_pgd(Flipped(epsilon=0.4, steps=10), noise=0.4)
-    assert "noise" in warnings(run(lambda images: network(images), battery))
-
-
 def test_an_attack_that_leaves_its_ball_is_named(run, network) -> None:
     battery = with_white_pgd(Outside(epsilon=EPSILON), noise=EPSILON)
-    assert warnings(run(lambda images: network(images), battery)) == {"inside_the_ball"}
+    assert warnings(run(network, battery)) == {"inside_the_ball"}
+
+
+def test_in_an_ensemble_each_image_is_held_to_the_ball_of_its_own_attack(run, network) -> None:
+    columns = (Column(name="wide", attacks={"white": PGD(epsilon=0.2, steps=5)}),
+               Column(name="narrow", attacks={"white": FGSM(epsilon=0.02)}))  # fmt: skip
+    report = run(network, Battery(name="x", columns=columns, ensemble=True))
+    assert "inside_the_ball" not in warnings(report)
 
 
 def with_white_pgd(attack: Attack, noise: float) -> Battery:
@@ -149,7 +182,7 @@ class TestSecondSearch:
     """Of a quantized model, or where the gradient has many exact zeros, white-box PGD searches again."""
 
     def test_it_is_not_made_where_nothing_is_hidden(self, run, network) -> None:
-        report = run(lambda images: network(images))
+        report = run(network)
         assert not any(outcome.assisted for outcome in report.outcomes)
 
     def test_it_breaks_what_zeros_hid_and_is_named(self, run, network) -> None:
@@ -175,7 +208,7 @@ class TestSecondSearch:
         battery = Battery(name="white", columns=(Column(name="pgd", attacks={"white": STEPS}),))
         alone = run(zero_gradient(network), battery)
         helped = run(zero_gradient(network), battery, float_twins={"m": network})
-        sound = run(lambda images: network(images), battery)
+        sound = run(network, battery)
         assert alone.accuracy("m", "pgd", "white").value >= 0.85
         assert helped.accuracy("m", "pgd", "white").value <= sound.accuracy("m", "pgd", "white").value + 0.02
 

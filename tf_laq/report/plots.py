@@ -47,15 +47,13 @@ def _robust_accuracy(report: RobustnessReport) -> Figure:
     axes.axvspan(len(groups) - 1.5, len(groups) - 0.5, color=_HIGHLIGHT, zorder=0)
     width = 0.8 / len(report.models)
     for index, model in enumerate(report.models):
-        shares = [
-            *(_lowest(report, model, column) for column in report.battery.names),
-            report.worst_case(model),
-        ]
-        heights = [100 * share.value for share in shares]
-        ends = [share.interval for share in shares]
+        lowest = [*(_lowest(report, model, column) for column in report.battery.names), report.worst_case(model)]
+        shares = {group: share for group, share in enumerate(lowest) if share is not None}
+        heights = [100 * share.value for share in shares.values()]
+        ends = [share.interval for share in shares.values()]
         below = [max(0.0, height - 100 * lower) for height, (lower, _) in zip(heights, ends, strict=True)]
         above = [max(0.0, 100 * upper - height) for height, (_, upper) in zip(heights, ends, strict=True)]
-        places = [group + (index - (len(report.models) - 1) / 2) * width for group in range(len(groups))]
+        places = [group + (index - (len(report.models) - 1) / 2) * width for group in shares]
         axes.bar(
             places,
             heights,
@@ -75,12 +73,13 @@ def _robust_accuracy(report: RobustnessReport) -> Figure:
     return figure
 
 
-def _lowest(report: RobustnessReport, model: str, column: str) -> Share:
-    """Return the accuracy in a column, gray-box or white-box, whichever is lower."""
+def _lowest(report: RobustnessReport, model: str, column: str) -> Share | None:
+    """Return the accuracy in a column, gray-box or white-box, whichever is lower; None for an empty cell."""
     present = {o.knowledge for o in report.outcomes if (o.model, o.column) == (model, column)}
     return min(
         (report.accuracy(model, column, knowledge) for knowledge in KNOWLEDGE if knowledge in present),
         key=lambda share: share.value,
+        default=None,
     )
 
 
