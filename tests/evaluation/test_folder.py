@@ -136,6 +136,16 @@ def test_other_inputs_replace_the_earlier_ones_where_that_is_asked_for(linear, i
     assert [saved.model for saved in load_examples(tmp_path)] == ["c/d"]
 
 
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_text("{}")])
+def test_results_of_unknown_inputs_are_never_gone_on_with(damage, interrupted, tmp_path) -> None:
+    damage(tmp_path / "kept" / "inputs.json")
+    with pytest.raises(InputError, match="expected no evaluation, or one of the same inputs. Received: one with other"):
+        interrupted()
+    Failing.seen.clear()
+    interrupted(overwrite=True)
+    assert Failing.seen == set(range(50))
+
+
 def test_a_damaged_part_is_refused_by_its_name(interrupted, tmp_path) -> None:
     path = tmp_path / "kept" / "part-0001.npz"
     path.write_bytes(path.read_bytes()[:200])

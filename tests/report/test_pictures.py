@@ -14,7 +14,7 @@ from tf_laq.attacks import Battery
 from tf_laq.errors import InputError
 from tf_laq.evaluation import AdversarialExamples
 from tf_laq.report import draw_examples
-from tf_laq.report.pictures import _chosen as chosen
+from tf_laq.report.pictures import chosen_rows
 
 
 def saved(model="adv", count=12, channels=1, wrong=()):
@@ -60,8 +60,8 @@ def test_grey_and_coloured_images_are_drawn_with_names_of_the_classes(channels) 
 
 def test_images_that_all_models_get_right_without_an_attack_come_first() -> None:
     models = [saved(count=6, wrong=[0]), saved("lq", count=6, wrong=[3])]
-    assert chosen(models, 3).tolist() == [1, 2, 4]
-    assert chosen(models, 5).tolist() == [0, 1, 2, 4, 5]
+    assert chosen_rows(models, 3).tolist() == [1, 2, 4]
+    assert chosen_rows(models, 5).tolist() == [0, 1, 2, 4, 5]
 
 
 def test_the_page_has_the_grid_where_there_are_examples(tmp_path, robustness) -> None:

@@ -115,19 +115,18 @@ class EvaluationFolder:
         for unfinished in self.path.glob(".writing-*"):
             shutil.rmtree(unfinished)
         manifest = self.path / "inputs.json"
-        if manifest.exists():
-            different = self._differences(manifest, overwrite)
-            if not different:
-                return
-            if not overwrite:
-                raise InputError(
-                    f"folder {self.path}",
-                    expected="no evaluation, or one of the same inputs",
-                    received=f"one with other {', '.join(different)}",
-                    remedy="Choose another folder, or set overwrite=True to begin anew.",
-                )
+        different = self._differences(manifest)
+        if different and not overwrite:
+            raise InputError(
+                f"folder {self.path}",
+                expected="no evaluation, or one of the same inputs",
+                received=f"one with other {', '.join(different)}",
+                remedy="Choose another folder, or set overwrite=True to begin anew.",
+            )
+        if different:
             self._clear()
-        inputs.save(manifest)
+        if different or not manifest.exists():
+            inputs.save(manifest)
 
     def load(self, number: int) -> PartResult | None:
         """Return the outcomes of a part that was finished, or None."""
@@ -200,17 +199,21 @@ class EvaluationFolder:
     def _part(self, number: int) -> Path:
         return self.path / f"part-{number:04d}.npz"
 
-    def _differences(self, manifest: Path, overwrite: bool) -> list[str]:
+    def _differences(self, manifest: Path) -> list[str]:
+        if not manifest.exists():
+            return ["inputs, which are not known"] if self._results() else []
         try:
             return Inputs.load(manifest).differences(self.inputs)
-        except InputError:  # Another version, or damaged.
-            if not overwrite:
-                raise
-            return ["inputs.json"]
+        except InputError as error:  # Another version, or damaged.
+            return [f"inputs ({error})"]
+
+    def _results(self) -> list[Path]:
+        # The outcomes first: without them, nothing counts as finished.
+        patterns = ("outcomes.npz", "examples-*.npz", "part-*.npz")
+        return [path for pattern in patterns for path in self.path.glob(pattern)]
 
     def _clear(self) -> None:
-        self._remove_parts()
-        for path in (*self.path.glob("examples-*.npz"), *self.path.glob("outcomes.npz")):
+        for path in self._results():
             path.unlink()
 
     def _remove_parts(self) -> None:

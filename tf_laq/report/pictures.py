@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +13,21 @@ from tf_laq.attacks.checks import whole
 from tf_laq.errors import InputError
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from tf_laq.evaluation.adversarial import AdversarialExamples
 
 DIFFERENCE_FACTOR = 10.0
-_RIGHT, _WRONG = "#1d2733", "#D55E00"
+_RIGHT, _WRONG = "#1d2733", "#B34700"
+_GROUND = (0.91, 0.93, 0.95)
 _INCHES = 1.15
+
+
+class _Row(NamedTuple):
+    """A row of pictures, with its name and the text below each."""
+
+    name: str
+    images: npt.NDArray[np.float32]
+    texts: list[str]
+    wrong: npt.NDArray[np.bool_]
 
 
 def draw_examples(
@@ -46,36 +54,42 @@ def draw_examples(
         InputError: There are no examples, or they are not of the same images.
     """
     whole("count", count)
-    rows = _chosen(examples, count)
-    shown = [each.only(rows) for each in examples]
+    chosen = chosen_rows(examples, count)
+    rows = _rows([each.only(chosen) for each in examples], class_names)
+    height, width = rows[0].images.shape[1:3]
+    below, between = -(-height * 3 // 10), max(1, width // 16)
+    canvas = np.empty((len(rows) * (height + below) + between, len(chosen) * (width + between), 3), np.float32)
+    canvas[:] = _GROUND
+
     from matplotlib.figure import Figure
 
-    height = 1 + 2 * len(shown)
-    figure = Figure(figsize=(_INCHES * len(rows) + 1.1, 1.22 * _INCHES * height), layout="constrained")
-    grid = figure.subplots(height, len(rows), squeeze=False)
-
-    def named(label: int) -> str:
-        return class_names[label] if class_names is not None else str(label)
-
-    for place in range(len(rows)):
-        first = shown[0]
-        _picture(grid[0, place], first.clean[place], named(first.labels[place]), _RIGHT)
-        for number, each in enumerate(shown):
-            broken = each.predicted[place] != each.labels[place]
-            below = f"{named(each.predicted[place])} ({each.columns[place]})"
-            difference = 0.5 + DIFFERENCE_FACTOR * (each.images[place] - each.clean[place])
-            _picture(grid[1 + 2 * number, place], each.images[place], below, _WRONG if broken else _RIGHT)
-            _picture(grid[2 + 2 * number, place], difference, "", _RIGHT)
-    names = ["clean", *(name for each in shown for name in (each.model, f"{each.model}: difference x10"))]
-    for axes, name in zip(grid[:, 0], names, strict=True):
-        axes.set_ylabel(name.replace(": ", ":\n"), fontsize=8)
+    scale = _INCHES / width
+    figure = Figure(figsize=(scale * canvas.shape[1] + 0.5, scale * canvas.shape[0]), facecolor=_GROUND)
+    margin = 0.5 / figure.get_figwidth()
+    axes = figure.add_axes((margin, 0.0, 1.0 - margin, 1.0))
+    for number, row in enumerate(rows):
+        top = between + number * (height + below)
+        axes.text(-between, top + height / 2, row.name, rotation=90, ha="right", va="center", fontsize=8, color=_RIGHT)
+        for place, (image, text, wrong) in enumerate(zip(row.images, row.texts, row.wrong, strict=True)):
+            left = place * (width + between)
+            canvas[top : top + height, left : left + width] = _coloured(image)
+            if text:
+                color, weight = (_WRONG, "bold") if wrong else (_RIGHT, "normal")
+                x, y = left + width / 2, top + height + below / 8
+                axes.text(x, y, text, ha="center", va="top", fontsize=7, color=color, fontweight=weight)
+    axes.imshow(canvas, interpolation="nearest", aspect="auto")
+    axes.axis("off")
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=150)
     return content.getvalue()
 
 
-def _chosen(examples: Sequence[AdversarialExamples], count: int) -> npt.NDArray[np.int64]:
-    """Return the rows of the first images that all models get right without an attack, then of the other first ones."""
+def chosen_rows(examples: Sequence[AdversarialExamples], count: int) -> npt.NDArray[np.int64]:
+    """Return the rows of the first images that all models get right without an attack, then of the other first ones.
+
+    Raises:
+        InputError: There are no examples, or they are not of the same images.
+    """
     if not examples:
         raise InputError("examples", expected="the adversarial examples of at least one model", received="none")
     for each in examples:
@@ -86,11 +100,22 @@ def _chosen(examples: Sequence[AdversarialExamples], count: int) -> npt.NDArray[
     return np.sort(np.argsort(~right, kind="stable")[:count])
 
 
-def _picture(axes: Axes, image: npt.NDArray[Any], below: str, color: str) -> None:
-    pixels = np.clip(image, 0.0, 1.0)
-    if pixels.shape[-1] != 3:
-        pixels = pixels.mean(axis=-1)
-    axes.imshow(pixels, cmap="gray", vmin=0.0, vmax=1.0)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_xlabel(below, fontsize=7, color=color, fontweight="bold" if color == _WRONG else "normal")
+def _rows(shown: Sequence[AdversarialExamples], class_names: Sequence[str] | None) -> list[_Row]:
+    def named(labels: npt.NDArray[np.int64]) -> list[str]:
+        return [class_names[label] if class_names is not None else str(label) for label in labels.tolist()]
+
+    first = shown[0]
+    none = np.zeros(len(first.labels), np.bool_)
+    rows = [_Row("clean", first.clean, named(first.labels), none)]
+    for each in shown:
+        texts = [f"{name} ({by})" for name, by in zip(named(each.predicted), each.columns.tolist(), strict=True)]
+        difference = 0.5 + DIFFERENCE_FACTOR * (each.images - each.clean)
+        rows.append(_Row(each.model, each.images, texts, ~each.correct))
+        rows.append(_Row(f"{each.model}:\ndifference x10", difference, [""] * len(none), none))
+    return rows
+
+
+def _coloured(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return an image with three channels; other numbers of channels are averaged."""
+    pixels = image if image.shape[-1] == 3 else image.mean(axis=-1, keepdims=True)
+    return np.clip(pixels, 0.0, 1.0)
