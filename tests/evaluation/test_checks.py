@@ -197,7 +197,7 @@ class TestSecondSearch:
         )
         assert second < first
         assert report.accuracy("m", "pgd", "white").value == second
-        assert "White-box pgd on m count a second search" in str(report)
+        assert "White-box pgd on m count a second search by Auto-PGD" in str(report)
 
     def test_its_white_box_cell_is_at_most_the_gray_box_one(self, run, network) -> None:
         report = run(zero_gradient(network), BATTERY.only(["pgd"]))

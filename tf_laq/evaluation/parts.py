@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tf_laq.attacks.base import Attack, BallAttack, Images, Logits, MinimumNormAttack, StartableAttack
+from tf_laq.attacks.base import Attack, BallAttack, Images, Logits, MinimumNormAttack
 from tf_laq.attacks.battery import KNOWLEDGE, Battery
 from tf_laq.evaluation.checks import excess_of
 from tf_laq.evaluation.examples import Answers, Examples, Rows
 from tf_laq.evaluation.progress import Progress
 from tf_laq.evaluation.report import Correct
 from tf_laq.evaluation.results import Distortions, PartResult
-from tf_laq.evaluation.tasks import Cell, Task
+from tf_laq.evaluation.tasks import Cell, Search, Task
 from tf_laq.evaluation.worst import WorstExamples
 
 
@@ -67,10 +67,7 @@ class _Part:
     def run(self, task: Task) -> None:
         """Make the examples of a task and record what they did to each victim."""
         with self.progress.of(task, self.data.batches):
-            if task.searched and isinstance(task.attack, StartableAttack):
-                crafted = self._second(task.attack, task.searched, task.source.logits)
-            else:
-                crafted = self._first(task)
+            crafted = self._first(task) if task.second is None else self._second(task, task.second)
             now = crafted.images[crafted.rows]
             excess = excess_of(task.attack, now, self.data.images[crafted.rows])
             for victim, cell in task.victims:
@@ -100,29 +97,30 @@ class _Part:
         self.made[attack, logits] = images
         return _Crafted(images, rows, distortions)
 
-    def _second(self, attack: StartableAttack, searched: Logits, logits: Logits) -> _Crafted:
+    def _second(self, task: Task, search: Search) -> _Crafted:
         """Return the examples of a second search, on what the first one left: it starts from other models' examples."""
-        images = (self.hardest[logits] if self.battery.ensemble else self.made[attack, logits]).copy()
+        logits = task.source.logits
+        images = (self.hardest[logits] if self.battery.ensemble else self.made[task.attack, logits]).copy()
         rows = np.flatnonzero(self.data.correct(logits, images) & self._right(logits))
-        left, starts = self.data.only(rows), self._starts(attack, logits)
+        left, starts = self.data.only(rows), self._starts(search.attack.norm, logits)
         for batch in left:
-            arguments = searched, left.images[batch], left.labels[batch]
+            arguments = search.logits, left.images[batch], left.labels[batch]
             if starts is None:
-                found = attack(*arguments, seed=left.seed, indices=left.numbers[batch])
+                found = search.attack(*arguments, seed=left.seed, indices=left.numbers[batch])
             else:
-                found = attack.from_starts(*arguments, starts[rows[batch]])
+                found = search.attack.from_starts(*arguments, starts[rows[batch]])
             images[rows[batch]] = found
             self.progress.step()
         if self.battery.ensemble:
             self.hardest[logits] = images
         return _Crafted(images, rows)
 
-    def _starts(self, attack: StartableAttack, logits: Logits) -> Images | None:
+    def _starts(self, norm: str, logits: Logits) -> Images | None:
         """Return, per example, the one made on another model that this model is least right about."""
         others = [
             images
             for (known, source), images in self.made.items()
-            if source is not logits and isinstance(known, BallAttack) and known.norm == attack.norm
+            if source is not logits and isinstance(known, BallAttack) and known.norm == norm
         ]
         if not others:
             return None
