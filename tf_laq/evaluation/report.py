@@ -200,7 +200,7 @@ class RobustnessReport(Document):
             columns = dict.fromkeys(o.column for o in self.outcomes if o.assisted)
             lines.append(
                 f"White-box {', '.join(columns)} on {', '.join(assisted)} count a second search by Auto-PGD on what "
-                "the first one left: along the gradient completed where it is exactly zero, from other models' examples."
+                "it left: along the gradient completed where it is exactly zero, and from other models' examples."
             )
         for model in self.models:
             missing = [column for column in self.battery.columns if self._lacks_gradient(model, column)]
