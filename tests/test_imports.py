@@ -70,7 +70,7 @@ assert tf.keras.layers.Dense.__module__.startswith("tf_keras."), tf.keras.layers
 
 @pytest.mark.parametrize("order", list(itertools.permutations(STEPS)), ids=", ".join)
 def test_tf_keras_is_what_it_would_be_without_tf_laq_in_any_order(order):
-    # The first import of TFMOT turns `tf.keras` into Keras 2 if nothing has looked at it; the user's own does so, ours not.
+    # The first import of TFMOT turns `tf.keras` into Keras 2 if nothing has looked at it. Ours does not.
     flipped = order.index("TFMOT") < min(order.index("tf.keras"), order.index("tf_laq"))
     expected = "tf_keras" if flipped else "keras"
     steps = "".join(f"\n{STEPS[name]}\n" for name in order)
