@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -35,32 +36,56 @@ class Adapter(Protocol):
         """Return the shape of the model's one input, the batch axis first."""
 
 
-def adapter_of(model: Any) -> Adapter:
-    """Return the adapter for a model, by the module its class comes from; `tf.keras` is not looked at.
+def keras_module(version: int) -> Any:
+    """Return the module of a version of Keras: `tf_keras` for 2, `keras` for 3.
 
     Raises:
-        InputError: It is a Keras 3 model, or no Keras model at all.
+        InputError: It is another version, or Keras 3 runs on another backend than TensorFlow.
     """
-    origins = {cls.__module__.split(".")[0] for cls in type(model).__mro__}
-    if "tf_keras" in origins and hasattr(model, "layers"):
-        from tf_laq import keras2
-
-        return cast(Adapter, keras2)
-    if "keras" in origins and hasattr(model, "layers"):
+    if version not in (2, 3):
+        raise InputError("keras", expected="2 or 3", received=repr(version))
+    module = importlib.import_module("tf_keras" if version == 2 else "keras")
+    if version == 3 and module.backend.backend() != "tensorflow":
         raise InputError(
-            "model",
-            expected="a tf_keras (Keras 2) model",
-            received=f"the Keras 3 model {type(model).__name__} {model.name!r}",
-            remedy="Build it with `import tf_keras as keras` in place of `import keras`, and copy the weights with "
-            "new.set_weights(old.get_weights()); neither an environment variable nor an import order is needed.",
+            "keras",
+            expected="Keras 3 on the TensorFlow backend",
+            received=f"the backend {module.backend.backend()}",
+            remedy="Set KERAS_BACKEND=tensorflow before keras is imported.",
         )
-    raise InputError("model", expected="a tf_keras model", received=f"a {type(model).__name__}")
+    return module
+
+
+def keras_version(model: Any) -> int:
+    """Return the version of Keras that a model is of, 2 or 3, by the module its class comes from.
+
+    `tf.keras` is not looked at: asking for it would decide which Keras it is.
+
+    Raises:
+        InputError: It is no Keras model.
+    """
+    if not is_keras_model(model):
+        raise InputError("model", expected="a tf_keras or Keras 3 model", received=f"a {type(model).__name__}")
+    return 2 if "tf_keras" in _origins(model) else 3
+
+
+def adapter_of(model: Any) -> Adapter:
+    """Return the adapter for a model.
+
+    Raises:
+        InputError: It is no Keras model, or one of Keras 3 on another backend than TensorFlow.
+    """
+    version = keras_version(model)
+    keras_module(version)
+    return cast(Adapter, importlib.import_module(f"tf_laq.keras{version}"))
 
 
 def is_keras_model(model: Any) -> bool:
     """Return whether the object is a model of some version of Keras."""
-    origins = {cls.__module__.split(".")[0] for cls in type(model).__mro__}
-    return bool(origins & {"keras", "tf_keras"}) and hasattr(model, "layers")
+    return bool(_origins(model) & {"keras", "tf_keras"}) and hasattr(model, "layers")
+
+
+def _origins(model: Any) -> set[str]:
+    return {cls.__module__.split(".")[0] for cls in type(model).__mro__}
 
 
 def logits_function(model: Any) -> Callable[[Any], Any]:

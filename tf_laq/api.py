@@ -28,7 +28,7 @@ def search(
     """Choose a quantizer and a bit width for every kernel by Algorithm 1 of the paper; no data is needed.
 
     Args:
-        model: A built tf_keras model: Sequential, functional, nested or subclassed.
+        model: A built Keras model: Sequential, functional, nested or subclassed.
         thresholds: The limits of Eq. (11); None for the paper's.
         methods: Quantizers to choose from; None for all that are registered.
         max_bits: Widest setting to try; None for each quantizer's own.
@@ -76,7 +76,7 @@ def apply(model: Any, plan: QuantizationPlan | None = None, *, baked: bool = Fal
     """Quantize a model; the one given stays as it is.
 
     Args:
-        model: A built tf_keras model.
+        model: A built Keras model.
         plan: Which quantizer and bit width each kernel gets; None for `search(model)`.
         baked: False for a trainable model that quantizes its weights at every step, with a straight-through gradient;
             True for a plain model with quantized values as weights. Their outputs are the same bits.
@@ -85,7 +85,7 @@ def apply(model: Any, plan: QuantizationPlan | None = None, *, baked: bool = Fal
         The new model, not compiled.
 
     Raises:
-        InputError: The plan is for another model, or a subclassed model cannot be wrapped (or, baked, copied).
+        InputError: The plan is for another model, or a subclassed model cannot be copied or, in Keras 2, wrapped.
 
     Example:
         >>> import numpy as np, tf_keras
@@ -124,6 +124,6 @@ def _weights(model: Any) -> tuple[list[WeightTensor], list[LeftAlone]]:
             "model",
             expected="at least one layer with a kernel",
             received=f"a model without any: {layers or 'no layers'}",
-            remedy="See tf_laq.keras2.kernels for the layers that are known.",
+            remedy="See tf_laq.kernels for the layers that are known.",
         )
     return tensors, left_alone

@@ -47,16 +47,18 @@ class TrainingRecord(Document):
     Attributes:
         dataset: Name of the data set.
         recipe: The fields of the recipe, without its description.
+        keras: The version of Keras, 2 or 3.
         seed: The seed.
         release: The version of tf_laq.
         sha256: Of the model file.
     """
 
     document: ClassVar[str] = "tf_laq training record"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     dataset: str
     recipe: Mapping[str, Any]
+    keras: int
     seed: int
     release: str
     sha256: str
@@ -181,6 +183,7 @@ def run(
     preset: str = "standard",
     attacks: Sequence[str] | None = None,
     surrogates: Sequence[str] = ("twin",),
+    keras: int = 2,
     seed: int = 0,
     retrain: bool = False,
     announce: Announce = _print_now,
@@ -202,6 +205,7 @@ def run(
         attacks: Names of the table's columns; None for all.
         surrogates: Where gray-box examples come from: "twin", and "adv" for the quantized models. A gray-box
             cell then counts what withstands both, which makes the row of `adv` look better beside the others.
+        keras: The version of Keras that the networks are built with, 2 or 3.
         seed: Seed of `adv` and of the attacks; the twin has the next one.
         retrain: Train even where there is a trained model.
         announce: Receives a line at the start of each stage.
@@ -227,7 +231,9 @@ def run(
     recipe = recipe_named(data.name, recipe) if isinstance(recipe, str) else recipe
     folder = _results_folder(out)
 
-    trained, reused = _train_both(data, recipe, seed, folder, retrain=retrain, announce=announce, progress=progress)
+    trained, reused = _train_both(
+        data, recipe, keras, seed, folder, retrain=retrain, announce=announce, progress=progress
+    )
     announce("[3/6] Quantize: q1 (3-bit linear), q2 (3-bit log), lq (Algorithm 1)")
     plans = _plans(trained["adv"], progress)
     quantized = {name: api.apply(trained["adv"], plan, baked=True) for name, plan in plans.items()}
@@ -251,7 +257,14 @@ def run(
     _save_robustness(folder, robustness)
     announce("[5/6] Export lq to TensorFlow Lite and compare it with the Keras model")
     export = _export(folder, quantized["lq"], plans["lq"], data.test.images[:_COMPARISON_IMAGES])
-    settings = {"dataset": data.name, "recipe": named, "preset": preset, "examples": examples, "seed": seed}
+    settings = {
+        "dataset": data.name,
+        "recipe": named,
+        "preset": preset,
+        "examples": examples,
+        "keras": keras,
+        "seed": seed,
+    }
     lists = {"attacks": ",".join(attacks or ()), "surrogates": ",".join(surrogates)}
     result = ExperimentResult(
         folder=str(folder),
@@ -277,6 +290,7 @@ def run(
 def trained_model(
     data: Dataset,
     recipe: Recipe,
+    keras: int,
     seed: int,
     path: Path,
     *,
@@ -289,22 +303,23 @@ def trained_model(
     Args:
         data: The data set.
         recipe: The training recipe.
+        keras: The version of Keras, 2 or 3.
         seed: The seed.
         path: The `.keras` file; its record lies beside it, as `<name>.training.json`.
-        retrain: Train even if `path` was trained with the same data set, recipe, seed and version.
+        retrain: Train even if `path` was trained with the same data set, recipe, Keras, seed and version.
         announce: Receives a line that says which.
         progress: Show a progress bar on a terminal.
     """
     record_path = path.with_suffix(".training.json")
     settings = {name: value for name, value in dataclasses.asdict(recipe).items() if name != "about"}
-    record = TrainingRecord(data.name, settings, seed, __version__, _sha256(path))
+    record = TrainingRecord(data.name, settings, keras, seed, __version__, _sha256(path))
     if not retrain and record.sha256 and _saved_record(record_path) == record:
         announce(f"Use the model trained earlier: {path} (same data set, recipe and seed)")
         return load_model(path), True
     announce(f"Train {path.stem} adversarially on {data.name}: {recipe.epochs} epochs, seed {seed}")
     from tf_laq.training.fitting import train
 
-    model = train(data, recipe, seed=seed, progress=progress)
+    model = train(data, recipe, keras=keras, seed=seed, progress=progress)
     save_model(model, path)
     dataclasses.replace(record, sha256=_sha256(path)).save(record_path)
     return model, False
@@ -313,6 +328,7 @@ def trained_model(
 def _train_both(
     data: Dataset,
     recipe: Recipe,
+    keras: int,
     seed: int,
     folder: Path,
     *,
@@ -326,6 +342,7 @@ def _train_both(
         trained[name], found = trained_model(
             data,
             recipe,
+            keras,
             its_seed,
             folder / "models" / f"{name}.keras",
             retrain=retrain,

@@ -1,4 +1,4 @@
-"""The networks of the paper and two small ones, as tf_keras models that output logits.
+"""The networks of the paper and two small ones, as Keras models that output logits.
 
 Every model takes float32 images (n, height, width, channels) in [0, 1] and returns float32 logits (n,
 classes): no softmax, no normalisation of the input.
@@ -11,20 +11,22 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tf_laq.adapters import keras_module
 from tf_laq.attacks.checks import one_of, whole
 
 
-def build(name: str, *, seed: int | None = None, **options: Any) -> Any:
+def build(name: str, *, keras: int = 2, seed: int | None = None, **options: Any) -> Any:
     """Build a network with fresh weights.
 
     Args:
         name: One of `names()`.
-        seed: Makes the initial weights the same on every call; None draws them from tf_keras's global
-            generator.
+        keras: The version of Keras: 2 (`tf_keras`) or 3. The layers have the same names, shapes and order in both.
+        seed: Makes the initial weights the same on every call; None draws them from Keras's global generator. The
+            two versions of Keras draw different ones.
         **options: What the network's own function takes: `classes` for all, and `width` for "wide_resnet".
 
     Returns:
-        A functional `tf_keras.Model` from images to logits.
+        A functional model from images to logits.
 
     Raises:
         InputError: Unknown name or option, or an option out of range.
@@ -44,7 +46,8 @@ Received: 'lenet'.
     for option, value in options.items():
         one_of(f"option of {name}", option, options_of(name))
         whole(f"{option} of {name}", value)
-    return _REGISTRY[name](_initializers(seed), **options)
+    module = keras_module(keras)
+    return _REGISTRY[name](module, _initializers(module, seed), **options)
 
 
 def names() -> list[str]:
@@ -60,7 +63,7 @@ def options_of(name: str) -> list[str]:
         ['classes', 'width']
     """
     one_of("name", name, names())
-    return list(inspect.signature(_REGISTRY[name]).parameters)[1:]
+    return list(inspect.signature(_REGISTRY[name]).parameters)[2:]
 
 
 def input_shape(name: str) -> tuple[int, int, int]:
@@ -74,19 +77,17 @@ def input_shape(name: str) -> tuple[int, int, int]:
     return _INPUT_SHAPES[name]
 
 
-def _initializers(seed: int | None) -> Iterator[Any]:
+def _initializers(keras: Any, seed: int | None) -> Iterator[Any]:
     """Yield one Glorot initializer for each layer, so that no two layers share their random numbers."""
-    from tf_keras.initializers import GlorotUniform
-
     for index in itertools.count():
-        yield GlorotUniform(seed=None if seed is None else seed * 1000 + index)
+        yield keras.initializers.GlorotUniform(seed=None if seed is None else seed * 1000 + index)
 
 
-def digits_cnn(initializers: Iterator[Any], classes: int = 10, width: int = 16) -> Any:
+def digits_cnn(keras: Any, initializers: Iterator[Any], classes: int = 10, width: int = 16) -> Any:
     """Two 3x3 convolutions (the second with stride 2) and two dense layers for the 8x8 digits."""
-    from tf_keras import Input, Model, layers
+    layers = keras.layers
 
-    images = Input(_INPUT_SHAPES["digits_cnn"], name="images")
+    images = keras.Input(_INPUT_SHAPES["digits_cnn"], name="images")
     x = layers.Conv2D(width, 3, padding="same", activation="relu", kernel_initializer=next(initializers), name="conv1")(
         images
     )
@@ -102,14 +103,14 @@ def digits_cnn(initializers: Iterator[Any], classes: int = 10, width: int = 16) 
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(4 * width, activation="relu", kernel_initializer=next(initializers), name="dense1")(x)
     logits = layers.Dense(classes, kernel_initializer=next(initializers), name="logits")(x)
-    return Model(images, logits, name="digits_cnn")
+    return keras.Model(images, logits, name="digits_cnn")
 
 
-def mnist_cnn(initializers: Iterator[Any], classes: int = 10) -> Any:
+def mnist_cnn(keras: Any, initializers: Iterator[Any], classes: int = 10) -> Any:
     """Four layers for MNIST: 16 and 32 filters of 4x4 with stride 2, then 100 and `classes` units."""
-    from tf_keras import Input, Model, layers
+    layers = keras.layers
 
-    x = images = Input(_INPUT_SHAPES["mnist_cnn"], name="images")
+    x = images = keras.Input(_INPUT_SHAPES["mnist_cnn"], name="images")
     for index, filters in enumerate((16, 32), start=1):
         x = layers.Conv2D(
             filters,
@@ -123,14 +124,14 @@ def mnist_cnn(initializers: Iterator[Any], classes: int = 10) -> Any:
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(100, activation="relu", kernel_initializer=next(initializers), name="dense1")(x)
     logits = layers.Dense(classes, kernel_initializer=next(initializers), name="logits")(x)
-    return Model(images, logits, name="mnist_cnn")
+    return keras.Model(images, logits, name="mnist_cnn")
 
 
-def mnist_cnn_madry(initializers: Iterator[Any], classes: int = 10) -> Any:
+def mnist_cnn_madry(keras: Any, initializers: Iterator[Any], classes: int = 10) -> Any:
     """The network of Madry et al. (2018): 32 and 64 filters of 5x5 with 2x2 pooling, then 1024 units."""
-    from tf_keras import Input, Model, layers
+    layers = keras.layers
 
-    x = images = Input(_INPUT_SHAPES["mnist_cnn_madry"], name="images")
+    x = images = keras.Input(_INPUT_SHAPES["mnist_cnn_madry"], name="images")
     for index, filters in enumerate((32, 64), start=1):
         x = layers.Conv2D(
             filters,
@@ -144,10 +145,10 @@ def mnist_cnn_madry(initializers: Iterator[Any], classes: int = 10) -> Any:
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(1024, activation="relu", kernel_initializer=next(initializers), name="dense1")(x)
     logits = layers.Dense(classes, kernel_initializer=next(initializers), name="logits")(x)
-    return Model(images, logits, name="mnist_cnn_madry")
+    return keras.Model(images, logits, name="mnist_cnn_madry")
 
 
-def wide_resnet(initializers: Iterator[Any], classes: int = 10, width: int = 10) -> Any:
+def wide_resnet(keras: Any, initializers: Iterator[Any], classes: int = 10, width: int = 10) -> Any:
     """Wide residual network of 32 weight layers for 32x32 colour images.
 
     31 convolutions of 3x3 (one at the input, then three groups of five pre-activation blocks of two) and one
@@ -156,26 +157,26 @@ def wide_resnet(initializers: Iterator[Any], classes: int = 10, width: int = 10)
     first convolution 16. Where a block changes the shape, its shortcut is average pooling and added zero
     channels, which has no weights; so 32 is also the number of kernels. `width` 10 has 45.9 million weights.
     """
-    from tf_keras import Input, Model, layers
+    layers = keras.layers
 
-    images = Input(_INPUT_SHAPES["wide_resnet"], name="images")
-    x = _convolution(16, next(initializers), "conv1")(images)
+    images = keras.Input(_INPUT_SHAPES["wide_resnet"], name="images")
+    x = _convolution(keras, 16, next(initializers), "conv1")(images)
     for group, filters in enumerate((16 * width, 32 * width, 64 * width), start=1):
         for block in range(1, 6):
             stride = 2 if group > 1 and block == 1 else 1
-            x = _residual_block(x, filters, stride, initializers, f"group{group}_block{block}")
-    x = _normalise_and_activate(x, "final")
+            x = _residual_block(keras, x, filters, stride, initializers, f"group{group}_block{block}")
+    x = _normalise_and_activate(keras, x, "final")
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     logits = layers.Dense(classes, kernel_initializer=next(initializers), name="logits")(x)
-    return Model(images, logits, name="wide_resnet")
+    return keras.Model(images, logits, name="wide_resnet")
 
 
-def _residual_block(x: Any, filters: int, stride: int, initializers: Iterator[Any], name: str) -> Any:
+def _residual_block(keras: Any, x: Any, filters: int, stride: int, initializers: Iterator[Any], name: str) -> Any:
     """Add two pre-activation convolutions to `x` (He et al. 2016, identity mappings)."""
-    from tf_keras import layers
+    layers = keras.layers
 
     added = filters - x.shape[-1]
-    activated = _normalise_and_activate(x, f"{name}_1")
+    activated = _normalise_and_activate(keras, x, f"{name}_1")
     # A block that changes the shape takes its shortcut after the activation, as the wide residual network
     # does.
     shortcut = activated if added or stride > 1 else x
@@ -188,21 +189,21 @@ def _residual_block(x: Any, filters: int, stride: int, initializers: Iterator[An
         shortcut = layers.ZeroPadding2D(((0, 0), zeros), data_format="channels_first", name=f"{name}_zero_channels")(
             shortcut
         )
-    x = _convolution(filters, next(initializers), f"{name}_conv1", stride)(activated)
-    x = _normalise_and_activate(x, f"{name}_2")
-    x = _convolution(filters, next(initializers), f"{name}_conv2")(x)
+    x = _convolution(keras, filters, next(initializers), f"{name}_conv1", stride)(activated)
+    x = _normalise_and_activate(keras, x, f"{name}_2")
+    x = _convolution(keras, filters, next(initializers), f"{name}_conv2")(x)
     return layers.Add(name=f"{name}_add")([x, shortcut])
 
 
-def _normalise_and_activate(x: Any, name: str) -> Any:
-    from tf_keras import layers
+def _normalise_and_activate(keras: Any, x: Any, name: str) -> Any:
+    layers = keras.layers
 
     x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def _convolution(filters: int, initializer: Any, name: str, stride: int = 1) -> Any:
-    from tf_keras import layers
+def _convolution(keras: Any, filters: int, initializer: Any, name: str, stride: int = 1) -> Any:
+    layers = keras.layers
 
     # Batch normalisation follows, so a bias would have no effect.
     return layers.Conv2D(

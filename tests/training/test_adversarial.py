@@ -269,8 +269,25 @@ def test_a_wrong_argument_is_refused_by_name(small_network, options: dict, said:
         AdversarialModel(small_network(), **options)
 
 
-def test_a_model_of_another_keras_is_refused() -> None:
+def test_the_model_is_of_the_keras_of_the_network_and_trains_the_same_there() -> None:
     import keras
 
-    with pytest.raises(InputError, match="tf_keras"):
-        AdversarialModel(keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()]))
+    twin = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    plain = tf_keras.Sequential([tf_keras.Input((8, 8, 1)), tf_keras.layers.Flatten(), tf_keras.layers.Dense(10)])
+    twin.set_weights(plain.get_weights())
+    images = np.random.default_rng(0).random((32, 8, 8, 1)).astype(np.float32)
+    labels = np.arange(32) % 10
+    for version, network in ((tf_keras, plain), (keras, twin)):
+        model = AdversarialModel(network, PGD(epsilon=0.1, steps=2), robust_accuracy=True)
+        assert isinstance(model, AdversarialModel) and isinstance(model, version.Model)
+        loss = version.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(version.optimizers.SGD(0.5), loss)
+        model.fit(images, labels, epochs=2, shuffle=False, verbose=0)
+        assert set(model.evaluate(images, labels, verbose=0, return_dict=True)) == {"loss", "robust_accuracy"}
+    for ours, theirs in zip(plain.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_what_is_no_keras_model_is_refused() -> None:
+    with pytest.raises(InputError, match="tf_keras or Keras 3 model"):
+        AdversarialModel(lambda images: images)

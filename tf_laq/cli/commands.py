@@ -21,6 +21,7 @@ def demo(
     examples: int = 500,
     attacks: str = "",
     surrogates: str = "twin",
+    keras: int = 2,
     seed: int = 0,
     retrain: bool = False,
 ) -> None:
@@ -38,6 +39,7 @@ def demo(
         examples: Number of test images to attack.
         attacks: Columns of the table, separated by commas; empty for all.
         surrogates: What gray-box examples are made on: twin, or twin,adv.
+        keras: Version of Keras that the networks are built with: 2 (tf_keras) or 3.
         seed: Seed of the network and the attacks; the twin has the next one.
         retrain: Train even where the folder has the network.
     """
@@ -51,6 +53,7 @@ def demo(
         examples=examples,
         attacks=_list(attacks) or None,
         surrogates=_list(surrogates),
+        keras=keras,
         seed=seed,
         retrain=retrain,
     )
@@ -61,6 +64,7 @@ def train(
     dataset: str = "digits",
     out: str = "model.keras",
     recipe: str = "fast",
+    keras: int = 2,
     seed: int = 0,
     retrain: bool = False,
 ) -> None:
@@ -72,6 +76,7 @@ def train(
         dataset: digits, mnist or cifar10.
         out: File to write, ending in .keras; what it was trained with goes beside it, into .training.json.
         recipe: Training recipe: fast, or full.
+        keras: Version of Keras that the network is built with: 2 (tf_keras) or 3.
         seed: Seed of the weights, the order of the images and the random starts.
         retrain: Train even if the file is there.
     """
@@ -80,7 +85,7 @@ def train(
     _check_ending(out, ".keras", "out")
     settings = training.recipe(dataset, recipe)
     data = datasets.load(dataset, seed=seed)
-    model, _ = experiment.trained_model(data, settings, seed, Path(out), retrain=retrain)
+    model, _ = experiment.trained_model(data, settings, keras, seed, Path(out), retrain=retrain)
     print(f"{out}: {model.name}, {model.count_params():,} parameters; see laq evaluate for its accuracy")
 
 
@@ -97,7 +102,7 @@ def quantize(
     """Choose a quantizer and a bit width for every kernel, and save the quantized model and the plan.
 
     Args:
-        model: Saved tf_keras model.
+        model: Saved Keras model.
         out: File to write, ending in .keras; the plan goes beside it, into .plan.json.
         method: algorithm1 (layer by layer) or uniform (the same everywhere).
         quantizer: Quantizers to choose from (<quantizers>), separated by commas; empty for all. For uniform,
@@ -225,7 +230,7 @@ def export(
     """Write a model as a TensorFlow Lite file, after checking that the file computes what the model computes.
 
     Args:
-        model: Saved tf_keras model: float, or quantized by laq.
+        model: Saved Keras model: float, or quantized by laq.
         path: File to write, ending in .tflite; the report goes beside it, into .export.json.
         plan: The plan's JSON file; a float model is quantized by it, a quantized one must fit it.
         layout: int8 (8 bits a weight, as fast as float32), packed (the fewest bytes, slower convolutions), or auto

@@ -53,7 +53,7 @@ def wrap(model: Any, plan: QuantizationPlan) -> Any:
     Raises:
         InputError: The plan is for another model, or the model is subclassed.
     """
-    settings = _settings(model, plan)
+    settings = kernels.settings(model, plan)
     if not is_graph(model):
         raise InputError(
             "model",
@@ -78,7 +78,7 @@ def bake(model: Any, plan: QuantizationPlan) -> Any:
     Raises:
         InputError: The plan is for another model, or the model is subclassed and cannot be copied.
     """
-    settings = _settings(model, plan)
+    settings = kernels.settings(model, plan)
 
     def baked(path: str, layer: Any) -> LayerCopy:
         plain = duplicate(layer)
@@ -156,27 +156,6 @@ def rebuild(model: Any, convert: Callable[[str, Any], LayerCopy]) -> Any:
     for layer_copy in copies.values():
         layer_copy.copy_weights()
     return twin
-
-
-def _settings(model: Any, plan: QuantizationPlan) -> dict[str, dict[str, Quantizer]]:
-    """Return the plan as layer path -> weight -> quantizer, after checking that it is this model's."""
-    found = {(t.layer, t.weight): t.values.shape for t in kernels.find_weights(model)[0]}
-    planned = {(entry.layer, entry.weight): tuple(entry.shape) for entry in plan.entries}
-    differing = sorted(key for key in found.keys() | planned.keys() if found.get(key) != planned.get(key))
-    if differing:
-        layer, weight = differing[0]
-        raise InputError(
-            "plan",
-            expected=f"a plan for this model, which has {found.get(differing[0], 'nothing')} at {layer}.{weight}",
-            received=f"a plan with {planned.get(differing[0], 'nothing')} there ({len(differing)} weights differ)",
-            remedy="Make a plan with laq.search(model).",
-        )
-    settings: dict[str, dict[str, Quantizer]] = {}
-    for entry in plan.entries:
-        quantizer = entry.make_quantizer()
-        if quantizer is not None:
-            settings.setdefault(entry.layer, {})[entry.weight] = quantizer
-    return settings
 
 
 def _copy_subclassed(model: Any) -> Any:

@@ -1,7 +1,8 @@
 """TensorFlow Model Optimization, imported so that it leaves no trace in the process.
 
-Importing TFMOT sets TF_USE_LEGACY_KERAS, and if nothing has touched `tf.keras` before, `tf.keras` becomes Keras 2 for
-the rest of the process. Touching it first and putting the variable back keeps both as the user has them.
+Importing TFMOT sets TF_USE_LEGACY_KERAS and looks at `tf.keras`; if nothing has done so before, that makes `tf.keras`
+Keras 2 for the rest of the process. So during the import `tf.keras` is Keras 2, which is what TFMOT is after, and then
+it is what it was: not even looked at, if nobody had.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import os
 import warnings
 
 import tensorflow as tf
+import tf_keras
 
 _VARIABLE = "TF_USE_LEGACY_KERAS"
 _before = os.environ.get(_VARIABLE)
-tf.keras.layers  # noqa: B018
+_tf_keras_before = vars(tf)["keras"]
+vars(tf)["keras"] = tf_keras
 try:
     with warnings.catch_warnings():
         # It compares versions with distutils.
@@ -35,6 +38,7 @@ try:
         )
         from tensorflow_model_optimization.quantization.keras.quantizers import Quantizer
 finally:
+    vars(tf)["keras"] = _tf_keras_before
     if _before is None:
         os.environ.pop(_VARIABLE, None)
     else:

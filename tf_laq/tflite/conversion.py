@@ -50,9 +50,9 @@ def _converter(model: Any, image_shape: tuple[int, ...]) -> tuple[Any, Any]:
         function = tf.function(lambda images: model(images, training=False)).get_concrete_function(images)
     except Exception as error:  # Layers raise whatever their authors chose.
         raise _refusal(model, f"a model that can be traced at shape {images.shape}", error) from error
-    # The module keeps the variables alive and known to the converter, whichever Keras made them.
     holder = tf.Module()
-    holder.variables_to_store = list(model.variables)
+    # The module keeps them alive and known to the converter; a variable of Keras 3 has TensorFlow's inside.
+    holder.variables_to_store = [v if isinstance(v, tf.Variable) else v.value for v in model.variables]
     return tf.lite.TFLiteConverter.from_concrete_functions([function], holder), function
 
 

@@ -59,7 +59,7 @@ def export_tflite(
     stays.
 
     Args:
-        model: A built tf_keras model with one input: float, wrapped (it is stripped) or baked.
+        model: A built Keras model with one input: float, wrapped (it is stripped) or baked.
         path: The file to write.
         plan: The quantization plan. A float model is quantized by it first; a wrapped or baked one must have
             its weights on the plan's levels. Without a plan the weights stay float32.

@@ -1,4 +1,4 @@
-"""Adversarial training of tf_keras models."""
+"""Adversarial training of Keras models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AdversarialModel", "Recipe", "recipe", "train"]
 
-# These import tf_keras and CleverHans, which takes seconds, so only when they are asked for.
+# These import TensorFlow and CleverHans, which takes seconds, so only when they are asked for.
 _LAZY = {"AdversarialModel": "tf_laq.training.adversarial", "train": "tf_laq.training.fitting"}
 
 

@@ -1,38 +1,45 @@
-"""Adversarial training as a tf_keras model: compile and fit it like any other.
+"""Adversarial training as a Keras model: compile and fit it like any other.
 
 Source: Madry et al. 2018, "Towards Deep Learning Models Resistant to Adversarial Attacks", Eq. (2.1).
 """
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import sys
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
-import tf_keras
 
+from tf_laq.adapters import keras_module, keras_version
 from tf_laq.attacks.checks import real, whole
 from tf_laq.attacks.cleverhans import gradient_step, project
 from tf_laq.attacks.pgd import PGD
 from tf_laq.errors import InputError
 
+# A model of either Keras: `adversarial_class` puts the real class in its place.
+if TYPE_CHECKING:
+    _Model = Any
+else:
+    _Model = object
+
 ROBUST_ACCURACY = "robust_accuracy"
 
 
-@tf_keras.utils.register_keras_serializable(package="tf_laq")
-class AdversarialModel(tf_keras.Model):  # type: ignore[misc]
-    """A model that trains on PGD examples made against its weights of the moment.
+class AdversarialModel(_Model):  # type: ignore[misc]
+    """A Keras model that trains on PGD examples made against its weights of the moment.
 
     min over weights of E[max over ||d|| <= epsilon of loss(f(x + d), y)]: each training step makes x + d with
-    the attack, then takes tf_keras's ordinary step on it, so the compiled loss, metrics, sample weights,
+    the attack, then takes Keras's ordinary step on it, so the compiled loss, metrics, sample weights,
     optimizer, regularisation losses, mixed precision, callbacks and distribution strategies work as always.
     The attack sees the network in inference mode. The wrapped model is the same object as before and is what
-    to save, quantize and evaluate.
+    to save, quantize and evaluate. The object is a `tf_keras.Model` or a `keras.Model`, as the wrapped one is.
 
     The random numbers are keyed by `seed` and the optimizer's step, so a run that BackupAndRestore resumes
     continues with the examples it would have made.
 
     Args:
-        model: A tf_keras model from images in [0, 1] (n, height, width, channels) to logits (n, classes).
+        model: A Keras model from images in [0, 1] (n, height, width, channels) to logits (n, classes).
         attack: The PGD to train on; one restart. Default: epsilon 0.3 in 7 steps.
         warmup_steps: Optimizer steps over which epsilon and the step size rise linearly from 0 to those of
             the attack. On MNIST at 0.3, training does not get off the ground without.
@@ -40,19 +47,27 @@ class AdversarialModel(tf_keras.Model):  # type: ignore[misc]
         robust_accuracy: Let `evaluate` and validation report "robust_accuracy", the accuracy under the
             attack.
         seed: Seed of the random starts.
-        **options: `name` and `dtype`, as for any tf_keras model.
+        **options: `name` and `dtype`, as for any Keras model.
 
     Raises:
-        InputError: The model is not a tf_keras model, the attack is not a PGD with one restart, or a number
+        InputError: The model is not a Keras model, the attack is not a PGD with one restart, or a number
             is out of range.
 
     Example:
+        >>> import tf_keras
         >>> network = tf_keras.Sequential([tf_keras.Input((8, 8, 1)), tf_keras.layers.Flatten(), \
 tf_keras.layers.Dense(10)])
         >>> adversarial = AdversarialModel(network, PGD(epsilon=0.1, steps=3), warmup_steps=100)
         >>> adversarial.epsilon_at(25).numpy().item()
         0.02500000037252903
     """
+
+    _keras: ClassVar[Any]
+
+    def __new__(cls, model: Any, *args: Any, **options: Any) -> Any:
+        """Make an object of the class for the model's version of Keras."""
+        made = adversarial_class(keras_version(model)) if cls is AdversarialModel else cls
+        return super(AdversarialModel, made).__new__(made, model, *args, **options)  # type: ignore[misc]
 
     def __init__(
         self,
@@ -67,7 +82,7 @@ tf_keras.layers.Dense(10)])
     ) -> None:
         super().__init__(**options)
         attack = PGD(epsilon=0.3, steps=7) if attack is None else attack
-        _check_arguments(model, attack)
+        _check_arguments(self._keras, model, attack)
         whole("warmup_steps", warmup_steps, minimum=0)
         real("clean_fraction", clean_fraction, maximum=1.0)
         whole("seed", seed, minimum=0)
@@ -76,7 +91,7 @@ tf_keras.layers.Dense(10)])
         self.warmup_steps = warmup_steps
         self.clean_fraction = clean_fraction
         self.seed = seed
-        self._robust_accuracy = tf_keras.metrics.Mean(ROBUST_ACCURACY) if robust_accuracy else None
+        self._robust_accuracy = self._keras.metrics.Mean(ROBUST_ACCURACY) if robust_accuracy else None
         # CleverHans keeps one graph per callable, so it must be one object for the life of the model.
         self._logits: Any = lambda images: tf.cast(model(images, training=False), tf.float32)
         if model.built:
@@ -87,12 +102,12 @@ tf_keras.layers.Dense(10)])
         return self.model(images, training=training)
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **options: Any) -> None:
-        """Set the optimizer, loss and metrics as for any tf_keras model; a cross-entropy must take logits.
+        """Set the optimizer, loss and metrics as for any Keras model; a cross-entropy must take logits.
 
         Raises:
             InputError: The loss is a cross-entropy of probabilities.
         """
-        settings = loss.get_config() if isinstance(loss, tf_keras.losses.Loss) else {}
+        settings = loss.get_config() if isinstance(loss, self._keras.losses.Loss) else {}
         if isinstance(loss, str) and loss.endswith("crossentropy"):
             settings = {"from_logits": False}
         if settings.get("from_logits") is False:
@@ -100,13 +115,15 @@ tf_keras.layers.Dense(10)])
                 "loss",
                 expected="a loss of logits",
                 received=f"{loss!r}, which takes probabilities",
-                remedy="Use tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True).",
+                remedy=f"Use {self._keras.__name__}.losses.SparseCategoricalCrossentropy(from_logits=True).",
             )
-        super().compile(optimizer=optimizer, loss=loss, **options)
+        # Keras 3 would compile the step with XLA, which on processors makes the attack several times slower.
+        settings = {"jit_compile": False, **options} if self._keras.__name__ == "keras" else options
+        super().compile(optimizer=optimizer, loss=loss, **settings)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as the saved model was; tf_keras asks for this where `compile` is overridden."""
-        self.compile(**tf_keras.saving.deserialize_keras_object(config))
+        """Compile as the saved model was; Keras asks for this where `compile` is overridden."""
+        self.compile(**self._keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
     def epsilon_at(self, step: int | tf.Tensor) -> tf.Tensor:
@@ -142,7 +159,7 @@ tf_keras.layers.Dense(10)])
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Make adversarial examples of the batch and take an ordinary training step on them."""
-        images, labels, weights = tf_keras.utils.unpack_x_y_sample_weight(data)
+        images, labels, weights = self._keras.utils.unpack_x_y_sample_weight(data)
         _assert_pixel_range(images)
         step = self.optimizer.iterations
         examples = self.perturb(images, labels, step)
@@ -154,7 +171,7 @@ tf_keras.layers.Dense(10)])
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Evaluate the batch clean and, if `robust_accuracy` was asked for, under the attack."""
-        images, labels, weights = tf_keras.utils.unpack_x_y_sample_weight(data)
+        images, labels, weights = self._keras.utils.unpack_x_y_sample_weight(data)
         if self._robust_accuracy is not None:
             examples = self.perturb(images, labels, self.warmup_steps)
             predicted = tf.argmax(self._logits(examples), axis=-1)
@@ -167,7 +184,7 @@ tf_keras.layers.Dense(10)])
         """Return the arguments of the constructor, serialised."""
         return {
             "name": self.name,
-            "model": tf_keras.saving.serialize_keras_object(self.model),
+            "model": self._keras.saving.serialize_keras_object(self.model),
             "attack": self.attack.to_dict(),
             "warmup_steps": self.warmup_steps,
             "clean_fraction": self.clean_fraction,
@@ -179,7 +196,7 @@ tf_keras.layers.Dense(10)])
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> AdversarialModel:
         """Build the model from what `get_config` returned."""
         settings = {name: value for name, value in config["attack"].items() if name != "name"}
-        model = tf_keras.saving.deserialize_keras_object(config["model"], custom_objects=custom_objects)
+        model = cls._keras.saving.deserialize_keras_object(config["model"], custom_objects=custom_objects)
         return cls(**{**config, "model": model, "attack": PGD(**settings)})
 
     def _random_seed(self, step: int | tf.Tensor, stream: int) -> tf.Tensor:
@@ -191,18 +208,19 @@ tf_keras.layers.Dense(10)])
         return tf.random.fold_in(seed, tf.cast(replica, tf.int64))
 
 
-def _check_arguments(model: Any, attack: Any) -> None:
-    if not isinstance(model, tf_keras.Model):
-        kind = f"{type(model).__module__}.{type(model).__name__}"
-        raise InputError(
-            "model",
-            expected="a tf_keras (Keras 2) model",
-            received=kind,
-            remedy="Build the network with tf_keras to train it here.",
-        )
+@functools.cache
+def adversarial_class(version: int) -> type[Any]:
+    """Return the subclass of `AdversarialModel` that is a model of Keras 2 or 3, registered for loading there."""
+    keras = keras_module(version)
+    made = type("AdversarialModel", (AdversarialModel, keras.Model), {"_keras": keras, "__module__": __name__})
+    registered: type[Any] = keras.utils.register_keras_serializable(package="tf_laq")(made)
+    return registered
+
+
+def _check_arguments(keras: Any, model: Any, attack: Any) -> None:
     last: Any = model.layers[-1] if model.layers else None
-    softmax = tf_keras.activations.softmax
-    if isinstance(last, tf_keras.layers.Softmax) or getattr(last, "activation", None) is softmax:
+    softmax = keras.activations.softmax
+    if isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is softmax:
         raise InputError(
             "model",
             expected="a model that outputs logits",
@@ -237,3 +255,9 @@ def _uniform_in_ball(shape: tf.Tensor, epsilon: tf.Tensor, norm: str, seed: tf.T
     dimensions = tf.cast(tf.reduce_prod(shape[1:]), tf.float32)
     norms = tf.sqrt(tf.reduce_sum(direction**2, axis=[1, 2, 3], keepdims=True))
     return epsilon * length ** (1.0 / dimensions) * direction / norms
+
+
+# Models that were saved with it load once this module is imported, in whichever Keras the program uses.
+for _version, _module in ((2, "tf_keras"), (3, "keras")):
+    if _module in sys.modules:
+        adversarial_class(_version)

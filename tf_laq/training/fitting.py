@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-import tf_keras
 from tqdm.auto import tqdm
 
 from tf_laq import datasets, models
+from tf_laq.adapters import keras_module
 from tf_laq.attacks.pgd import PGD
 from tf_laq.datasets import Dataset, Split
 from tf_laq.errors import InputError
@@ -25,6 +25,7 @@ def train(
     dataset: str | Dataset,
     recipe: str | Recipe = "fast",
     *,
+    keras: int = 2,
     seed: int = 0,
     callbacks: Sequence[Any] = (),
     progress: bool = True,
@@ -38,13 +39,14 @@ def train(
     Args:
         dataset: What `datasets.load` returned, or its name.
         recipe: A recipe, or the name of one for this data set.
+        keras: The version of Keras that the network is built with, 2 or 3.
         seed: At least 0. Two seeds give two independent models, as gray-box attacks need.
-        callbacks: Further tf_keras callbacks; they see the `AdversarialModel`, and in the logs of each epoch
+        callbacks: Further callbacks of that Keras; they see the `AdversarialModel`, and in the logs of each epoch
             "val_accuracy" and "val_robust_accuracy" on at most 1,000 validation images.
         progress: Show a bar when the output is a terminal.
 
     Returns:
-        The trained `tf_keras.Model`, which outputs logits.
+        The trained model, which outputs logits.
 
     Raises:
         InputError: Unknown names, or images that the recipe's network does not take.
@@ -52,7 +54,10 @@ def train(
     dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
     recipe = recipes.recipe(dataset.name, recipe) if isinstance(recipe, str) else recipe
     _check_images(dataset, recipe)
-    model = models.build(recipe.model, seed=seed, **{"classes": len(dataset.classes), **recipe.model_options})
+    module = keras_module(keras)
+    model = models.build(
+        recipe.model, keras=keras, seed=seed, **{"classes": len(dataset.classes), **recipe.model_options}
+    )
     steps_per_epoch = math.ceil(len(dataset.train) / recipe.batch_size)
     adversarial = AdversarialModel(
         model,
@@ -62,8 +67,8 @@ def train(
         seed=seed,
     )
     adversarial.compile(
-        optimizer=_optimizer(recipe, recipe.epochs * steps_per_epoch),
-        loss=tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        optimizer=_optimizer(module, recipe, recipe.epochs * steps_per_epoch),
+        loss=module.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
     validation = dataset.validation
@@ -74,7 +79,9 @@ def train(
         if len(validation)
         else None,
         validation_batch_size=recipe.batch_size,
-        callbacks=[_Bar(dataset.name, recipe.epochs, progress), *callbacks],
+        callbacks=[_bar(module, dataset.name, recipe.epochs, progress), *callbacks],
+        # The order of the images is that of the data set.
+        shuffle=False,
         verbose=0,
     )
     return model
@@ -91,9 +98,9 @@ def _check_images(dataset: Dataset, recipe: Recipe) -> None:
         )
 
 
-def _optimizer(recipe: Recipe, steps: int) -> Any:
+def _optimizer(keras: Any, recipe: Recipe, steps: int) -> Any:
     warmup = round(recipe.learning_rate_warmup * steps)
-    rate = tf_keras.optimizers.schedules.CosineDecay(
+    rate = keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else recipe.learning_rate,
         steps - warmup,
         warmup_target=recipe.learning_rate if warmup else None,
@@ -101,9 +108,9 @@ def _optimizer(recipe: Recipe, steps: int) -> Any:
     )
     decay = recipe.weight_decay or None
     if recipe.optimizer == "adam":
-        optimizer = tf_keras.optimizers.Adam(rate, weight_decay=decay)
+        optimizer = keras.optimizers.Adam(rate, weight_decay=decay)
     else:
-        optimizer = tf_keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
+        optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
     if decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
@@ -147,27 +154,15 @@ def _crop_and_flip(images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     return tf.gather(cropped, across[:, None] + tf.zeros([1, height, 1], tf.int32), axis=2, batch_dims=2)
 
 
-class _Bar(tf_keras.callbacks.Callback):  # type: ignore[misc]
-    """One tqdm bar over the epochs."""
+def _bar(keras: Any, name: str, epochs: int, progress: bool) -> Any:
+    """Return a callback with one tqdm bar over the epochs."""
+    bar = tqdm(total=epochs, desc=f"train {name}", disable=None if progress else True)
 
-    def __init__(self, name: str, epochs: int, progress: bool) -> None:
-        super().__init__()
-        self._bar: Any = None
-        self._options: dict[str, Any] = {
-            "total": epochs,
-            "desc": f"train {name}",
-            "disable": None if progress else True,
-        }
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._bar = tqdm(**self._options)
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def advance(epoch: int, logs: Any) -> None:
         logs = logs or {}
         shown = {"loss": logs.get("loss"), "clean": logs.get("val_accuracy")}
         shown["robust"] = logs.get(f"val_{ROBUST_ACCURACY}")
-        self._bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items() if value is not None})
-        self._bar.update(epoch + 1 - self._bar.n)
+        bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items() if value is not None})
+        bar.update(epoch + 1 - bar.n)
 
-    def on_train_end(self, logs: Any = None) -> None:
-        self._bar.close()
+    return keras.callbacks.LambdaCallback(on_epoch_end=advance, on_train_end=lambda logs: bar.close())

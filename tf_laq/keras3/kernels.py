@@ -1,0 +1,12 @@
+"""The kernels of Keras 3 layers."""
+
+from __future__ import annotations
+
+import keras
+
+from tf_laq.kernels import LayerKinds, attribute, values
+
+_kinds = LayerKinds(keras)
+find_weights, settings, walk = _kinds.find_weights, _kinds.settings, _kinds.walk
+
+__all__ = ["attribute", "find_weights", "settings", "values", "walk"]
