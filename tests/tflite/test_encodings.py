@@ -13,6 +13,7 @@ from tf_laq import quantizers
 from tf_laq.tflite.contents import read_contents
 from tf_laq.tflite.encodings import CodedTensor, choose, encodings, estimated_bytes, pack, plane_widths, unpack
 from tf_laq.tflite.graph import Graph
+from tf_laq.tflite.grouping import groups
 from tf_laq.tflite.rewriting import Replacement, rewrite
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=4, min_side=1, max_side=9)
@@ -105,6 +106,38 @@ def test_tensors_of_many_widths_are_decoded_side_by_side():
     tensors = [coded("linear", b, shape, b) for b in range(1, 9) for shape in ((3, 5), (8, 4, 2), (1, 1))]
     for got, tensor in zip(outputs(stored(tensors, "codebook")), tensors, strict=True):
         assert same_bits(got, tensor.decode())
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 6), st.booleans(), st.integers(0, 99)), min_size=2, max_size=5),
+    hnp.array_shapes(min_dims=1, max_dims=3, max_side=5),
+    st.sampled_from([("linear", 1), ("linear", 3), ("linear", 7), ("log", 2), ("log", 5), ("log", 8)]),
+)
+@settings(max_examples=30)
+def test_tensors_that_share_a_variable_are_cut_out_of_it_bit_for_bit(members, shape, setting):
+    tensors = [coded(*setting, (rows, *shape), seed, factors) for rows, factors, seed in members]
+    content = stored(tensors, "codebook")
+    for got, tensor in zip(outputs(content), tensors, strict=True):
+        assert same_bits(got, tensor.decode())
+    found = sorted(read_contents(content).tensors, key=lambda t: t.shape)
+    assert [t.shape for t in found] == sorted(tensor.codes.shape for tensor in tensors)
+    for group in groups(tensors):
+        for variable in (variable for family in group for variable in family):
+            whole = np.concatenate([tensors[number].decode() for number in variable.members])
+            assert np.array_equal(variable.tensor.decode(), whole)
+
+
+def test_equal_shapes_share_variables_and_a_tensor_of_few_codes_does_not_take_a_group_of_its_own():
+    kernels = [coded("linear", 3, (16, 3, 3, 16), seed, factors=True) for seed in range(6)]
+    few = [coded("linear", 2, (4, 5), 0), coded("linear", 3, (7, 9), 0)]
+    (group,) = groups([*kernels, *few])
+    assert sorted(variable.members for family in group for variable in family) == [(0, 1, 2, 3, 4, 5), (6,), (7,)]
+    assert len(group) == 1
+    (group,) = groups(kernels, alone={1, 2})
+    assert sorted(variable.members for family in group for variable in family) == [(0, 3, 4, 5), (1,), (2,)]
+    one, six = (len(stored(tensors, "codebook")) for tensors in (kernels[:1], kernels))
+    codes = -(-kernels[0].codes.size // 11) * 4
+    assert (six - one) / 5 < codes + 4 * 16 + 200  # Most of these are the test graph's own operators.
 
 
 def test_a_factor_of_zero_and_negative_factors_are_stored_exactly():

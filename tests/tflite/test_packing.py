@@ -152,7 +152,7 @@ def test_the_report_says_how_each_tensor_is_stored_and_what_the_file_needs(small
     report = laq.export_tflite(small_cnn, path, plan, compare_sizes=True)
     assert [t.encoding for t in report.tensors] == ["int8", "int8", "int4", "float32"]
     assert [t.fast_kernels for t in report.tensors] == [True, True, False, True]
-    assert report.tensors[2].stored_bytes == 128 * 16 // 2 + 12
+    assert report.tensors[2].stored_bytes == 128 * 16 // 2 + 4
     assert report.operators["DEQUANTIZE"] == 6
     assert report.runtime == "2.18"
     assert report.layout_bytes["auto"] == report.file_bytes == path.stat().st_size

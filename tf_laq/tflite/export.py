@@ -19,7 +19,7 @@ from tf_laq.errors import InputError
 from tf_laq.plan import FLOAT_BITS, PlanEntry, QuantizationPlan
 from tf_laq.tflite.contents import FileContents, read_contents
 from tf_laq.tflite.conversion import convert, stock_sizes
-from tf_laq.tflite.encodings import LAYOUTS, Choice, EncodingName, Layout, choose
+from tf_laq.tflite.encodings import CODEBOOK_OVERHEADS, LAYOUTS, Choice, Layout, choose
 from tf_laq.tflite.graph import Constant, Graph, version_key
 from tf_laq.tflite.matching import Match, PlannedTensor, match
 from tf_laq.tflite.report import ExportError, ExportReport, Parity, TensorExport
@@ -166,13 +166,12 @@ def _encoded(
 ) -> tuple[bytes, list[Choice]]:
     """Return the file in a layout, and the choice of an encoding for each match."""
     candidates: list[tuple[bytes, list[Choice]]] = []
-    # The decoder of codes takes a kilobyte once, which a small model may not win back.
-    avoidances: tuple[EncodingName | None, ...] = (None, "codebook") if layout == "packed" else (None,)
-    for avoided in avoidances:
+    # What a codebook costs depends on the other tensors that have one.
+    for overhead in CODEBOOK_OVERHEADS if layout == "packed" else CODEBOOK_OVERHEADS[:1]:
         choices = [
             Choice("float32", "the graph returns it", kept=False)
             if m.constant.is_output
-            else choose(m.tensor, layout, m.constant.consumers, min_runtime, avoided)
+            else choose(m.tensor, layout, m.constant.consumers, min_runtime, overhead)
             for m in matches
         ]
         replacements = [
