@@ -196,6 +196,7 @@ def export(
     strict: bool = False,
     min_runtime: str = "",
     compare_sizes: bool = False,
+    measure: bool = False,
 ) -> None:
     """Write a model as a TensorFlow Lite file, after checking that the file computes what the model computes.
 
@@ -209,6 +210,7 @@ def export(
         strict: Refuse a plan with a weight that the layout can only store as float32.
         min_runtime: The oldest TensorFlow Lite runtime to load the file in, such as 2.7.
         compare_sizes: Print the sizes of the stock converter's float16 and Optimize.DEFAULT files too.
+        measure: Measure latency and peak memory on this machine, beside those of the float32 file.
     """
     from tf_laq.tflite import export_tflite
 
@@ -223,6 +225,7 @@ def export(
         strict=strict,
         min_runtime=min_runtime or None,
         compare_sizes=compare_sizes,
+        measure=measure,
     )
     exported.save(Path(path).with_suffix(".export.json"))
     print(exported)

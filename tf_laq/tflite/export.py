@@ -17,6 +17,7 @@ from tf_laq import files, quantizers
 from tf_laq.adapters import adapter_of
 from tf_laq.errors import InputError
 from tf_laq.plan import FLOAT_BITS, PlanEntry, QuantizationPlan
+from tf_laq.tflite import measuring
 from tf_laq.tflite.contents import FileContents, read_contents
 from tf_laq.tflite.conversion import convert, stock_sizes
 from tf_laq.tflite.encodings import CODEBOOK_OVERHEADS, LAYOUTS, Choice, Layout, choose
@@ -50,6 +51,7 @@ def export_tflite(
     images: npt.ArrayLike | None = None,
     min_runtime: str | None = None,
     compare_sizes: bool = False,
+    measure: bool = False,
 ) -> ExportReport:
     """Write a model as a small TensorFlow Lite file that computes what the model computes.
 
@@ -71,6 +73,7 @@ def export_tflite(
             ones.
         min_runtime: The oldest TensorFlow Lite runtime the file has to load in, such as "2.7"; None for any.
         compare_sizes: Convert with float16 and with `Optimize.DEFAULT` too, for their sizes in the report.
+        measure: Measure latency (one thread) and peak memory, in fresh processes, for the report; takes seconds.
 
     Returns:
         What was written, with the encoding and size of every weight tensor, and the comparison.
@@ -116,6 +119,9 @@ def export_tflite(
         runtime=stored.runtime,
         parity=parity,
         float_parity=float_parity,
+        accelerated=measuring.is_accelerated(content),
+        float_accelerated=measuring.is_accelerated(float_content),
+        performance=measuring.performance(content, float_content) if measure else None,
     )
 
 
