@@ -85,7 +85,7 @@ def test_the_file_decodes_to_the_values_bit_for_bit_in_every_encoding(name, bits
         assert same_bits(outputs(content)[0], tensor.decode())
         (found,) = read_contents(content).tensors
         assert (found.name, found.shape, found.encoding) == ("w", shape, encoding)
-        assert found.bits == {"int2": 2, "int4": 4, "int8": 8}.get(encoding, found.bits) <= max(8, tensor.bits)
+        assert found.bits == {"int2": 2, "int4": 4, "int8": 8, "float16": 16}.get(encoding, found.bits)
         assert encoding != "codebook" or np.log2(tensor.codebook.size) <= found.bits <= tensor.bits
         assert found.factors == (shape[0] if factors and shape[0] > 1 else 0)
 
@@ -158,8 +158,8 @@ def test_a_factor_of_zero_and_negative_factors_are_stored_exactly():
         ("linear", 4, ["int4", "int8", "codebook"]),
         ("linear", 8, ["int8", "codebook"]),
         ("linear", 9, ["codebook"]),
-        ("log", 4, ["int8", "codebook"]),
-        ("log", 5, ["codebook"]),
+        ("log", 4, ["int8", "float16", "codebook"]),
+        ("log", 5, ["float16", "codebook"]),
     ],
 )
 def test_the_encodings_of_a_quantizer_are_those_that_hold_its_levels(name, bits, expected):
@@ -175,7 +175,9 @@ def test_layouts_choose_by_size_speed_and_runtime():
     assert choose(tensor, "packed", conv).encoding == "codebook"
     wide = coded("log", 6, (400, 100), 0)
     refused = choose(wide, "auto", conv)
-    assert (refused.encoding, refused.kept) == ("float32", False)
+    assert (refused.encoding, refused.kept) == ("float16", False)
+    assert choose(wide, "auto", frozenset({"TRANSPOSE_CONV"})).encoding == "float32"
+    assert choose(wide, "auto", conv, "1.14").encoding == "float32"
     assert "not all in -128 to 127 steps" in refused.why
     assert not choose(wide, "packed", conv, "2.5").kept
     assert estimated_bytes("codebook", wide) < 400 * 100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import lzma
 import signal
 import subprocess
@@ -160,6 +161,52 @@ def test_the_report_says_how_each_tensor_is_stored_and_what_the_file_needs(small
     assert report.file_bytes < report.other_bytes["Optimize.DEFAULT"] < report.other_bytes["float16"]
     assert ExportReport.from_json(report.to_json()) == report
     assert "Optimize.DEFAULT" in str(report)
+
+
+def test_wide_log_levels_take_half_of_float32_and_keep_the_fast_kernels(small_cnn, tmp_path):
+    plan = laq.uniform(small_cnn, "log", 5)
+    report = laq.export_tflite(small_cnn, tmp_path / "m.tflite", plan, layout="int8", measure=True)
+    wide = [t for t in report.tensors if t.encoding == "float16"]
+    assert {t.encoding for t in report.tensors} - {"float16"} <= {"int8"}
+    assert len(wide) > 1
+    assert all(t.fast_kernels and not t.kept and t.stored_bytes == 2 * np.prod(t.shape) for t in wide)
+    assert (report.operators["DEQUANTIZE"], report.operators["ADD"], report.runtime) == (3, 1, "1.15")
+    assert report.accelerated is report.float_accelerated is True
+    baked = laq.apply(small_cnn, plan, baked=True)
+    tensors = {t.name: t for t in laq.tflite.inspect(tmp_path / "m.tflite").tensors}
+    name = wide[-1].layer
+    np.testing.assert_array_equal(tensors[f"{name}/kernel"].codebook, np.unique(baked.get_layer(name).kernel))
+    # Measured figures are positive, printed, and kept.
+    assert min(report.performance.milliseconds, report.performance.float_milliseconds) > 0
+    assert "latency, ms" in str(report)
+    assert ExportReport.from_json(report.to_json()) == report
+
+
+def test_packed_convolutions_leave_the_fast_kernels_and_the_report_says_so(small_cnn, tmp_path):
+    plan = laq.uniform(small_cnn, "linear", 3)
+    report = laq.export_tflite(small_cnn, tmp_path / "m.tflite", plan, layout="packed")
+    assert (report.accelerated, report.float_accelerated, report.performance) == (False, True, None)
+    assert "fast kernels take: not the whole graph (float32: the whole graph)" in str(report)
+
+
+def test_a_report_of_before_these_figures_is_still_read(small_cnn, tmp_path):
+    report = laq.export_tflite(small_cnn, tmp_path / "m.tflite")
+    content = report.to_dict()
+    for name in ("accelerated", "float_accelerated", "performance"):
+        del content[name]
+    old = ExportReport.from_dict(content)
+    assert (old.file_bytes, old.accelerated, old.performance) == (report.file_bytes, None, None)
+    assert "it does not say" in str(old)
+    del content["limit_bytes"]
+    text = json.dumps({"document": ExportReport.document, "version": ExportReport.version, **content})
+    with pytest.raises(laq.InputError, match="limit_bytes"):
+        ExportReport.from_json(text)
+
+
+def test_a_path_that_cannot_be_written_is_refused(small_cnn, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(laq.InputError, match=r"file/m\.tflite"):
+        laq.export_tflite(small_cnn, tmp_path / "file" / "m.tflite")
 
 
 def test_an_older_runtime_gets_other_encodings_or_a_reason(small_cnn, tmp_path):

@@ -35,7 +35,7 @@ class StoredTensor:
     Attributes:
         name: Its name in the file.
         shape: Its shape in the file.
-        encoding: "int8", "int4", "int2", "codebook" or "float32".
+        encoding: "int8", "int4", "int2", "codebook", "float16" or "float32".
         bits: Stored bits a weight; digits of words take a fraction.
         bytes: Bytes of the codes, the scales or codebook, and the factors; a codebook that several tensors share counts
             for the first.
@@ -135,6 +135,9 @@ def _tensors(graph: Graph, subgraph: Any, counted: set[int]) -> Iterator[tuple[A
             continue
         if tensor.type in _INTEGER_TYPES and tensor.quantization is not None:
             yield tensor.buffer, _integers(text(tensor.name), shape, _INTEGER_TYPES[tensor.type], data, tensor)
+        elif tensor.type == schema.TensorType.FLOAT16 and len(shape) > 1:
+            levels = np.unique(data.view(np.float16)).astype(np.float32)
+            yield tensor.buffer, StoredTensor(text(tensor.name), shape, "float16", 16, data.size, levels, 0)
         elif tensor.type == schema.TensorType.FLOAT32 and len(shape) > 1 and not _is_in_decoder(graph, subgraph):
             yield tensor.buffer, StoredTensor(text(tensor.name), shape, "float32", 32, data.size, None, 0)
 

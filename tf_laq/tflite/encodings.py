@@ -4,11 +4,12 @@
 | --- | --- | --- | --- | --- |
 | int8, int4, int2 | integers k, a scale a tensor or a channel | DEQUANTIZE, once at load | 8, 4, 2 | 2.7, 2.18, 2.21 |
 | codebook | codes as bit planes or as digits of 32-bit words, levels | CALL_ONCE, into a variable | 1 to 16 | 2.6 |
+| float16 | the values | DEQUANTIZE, once at load | 16 | 1.15 |
 | float32 | the values | | 32 | |
 
 Integers are for codebooks whose levels are a scale times small integers: the linear quantizer's, and the log
-quantizer's as long as the levels that occur span few octaves. Codes are for any codebook. Nothing here knows where
-the codes come from.
+quantizer's as long as the levels that occur span few octaves. Codes are for any codebook. float16 is for powers of two
+from 2**-24 to 2**15, which it holds exactly. Nothing here knows where the codes come from.
 """
 
 from __future__ import annotations
@@ -23,17 +24,20 @@ import numpy.typing as npt
 
 from tf_laq.tflite.graph import version_key
 
-EncodingName = Literal["int2", "int4", "int8", "codebook", "float32"]
+EncodingName = Literal["int2", "int4", "int8", "float16", "codebook", "float32"]
 Layout = Literal["int8", "packed", "auto"]
 LAYOUTS: tuple[Layout, ...] = ("int8", "packed", "auto")
 
 INTEGER_BITS: dict[str, int] = {"int2": 2, "int4": 4, "int8": 8}
 CODEBOOK_RUNTIME = "2.6"
-_RUNTIMES = {"int2": "2.21", "int4": "2.18", "int8": "1.14"}
+_RUNTIMES = {"int2": "2.21", "int4": "2.18", "int8": "1.14", "float16": "1.15"}
 _PER_CHANNEL_INT8_RUNTIME = "2.7"
 
 MATRIX_OPERATORS = frozenset({"FULLY_CONNECTED", "BATCH_MATMUL", "GATHER", "EMBEDDING_LOOKUP"})
 """Operators that read narrow weights at no or little cost in time; convolutions do not."""
+
+FLOAT16_OPERATORS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
+"""Operators whose fast kernels take weights from a float16 constant."""
 
 # What an operator, its tensors and a buffer take in the file, roughly: decides only between encodings.
 _INTEGER_OVERHEAD = 110
@@ -69,7 +73,7 @@ class CodedTensor:
         >>> tensor.codebook, tensor.bits, tensor.scale
         (array([-1.,  0.,  1.], dtype=float32), 2, 1.0)
         >>> encodings(tensor)
-        ['int2', 'int4', 'int8', 'codebook']
+        ['int2', 'int4', 'int8', 'float16', 'codebook']
     """
 
     name: str
@@ -158,7 +162,7 @@ class Choice:
 
 
 def encodings(tensor: CodedTensor) -> list[EncodingName]:
-    """Return the encodings that hold a tensor exactly, the narrowest integers first, a codebook last."""
+    """Return the encodings that hold a tensor exactly, the narrowest integers first, any other constant, a codebook."""
     found: list[EncodingName] = []
     integers = tensor.integers()
     # The scales are normal numbers: some kernels read smaller ones as 0.
@@ -167,6 +171,10 @@ def encodings(tensor: CodedTensor) -> list[EncodingName]:
         names: tuple[EncodingName, ...] = ("int2", "int4", "int8")
         limits = {name: 2 ** (INTEGER_BITS[name] - 1) for name in names}
         found += [name for name in names if -limits[name] <= lowest and highest < limits[name]]
+    with np.errstate(over="ignore"):
+        halves = tensor.codebook.astype(np.float16)
+    if tensor.factors is None and np.array_equal(halves, tensor.codebook):
+        found.append("float16")
     if tensor.factors is None or tensor.codes.ndim <= LARGEST_BROADCAST_RANK:
         found.append("codebook")
     return found
@@ -190,10 +198,17 @@ def choose(
         codebook_overhead: What to expect that a codebook takes in the file beside its codes, in bytes.
     """
     possible = encodings(tensor)
-    allowed = [name for name in possible if min_runtime is None or _is_within(runtime(name, tensor), min_runtime)]
+    allowed = [
+        name
+        for name in possible
+        if (min_runtime is None or _is_within(runtime(name, tensor), min_runtime))
+        and (name != "float16" or consumers <= FLOAT16_OPERATORS)
+    ]
     fast = consumers <= MATRIX_OPERATORS
+    wanted: list[EncodingName]
     if layout == "packed":
-        wanted = sorted(allowed, key=lambda name: estimated_bytes(name, tensor, codebook_overhead))
+        narrow: list[EncodingName] = [name for name in allowed if name != "float16"]
+        wanted = sorted(narrow, key=lambda name: estimated_bytes(name, tensor, codebook_overhead))
         why = "the fewest bytes"
     elif layout == "auto" and fast:
         wanted = [name for name in allowed if name in INTEGER_BITS]
@@ -203,7 +218,8 @@ def choose(
         why = "float32 speed"
     if wanted:
         return Choice(wanted[0], why)
-    return Choice("float32", _why_not(tensor, possible, layout, min_runtime), kept=False)
+    why = _why_not(tensor, possible, layout, min_runtime)
+    return Choice("float16" if "float16" in allowed else "float32", why, kept=False)
 
 
 def runtime(name: EncodingName, tensor: CodedTensor) -> str:
@@ -221,6 +237,8 @@ def estimated_bytes(name: EncodingName, tensor: CodedTensor, codebook_overhead: 
         digits = digits_of(tensor.codebook.size, tensor.codes.size)
         bits = _WORD_BITS / digits if digits else tensor.bits
         return bits * tensor.codes.size / 8 + 4 * (tensor.codebook.size + channels) + codebook_overhead
+    if name == "float16":
+        return 2 * tensor.codes.size + _INTEGER_OVERHEAD
     return -(-INTEGER_BITS[name] * tensor.codes.size // 8) + _CHANNEL_OVERHEAD * channels + _INTEGER_OVERHEAD
 
 

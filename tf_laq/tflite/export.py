@@ -68,7 +68,7 @@ def export_tflite(
         layout: "int8": 8 bits a weight, as fast as float32. "packed": the fewest bytes; convolutions become slower.
             "auto": packed integers for dense layers and embeddings, int8 for convolutions.
         compress: "gz" or "xz" to write a compressed file beside it, for downloads; `tflite.load` reads it.
-        strict: Refuse a plan with a tensor that the layout can only store as float32.
+        strict: Refuse a plan with a tensor that the layout can only store in float16 or float32.
         images: At least 16 images to compare on, shape (n, height, width, channels); None for 32 random
             ones.
         min_runtime: The oldest TensorFlow Lite runtime the file has to load in, such as "2.7"; None for any.
@@ -194,8 +194,8 @@ def _check_kept(matches: Sequence[Match], choices: Sequence[Choice], layout: str
         raise ExportError(
             f"layer {planned.layer!r}, weight {planned.weight!r}",
             expected=f"an exact encoding in layout {layout}",
-            received=f"none: {choice.why} ({len(lost)} of {len(matches)} tensors)",
-            remedy='Use layout="packed", a newer min_runtime, or strict=False to store these tensors as float32.',
+            received=f"only {choice.encoding}: {choice.why} ({len(lost)} of {len(matches)} tensors)",
+            remedy='Use layout="packed", a newer min_runtime, or strict=False to store these tensors in more bits.',
         )
 
 
@@ -351,7 +351,7 @@ def _tensor(
         limit,
         encoding=", ".join(encodings),
         stored_bytes=sum(t.bytes for t in stored.tensors if t.name == f"{layer}/{weight}"),
-        fast_kernels=encodings.keys() <= {"int8", "float32"},
+        fast_kernels=encodings.keys() <= {"int8", "float16", "float32"},
         kept=all(choice.kept for choice in choices),
         why="; ".join(dict.fromkeys(choice.why for choice in choices)),
     )

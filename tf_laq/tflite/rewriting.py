@@ -20,6 +20,7 @@ _Type = schema.TensorType
 _INTEGER_TYPES = {"int8": _Type.INT8, "int4": _Type.INT4, "int2": _Type.INT2}
 _DEQUANTIZE_VERSIONS = {"int8": 2, "int4": 6, "int2": 7}
 _PER_CHANNEL_INT8_VERSION = 5
+_FLOAT16_DEQUANTIZE_VERSION = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,9 @@ def rewrite(content: bytes, replacements: Sequence[Replacement]) -> bytes:
         _store_integers(graph, replacement)
     if coded:
         _store_codes(graph, coded)
+    halves = [r for r in replacements if r.encoding == "float16"]
+    for replacement in halves:
+        _store_halves(graph, replacement)
     needed = [encodings.runtime(r.encoding, r.tensor) for r in replacements]
     return graph.to_bytes(newest(runtime, *needed))
 
@@ -77,6 +81,43 @@ def _store_integers(graph: Graph, replacement: Replacement) -> None:
             _make_computed(subgraph, place)
             subgraph.tensors[place].name = None
             subgraph.operators.insert(0, graph.operator("DEQUANTIZE", version, [stored], [place]))
+
+
+def _store_halves(graph: Graph, replacement: Replacement) -> None:
+    """Store a tensor in float16, and add its layers' biases apart.
+
+    Some runtimes compute NaN from float16 weights and a float32 bias in one operator, others run it on slow kernels.
+    """
+    buffer = graph.add_buffer(replacement.tensor.decode().astype(np.float16))
+    for subgraph, places in _by_subgraph(graph, [replacement.constant]):
+        stored = graph.add_tensor(
+            subgraph, replacement.tensor.codes.shape, _Type.FLOAT16, buffer=buffer, name=replacement.tensor.name
+        )
+        for place in places:
+            _make_computed(subgraph, place)
+            subgraph.tensors[place].name = None
+            for operator in [op for op in subgraph.operators if place in op.inputs]:
+                _add_bias_apart(graph, subgraph, operator)
+            subgraph.operators.insert(0, graph.operator("DEQUANTIZE", _FLOAT16_DEQUANTIZE_VERSION, [stored], [place]))
+
+
+def _add_bias_apart(graph: Graph, subgraph: Any, operator: Any) -> None:
+    """Give a layer a float16 bias of zeros, and add its own bias, and apply its activation, afterwards."""
+    if len(operator.inputs) < 3 or operator.inputs[2] < 0:
+        return
+    bias, output = operator.inputs[2], operator.outputs[0]
+    shape = subgraph.tensors[bias].shape
+    zeros = graph.add_tensor(
+        subgraph, shape, _Type.FLOAT16, buffer=graph.add_buffer(np.zeros(tuple(shape), np.float16))
+    )
+    widened = graph.add_tensor(subgraph, shape, _Type.FLOAT32)
+    total = graph.add_tensor(subgraph, subgraph.tensors[output].shape, _Type.FLOAT32)
+    activation = schema.AddOptionsT(fusedActivationFunction=operator.builtinOptions.fusedActivationFunction)
+    operator.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.NONE
+    operator.inputs, operator.outputs = [*operator.inputs[:2], widened, *operator.inputs[3:]], [total]
+    index = next(i for i, other in enumerate(subgraph.operators) if other is operator)
+    subgraph.operators.insert(index + 1, graph.operator("ADD", 1, [total, bias], [output], activation))
+    subgraph.operators.insert(0, graph.operator("DEQUANTIZE", _FLOAT16_DEQUANTIZE_VERSION, [zeros], [widened]))
 
 
 def _store_codes(graph: Graph, replacements: Sequence[Replacement]) -> None:
