@@ -19,7 +19,7 @@ from tf_laq.errors import InputError
 from tf_laq.plan import FLOAT_BITS, PlanEntry, QuantizationPlan
 from tf_laq.tflite import measuring
 from tf_laq.tflite.contents import FileContents, read_contents
-from tf_laq.tflite.conversion import convert, stock_sizes
+from tf_laq.tflite.conversion import convert, stock_files
 from tf_laq.tflite.encodings import CODEBOOK_OVERHEADS, LAYOUTS, Choice, Layout, choose
 from tf_laq.tflite.graph import Constant, Graph, version_key
 from tf_laq.tflite.matching import Match, PlannedTensor, match
@@ -104,6 +104,7 @@ def export_tflite(
     compressed_path = None if compress is None else f"{os.fspath(path)}.{compress}"
     _write({path: content} if compressed_path is None else {path: content, compressed_path: compressed or b""})
     stored = read_contents(content)
+    stock = stock_files(plain, image_shape) if compare_sizes else {}
     return ExportReport(
         path=str(path),
         layout=layout,
@@ -111,7 +112,7 @@ def export_tflite(
         float_bytes=len(float_content),
         limit_bytes=_limit(plan, constants, matches),
         layout_bytes={name: len(encoded) for name, (encoded, _) in contents.items()},
-        other_bytes=stock_sizes(plain, image_shape) if compare_sizes else {},
+        other_bytes={name: len(other) for name, other in stock.items()},
         compressed=compressed_path,
         compressed_bytes=None if compressed is None else len(compressed),
         tensors=_tensors(plain, plan, matches, choices, stored),
