@@ -182,6 +182,23 @@ def test_wide_log_levels_take_half_of_float32_and_keep_the_fast_kernels(small_cn
     assert ExportReport.from_json(report.to_json()) == report
 
 
+@pytest.mark.parametrize("power", [0, -18])
+def test_float16_weights_give_the_outputs_of_float32_weights(power, tmp_path):
+    model = sequential((8, 8, 3), layers.Conv2D(6, 3, activation="relu"), layers.Flatten(), layers.Dense(5))
+    scale = np.float32(2.0**power)
+    model.set_weights([w * (scale if w.ndim == 2 else 1) if w.ndim > 1 else w + 0.3 for w in model.get_weights()])
+    plan = laq.uniform(model, "log", 6)
+    baked = laq.apply(model, plan, baked=True)
+    content = convert(baked, (8, 8, 3))
+    matches = match(Graph(content).float_constants(), _planned(baked, plan))
+    stored, choices = _encoded(content, matches, "int8", None)
+    assert "float16" in {choice.encoding for choice in choices}
+    assert read_contents(stored).operators.keys() >= ({"ADD", "MUL"} if power else {"ADD"})
+    images = np.random.default_rng(1).random((4, 8, 8, 3), dtype=np.float32)
+    got, expected = TFLiteModel(stored)(images), baked(images, training=False).numpy()
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+
+
 def test_packed_convolutions_leave_the_fast_kernels_and_the_report_says_so(small_cnn, tmp_path):
     plan = laq.uniform(small_cnn, "linear", 3)
     report = laq.export_tflite(small_cnn, tmp_path / "m.tflite", plan, layout="packed")

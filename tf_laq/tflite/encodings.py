@@ -9,7 +9,7 @@
 
 Integers are for codebooks whose levels are a scale times small integers: the linear quantizer's, and the log
 quantizer's as long as the levels that occur span few octaves. Codes are for any codebook. float16 is for powers of two
-from 2**-24 to 2**15, which it holds exactly. Nothing here knows where the codes come from.
+over up to 40 octaves, which it holds exactly. Nothing here knows where the codes come from.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ _PER_CHANNEL_INT8_RUNTIME = "2.7"
 MATRIX_OPERATORS = frozenset({"FULLY_CONNECTED", "BATCH_MATMUL", "GATHER", "EMBEDDING_LOOKUP"})
 """Operators that read narrow weights at no or little cost in time; convolutions do not."""
 
+_FLOAT16_EXPONENT = 15
 FLOAT16_OPERATORS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 """Operators whose fast kernels take weights from a float16 constant."""
 
@@ -171,9 +172,7 @@ def encodings(tensor: CodedTensor) -> list[EncodingName]:
         names: tuple[EncodingName, ...] = ("int2", "int4", "int8")
         limits = {name: 2 ** (INTEGER_BITS[name] - 1) for name in names}
         found += [name for name in names if -limits[name] <= lowest and highest < limits[name]]
-    with np.errstate(over="ignore"):
-        halves = tensor.codebook.astype(np.float16)
-    if tensor.factors is None and np.array_equal(halves, tensor.codebook):
+    if float16_power(tensor) is not None:
         found.append("float16")
     if tensor.factors is None or tensor.codes.ndim <= LARGEST_BROADCAST_RANK:
         found.append("codebook")
@@ -202,7 +201,7 @@ def choose(
         name
         for name in possible
         if (min_runtime is None or _is_within(runtime(name, tensor), min_runtime))
-        and (name != "float16" or consumers <= FLOAT16_OPERATORS)
+        and (name != "float16" or consumers <= _float16_operators(tensor))
     ]
     fast = consumers <= MATRIX_OPERATORS
     wanted: list[EncodingName]
@@ -228,6 +227,27 @@ def runtime(name: EncodingName, tensor: CodedTensor) -> str:
         return CODEBOOK_RUNTIME
     per_channel = tensor.factors is not None and tensor.factors.size > 1
     return _PER_CHANNEL_INT8_RUNTIME if name == "int8" and per_channel else _RUNTIMES.get(name, "")
+
+
+def float16_power(tensor: CodedTensor) -> float | None:
+    """Return the power of two by which float16 has to hold a tensor multiplied, at best 1; None if it cannot."""
+    largest = float(np.abs(tensor.codebook).max())
+    powers = [1.0, 2.0 ** (_FLOAT16_EXPONENT - math.floor(math.log2(largest)))] if largest else [1.0]
+    with np.errstate(over="ignore"):
+        fitting = [power for power in powers if _is_float16(tensor.codebook * np.float32(power))]
+    return fitting[0] if fitting and tensor.factors is None else None
+
+
+def _is_float16(values: npt.NDArray[np.float32]) -> bool:
+    return bool(np.all(np.isfinite(values)) and np.array_equal(values.astype(np.float16), values))
+
+
+def _float16_operators(tensor: CodedTensor) -> frozenset[str]:
+    """Return the operators that lose no time by taking a tensor from float16.
+
+    Dividing by the power takes one more operator, whose time shows after a convolution.
+    """
+    return FLOAT16_OPERATORS if float16_power(tensor) == 1 else frozenset({"FULLY_CONNECTED"})
 
 
 def estimated_bytes(name: EncodingName, tensor: CodedTensor, codebook_overhead: float = CODEBOOK_OVERHEADS[0]) -> float:

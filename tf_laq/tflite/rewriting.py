@@ -84,11 +84,12 @@ def _store_integers(graph: Graph, replacement: Replacement) -> None:
 
 
 def _store_halves(graph: Graph, replacement: Replacement) -> None:
-    """Store a tensor in float16, and add its layers' biases apart.
+    """Store a tensor in float16, times a power of two; divide its layers' outputs by it, then add their bias.
 
     Some runtimes compute NaN from float16 weights and a float32 bias in one operator, others run it on slow kernels.
     """
-    buffer = graph.add_buffer(replacement.tensor.decode().astype(np.float16))
+    power = np.float32(encodings.float16_power(replacement.tensor) or 1)
+    buffer = graph.add_buffer((replacement.tensor.decode() * power).astype(np.float16))
     for subgraph, places in _by_subgraph(graph, [replacement.constant]):
         stored = graph.add_tensor(
             subgraph, replacement.tensor.codes.shape, _Type.FLOAT16, buffer=buffer, name=replacement.tensor.name
@@ -97,27 +98,38 @@ def _store_halves(graph: Graph, replacement: Replacement) -> None:
             _make_computed(subgraph, place)
             subgraph.tensors[place].name = None
             for operator in [op for op in subgraph.operators if place in op.inputs]:
-                _add_bias_apart(graph, subgraph, operator)
-            subgraph.operators.insert(0, graph.operator("DEQUANTIZE", _FLOAT16_DEQUANTIZE_VERSION, [stored], [place]))
+                if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
+                    _add_bias_apart(graph, subgraph, operator)
+                if power != 1:
+                    factor = graph.add_constant(subgraph, np.array([1 / power], np.float32))
+                    _then(graph, subgraph, operator, "MUL", factor, schema.MulOptionsT())
+            subgraph.operators.insert(0, _widen(graph, stored, place))
 
 
 def _add_bias_apart(graph: Graph, subgraph: Any, operator: Any) -> None:
-    """Give a layer a float16 bias of zeros, and add its own bias, and apply its activation, afterwards."""
-    if len(operator.inputs) < 3 or operator.inputs[2] < 0:
-        return
-    bias, output = operator.inputs[2], operator.outputs[0]
-    shape = subgraph.tensors[bias].shape
-    zeros = graph.add_tensor(
-        subgraph, shape, _Type.FLOAT16, buffer=graph.add_buffer(np.zeros(tuple(shape), np.float16))
-    )
+    """Give a layer a float16 bias of zeros, and add its own bias afterwards."""
+    bias = operator.inputs[2]
+    shape = tuple(subgraph.tensors[bias].shape)
+    zeros = graph.add_tensor(subgraph, shape, _Type.FLOAT16, buffer=graph.add_buffer(np.zeros(shape, np.float16)))
     widened = graph.add_tensor(subgraph, shape, _Type.FLOAT32)
-    total = graph.add_tensor(subgraph, subgraph.tensors[output].shape, _Type.FLOAT32)
-    activation = schema.AddOptionsT(fusedActivationFunction=operator.builtinOptions.fusedActivationFunction)
+    operator.inputs = [*operator.inputs[:2], widened, *operator.inputs[3:]]
+    _then(graph, subgraph, operator, "ADD", bias, schema.AddOptionsT())
+    subgraph.operators.insert(0, _widen(graph, zeros, widened))
+
+
+def _then(graph: Graph, subgraph: Any, operator: Any, name: str, constant: int, options: Any) -> None:
+    """Put an operator with a constant between another one and its activation."""
+    output = operator.outputs[0]
+    before = graph.add_tensor(subgraph, subgraph.tensors[output].shape, _Type.FLOAT32)
+    options.fusedActivationFunction = operator.builtinOptions.fusedActivationFunction
     operator.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.NONE
-    operator.inputs, operator.outputs = [*operator.inputs[:2], widened, *operator.inputs[3:]], [total]
+    operator.outputs = [before]
     index = next(i for i, other in enumerate(subgraph.operators) if other is operator)
-    subgraph.operators.insert(index + 1, graph.operator("ADD", 1, [total, bias], [output], activation))
-    subgraph.operators.insert(0, graph.operator("DEQUANTIZE", _FLOAT16_DEQUANTIZE_VERSION, [zeros], [widened]))
+    subgraph.operators.insert(index + 1, graph.operator(name, 1, [before, constant], [output], options))
+
+
+def _widen(graph: Graph, stored: int, widened: int) -> Any:
+    return graph.operator("DEQUANTIZE", _FLOAT16_DEQUANTIZE_VERSION, [stored], [widened])
 
 
 def _store_codes(graph: Graph, replacements: Sequence[Replacement]) -> None:
