@@ -22,7 +22,7 @@ from tf_laq.quantizers import Encoding
 from tf_laq.tflite import ExportError, ExportReport
 from tf_laq.tflite.contents import read_contents
 from tf_laq.tflite.conversion import convert
-from tf_laq.tflite.export import _encoded, _planned
+from tf_laq.tflite.export import _encoded, _limit, _planned
 from tf_laq.tflite.graph import Graph
 from tf_laq.tflite.matching import PlannedTensor, match
 from tf_laq.tflite.running import TFLiteModel
@@ -145,6 +145,27 @@ def test_packed_is_within_a_twentieth_of_the_limit_and_auto_is_no_larger_than_in
     limit = plan.bytes + 4 * (large.count_params() - plan.weights)
     assert sizes["packed"] <= 1.05 * limit + 120 * len(plan.entries)
     assert sizes["packed"] <= sizes["auto"] <= sizes["int8"]
+
+
+@pytest.mark.parametrize(("name", "bits"), [("linear", 3), ("log", 4)])
+def test_many_small_kernels_share_what_they_can(name, bits):
+    tf_keras.utils.set_random_seed(0)
+    block = [layer for _ in range(10) for layer in (layers.Conv2D(24, 3, use_bias=False), layers.BatchNormalization())]
+    model = sequential((24, 24, 24), *block, layers.GlobalAveragePooling2D(), layers.Dense(10))
+    random = np.random.default_rng(0)
+    model.set_weights([w if w.ndim > 1 else w + random.uniform(0.1, 0.9, w.shape) for w in model.get_weights()])
+    plan = laq.uniform(model, name, bits)
+    baked = laq.apply(model, plan, baked=True)
+    content = convert(baked, (24, 24, 24))
+    constants = Graph(content).float_constants()
+    matches = match(constants, _planned(baked, plan))
+    packed, choices = _encoded(content, matches, "packed", None)
+    assert [choice.encoding for choice in choices].count("codebook") == 10
+    assert read_contents(packed).operators["SPLIT_V"]
+    assert len(packed) <= 1.05 * _limit(plan, constants, matches) + 120 * len(plan.entries) + 12 * 240
+    images = random.random((2, 24, 24, 24), dtype=np.float32)
+    expected = baked(images, training=False).numpy()
+    np.testing.assert_allclose(TFLiteModel(packed)(images), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 def test_the_report_says_how_each_tensor_is_stored_and_what_the_file_needs(small_cnn, tmp_path):
