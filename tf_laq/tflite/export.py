@@ -73,7 +73,7 @@ def export_tflite(
             ones.
         min_runtime: The oldest TensorFlow Lite runtime the file has to load in, such as "2.7"; None for any.
         compare_sizes: Convert with float16 and with `Optimize.DEFAULT` too, for their sizes in the report.
-        measure: Measure latency (one thread) and peak memory, in fresh processes, for the report; takes seconds.
+        measure: Measure latency (one thread) and, in fresh processes, peak memory for the report; takes seconds.
 
     Returns:
         What was written, with the encoding and size of every weight tensor, and the comparison.
