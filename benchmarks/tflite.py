@@ -1,17 +1,23 @@
-"""Size, parity and speed of exported files: every layout, quantizer and bit width, against float32 in the same run.
+"""Size, parity, speed and memory of exported files: every layout, quantizer and bit width, against float32 and peers.
 
-The networks have random weights (He normal) and random normalisation statistics. Latency is one thread's, the lowest of
-rounds that alternate between the files, as a ratio to the float32 file of the same network; "fast" is what
-`CompiledModel.is_fully_accelerated` says. The stock converter's own small files are in the last rows of each network.
+The networks have random weights (He normal) and random normalisation statistics. "rule" is whether a packed file takes
+at most 1.05 times the limit, 120 bytes a tensor and 12 a channel of a folded normalisation. Latency is that of one
+thread in processor time, the median of rounds in which all files of a setting take turns; "/ float32" is the median of
+the ratios in these rounds. "MB" is by how much a file raises the peak memory of a fresh process. "fast" is whether the
+runtime says that its fast kernels take the whole graph. Peers are the stock converter's float16 and Optimize.DEFAULT
+files, and ai-edge-quantizer's files with recovered weights, if it is installed (the extra "compare").
 
-    python benchmarks/tflite.py                         the four-layer CNN and WRN-32-1
-    python benchmarks/tflite.py --networks dense        12 million weights; minutes
-    python benchmarks/tflite.py --bits 3,4 --rounds 20  a part of it
+    python benchmarks/tflite.py                       minutes: peers and memory at 4 bits only
+    python benchmarks/tflite.py --full                peers and memory at every width
+    python benchmarks/tflite.py --networks cnn --bits 3,4 --rounds 200
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
+import io
 import os
 import time
 from collections.abc import Callable
@@ -21,33 +27,26 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import numpy as np
-import tensorflow as tf
 import tf_keras
-from ai_edge_litert.interpreter import Interpreter
 from tabulate import tabulate
 
 import tf_laq as laq
 from tf_laq import models
-from tf_laq.messages import without_native_messages
-from tf_laq.tflite.conversion import convert
+from tf_laq.tflite import measuring
+from tf_laq.tflite.conversion import convert, stock_files
 from tf_laq.tflite.encodings import LAYOUTS
-from tf_laq.tflite.export import _encoded, _limit, _planned
+from tf_laq.tflite.export import TOLERANCE, _encoded, _limit, _planned
 from tf_laq.tflite.graph import Graph
 from tf_laq.tflite.matching import match
+from tf_laq.tflite.running import TFLiteModel
 
 layers = tf_keras.layers
 
 
 def dense() -> Any:
     """Return a network of dense layers, 12 million weights."""
-    return tf_keras.Sequential(
-        [
-            layers.Input((784,)),
-            layers.Dense(3072, activation="relu"),
-            layers.Dense(3072, activation="relu"),
-            layers.Dense(10),
-        ]
-    )
+    hidden = [layers.Dense(3072, activation="relu") for _ in range(2)]
+    return tf_keras.Sequential([layers.Input((784,)), *hidden, layers.Dense(10)])
 
 
 NETWORKS: dict[str, Callable[[], Any]] = {
@@ -55,6 +54,37 @@ NETWORKS: dict[str, Callable[[], Any]] = {
     "wrn": lambda: models.build("wide_resnet", width=1),
     "dense": dense,
 }
+ROUNDS = {"cnn": 200, "wrn": 30, "dense": 30}
+CONVOLUTIONAL = ("cnn", "wrn")
+PEER_BITS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A file and its figures; `rule` is None for a file that the size rule is not for."""
+
+    quantizer: str
+    bits: int
+    file: str
+    bytes: int
+    of_limit: float
+    rule: bool | None
+    parity: float
+    milliseconds: float
+    of_float: float
+    megabytes: float | None
+    fast: bool | None
+
+    def cells(self) -> list[Any]:
+        """Return the row of the printed table."""
+        words = {True: "yes", False: "NO", None: ""}
+        rule, fast = words[self.rule], words[self.fast]
+        start = [self.quantizer, self.bits, self.file, self.bytes, f"{self.of_limit:.3f}", rule]
+        times = [f"{self.milliseconds:.3f}", f"{self.of_float:.3f}"]
+        return [*start, f"{self.parity:.1e}", *times, self.megabytes and f"{self.megabytes:.1f}", fast]
+
+
+HEADERS = ["quantizer", "bits", "file", "bytes", "/ limit", "rule", "parity", "ms", "/ float32", "MB", "fast"]
 
 
 def randomise(model: Any) -> None:
@@ -64,54 +94,26 @@ def randomise(model: Any) -> None:
     model.set_weights([w if w.ndim > 1 else random.uniform(0.5, 1.5, w.shape).astype(w.dtype) for w in weights])
 
 
-class Runner:
-    """A file in the runtime, with the lowest time of an invocation so far."""
-
-    def __init__(self, content: bytes, images: np.ndarray) -> None:
-        with without_native_messages():
-            self._interpreter = Interpreter(model_content=content, num_threads=1)
-            self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
-        self.outputs = np.concatenate([self._run(image) for image in images])
-        self.seconds = np.inf
-
-    def _run(self, image: np.ndarray) -> np.ndarray:
-        self._interpreter.set_tensor(self._input, image[None])
-        self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._output)
-
-    def time(self) -> None:
-        """Take the time of one invocation."""
-        start = time.perf_counter()
-        self._interpreter.invoke()
-        self.seconds = min(self.seconds, time.perf_counter() - start)
+def recovered(content: bytes, bits: int) -> bytes | str:
+    """Return ai-edge-quantizer's file with the grid that it finds in the weights, or why there is none."""
+    try:
+        from ai_edge_quantizer import qtyping, quantizer
+    except ImportError:
+        return "not installed"
+    try:
+        # It reports and draws bars on both streams.
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            peer = quantizer.Quantizer(content)
+            operations = qtyping.TFLOperationName.ALL_SUPPORTED
+            algorithm = "dequantized_weight_recovery"
+            peer.add_weight_only_config(".*", operations, 4 if bits <= 4 else 8, algorithm_key=algorithm)
+            return bytes(peer.quantize().quantized_model)
+    except Exception as error:  # Whatever it does not support, it says in its own way.
+        return f"refuses: {' '.join(str(error).split())[:100]}"
 
 
-def accelerated(content: bytes) -> str:
-    """Return whether the fast kernels take the whole graph."""
-    from ai_edge_litert.compiled_model import CompiledModel
-
-    with without_native_messages():
-        return "yes" if CompiledModel.from_buffer(content).is_fully_accelerated() else "no"
-
-
-def stock_files(model: Any, shape: tuple[int, ...]) -> dict[str, bytes]:
-    """Return the stock converter's float16 and dynamic-range files."""
-    found = {}
-    for name, types in (("float16", [tf.float16]), ("Optimize.DEFAULT", [])):
-        function = tf.function(lambda images: model(images, training=False))
-        concrete = function.get_concrete_function(tf.TensorSpec((1, *shape), tf.float32))
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = types
-        with without_native_messages():
-            found[name] = converter.convert()
-    return found
-
-
-def rows(model: Any, quantizer: str, bits: int, rounds: int, stock: bool) -> list[list[Any]]:
-    """Return one row per layout for one setting."""
+def rows(name: str, model: Any, quantizer: str, bits: int, rounds: int, peers: bool) -> list[Row]:
+    """Return one row per file for one setting."""
     shape = tuple(model.input_shape[1:])
     plan = laq.uniform(model, quantizer, bits)
     baked = laq.apply(model, plan, baked=True)
@@ -120,50 +122,79 @@ def rows(model: Any, quantizer: str, bits: int, rounds: int, stock: bool) -> lis
     matches = match(constants, _planned(baked, plan))
     limit = _limit(plan, constants, matches)
     folded = sum(m.tensor.factors.size for m in matches if m.tensor.factors is not None)
-    contents = {"float32": content, **{name: _encoded(content, matches, name, None)[0] for name in LAYOUTS}}
-    contents |= stock_files(baked, shape) if stock else {}
+    allowed = 1.05 * limit + 120 * len(plan.entries) + 12 * folded
+    contents = {"float32": content, **{layout: _encoded(content, matches, layout, None)[0] for layout in LAYOUTS}}
+    if peers:
+        found = recovered(content, bits)
+        contents |= stock_files(baked, shape) | ({"ai-edge-quantizer": found} if isinstance(found, bytes) else {})
+        if isinstance(found, str):
+            print(f"{name}, {quantizer} {bits}: ai-edge-quantizer: {found}")
     images = np.random.default_rng(1).random((4, *shape), dtype=np.float32)
     expected = baked(images, training=False).numpy()
-    runners = {name: Runner(encoded, images) for name, encoded in contents.items()}
-    for _ in range(rounds):
-        for runner in runners.values():
-            runner.time()
-    allowed = 1.05 * limit + 120 * len(plan.entries) + 12 * folded
+    times = measuring.invocation_times(list(contents.values()), rounds, clock=time.process_time)
+    medians, ratios = np.median(times, axis=1), np.median(times / times[0], axis=1)
     return [
-        [
+        Row(
             quantizer,
             bits,
-            name,
-            len(contents[name]),
-            len(contents[name]) / limit,
-            "" if name != "packed" else "yes" if len(contents[name]) <= allowed else "NO",
-            f"{np.abs(runner.outputs - expected).max() / np.abs(expected).max():.1e}",
-            1e3 * runner.seconds,
-            runner.seconds / runners["float32"].seconds,
-            accelerated(contents[name]),
-        ]
-        for name, runner in runners.items()
+            file,
+            len(encoded),
+            len(encoded) / limit,
+            len(encoded) <= allowed if file == "packed" else None,
+            float(np.abs(TFLiteModel(encoded)(images) - expected).max() / np.abs(expected).max()),
+            1e3 * float(median),
+            float(ratio),
+            (measuring.peak_bytes(encoded) or 0) / 1e6 if peers else None,
+            measuring.is_accelerated(encoded),
+        )
+        for (file, encoded), median, ratio in zip(contents.items(), medians, ratios, strict=True)
+    ]
+
+
+def goals(name: str, found: list[Row]) -> list[list[Any]]:
+    """Return what the files of a network are held to, and whether they are."""
+    ours = [row for row in found if row.file in LAYOUTS]
+    sizes = {(row.quantizer, row.bits, row.file): row.bytes for row in ours}
+    broken = [f"{row.quantizer} {row.bits}" for row in ours if row.rule is False]
+    larger = [key for key in sizes if key[2] == "auto" and sizes[key] > sizes[(*key[:2], "int8")]]
+    int8, auto = (float(np.median([row.of_float for row in ours if row.file == layout])) for layout in ("int8", "auto"))
+    parity = max(row.parity for row in ours)
+    packed = sum(row.rule is not None for row in ours)
+    return [
+        [name, "packed within the size rule", f"{packed - len(broken)} of {packed}", ", ".join(broken) or "yes"],
+        [name, "auto never larger than int8", "", "NO" if larger else "yes"],
+        [name, f"parity <= {TOLERANCE:.0e}", f"{parity:.1e}", "yes" if parity <= TOLERANCE else "NO"],
+        [name, "int8 latency <= 1.05 x float32 (median of settings)", f"{int8:.3f}", "yes" if int8 <= 1.05 else "NO"],
+        *(
+            [[name, "auto latency <= 1.10 x float32 (median)", f"{auto:.3f}", "yes" if auto <= 1.1 else "NO"]]
+            if name in CONVOLUTIONAL
+            else []
+        ),
     ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", default="cnn,wrn", help=f"of {', '.join(NETWORKS)}")
+    parser.add_argument("--networks", default=",".join(NETWORKS), help=f"of {', '.join(NETWORKS)}")
     parser.add_argument("--quantizers", default="linear,log")
     parser.add_argument("--bits", default="1,2,3,4,5,6,7,8")
-    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--rounds", type=int, help="rounds of latency; default: by the size of the network")
+    parser.add_argument("--full", action="store_true", help="peers and memory at every width")
     arguments = parser.parse_args()
-    headers = ["quantizer", "bits", "file", "bytes", "/ limit", "within", "parity", "ms", "/ float32", "fast"]
+    held: list[list[Any]] = []
     for name in arguments.networks.split(","):
         tf_keras.utils.set_random_seed(0)
         model = NETWORKS[name]()
         randomise(model)
-        found = []
+        found: list[Row] = []
         for quantizer in arguments.quantizers.split(","):
             for bits in map(int, arguments.bits.split(",")):
-                found += rows(model, quantizer, bits, arguments.rounds, stock=bits == 4)
+                peers = arguments.full or bits == PEER_BITS
+                found += rows(name, model, quantizer, bits, arguments.rounds or ROUNDS[name], peers)
         print(f"\n{name}: {model.count_params():,} parameters")
-        print(tabulate(found, headers, floatfmt=".3f", disable_numparse=[6]))
+        print(tabulate([row.cells() for row in found], HEADERS, disable_numparse=True), flush=True)
+        held += goals(name, found)
+    print(f"\n{tabulate(held, ['network', 'goal', 'measured', 'held'], disable_numparse=True)}")
 
 
 if __name__ == "__main__":

@@ -89,8 +89,9 @@ def test_export_takes_a_layout_and_inspect_shows_what_is_in_the_file(saved, tmp_
     plan = laq.uniform(load_model(saved), "log", 6)
     plan.save(tmp_path / "plan.json")
     arguments = ("export", saved, tmp_path / "m.tflite", "--plan", tmp_path / "plan.json")
-    code, output, errors = laq_command(*arguments, "--layout", "packed", "--compress", "xz", "--strict")
+    code, output, errors = laq_command(*arguments, "--layout", "packed", "--compress", "xz", "--strict", "--measure")
     assert (code, errors) == (0, "")
+    assert "peak memory, MB" in output
     assert "codebook" in output
     code, output, errors = laq_command("inspect", tmp_path / "m.tflite.xz")
     assert (code, errors) == (0, "")

@@ -13,6 +13,7 @@ from tf_laq import quantizers
 from tf_laq.tflite.contents import read_contents
 from tf_laq.tflite.encodings import CodedTensor, choose, encodings, estimated_bytes, pack, plane_widths, unpack
 from tf_laq.tflite.graph import Graph
+from tf_laq.tflite.grouping import groups
 from tf_laq.tflite.rewriting import Replacement, rewrite
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=4, min_side=1, max_side=9)
@@ -84,7 +85,7 @@ def test_the_file_decodes_to_the_values_bit_for_bit_in_every_encoding(name, bits
         assert same_bits(outputs(content)[0], tensor.decode())
         (found,) = read_contents(content).tensors
         assert (found.name, found.shape, found.encoding) == ("w", shape, encoding)
-        assert found.bits == {"int2": 2, "int4": 4, "int8": 8}.get(encoding, found.bits) <= max(8, tensor.bits)
+        assert found.bits == {"int2": 2, "int4": 4, "int8": 8, "float16": 16}.get(encoding, found.bits)
         assert encoding != "codebook" or np.log2(tensor.codebook.size) <= found.bits <= tensor.bits
         assert found.factors == (shape[0] if factors and shape[0] > 1 else 0)
 
@@ -107,6 +108,38 @@ def test_tensors_of_many_widths_are_decoded_side_by_side():
         assert same_bits(got, tensor.decode())
 
 
+@given(
+    st.lists(st.tuples(st.integers(1, 6), st.booleans(), st.integers(0, 99)), min_size=2, max_size=5),
+    hnp.array_shapes(min_dims=1, max_dims=3, max_side=5),
+    st.sampled_from([("linear", 1), ("linear", 3), ("linear", 7), ("log", 2), ("log", 5), ("log", 8)]),
+)
+@settings(max_examples=30)
+def test_tensors_that_share_a_variable_are_cut_out_of_it_bit_for_bit(members, shape, setting):
+    tensors = [coded(*setting, (rows, *shape), seed, factors) for rows, factors, seed in members]
+    content = stored(tensors, "codebook")
+    for got, tensor in zip(outputs(content), tensors, strict=True):
+        assert same_bits(got, tensor.decode())
+    found = sorted(read_contents(content).tensors, key=lambda t: t.shape)
+    assert [t.shape for t in found] == sorted(tensor.codes.shape for tensor in tensors)
+    for group in groups(tensors):
+        for variable in (variable for family in group for variable in family):
+            whole = np.concatenate([tensors[number].decode() for number in variable.members])
+            assert np.array_equal(variable.tensor.decode(), whole)
+
+
+def test_equal_shapes_share_variables_and_a_tensor_of_few_codes_does_not_take_a_group_of_its_own():
+    kernels = [coded("linear", 3, (16, 3, 3, 16), seed, factors=True) for seed in range(6)]
+    few = [coded("linear", 2, (4, 5), 0), coded("linear", 3, (7, 9), 0)]
+    (group,) = groups([*kernels, *few])
+    assert sorted(variable.members for family in group for variable in family) == [(0, 1, 2, 3, 4, 5), (6,), (7,)]
+    assert len(group) == 1
+    (group,) = groups(kernels, alone={1, 2})
+    assert sorted(variable.members for family in group for variable in family) == [(0, 3, 4, 5), (1,), (2,)]
+    one, six = (len(stored(tensors, "codebook")) for tensors in (kernels[:1], kernels))
+    codes = -(-kernels[0].codes.size // 11) * 4
+    assert (six - one) / 5 < codes + 4 * 16 + 200  # Most of these are the test graph's own operators.
+
+
 def test_a_factor_of_zero_and_negative_factors_are_stored_exactly():
     tensor = coded("linear", 1, (3, 8), 0)
     factors = np.array([0.0, -0.7, 0.3], np.float32)
@@ -125,8 +158,8 @@ def test_a_factor_of_zero_and_negative_factors_are_stored_exactly():
         ("linear", 4, ["int4", "int8", "codebook"]),
         ("linear", 8, ["int8", "codebook"]),
         ("linear", 9, ["codebook"]),
-        ("log", 4, ["int8", "codebook"]),
-        ("log", 5, ["codebook"]),
+        ("log", 4, ["int8", "float16", "codebook"]),
+        ("log", 5, ["float16", "codebook"]),
     ],
 )
 def test_the_encodings_of_a_quantizer_are_those_that_hold_its_levels(name, bits, expected):
@@ -142,7 +175,9 @@ def test_layouts_choose_by_size_speed_and_runtime():
     assert choose(tensor, "packed", conv).encoding == "codebook"
     wide = coded("log", 6, (400, 100), 0)
     refused = choose(wide, "auto", conv)
-    assert (refused.encoding, refused.kept) == ("float32", False)
+    assert (refused.encoding, refused.kept) == ("float16", False)
+    assert choose(wide, "auto", frozenset({"TRANSPOSE_CONV"})).encoding == "float32"
+    assert choose(wide, "auto", conv, "1.14").encoding == "float32"
     assert "not all in -128 to 127 steps" in refused.why
     assert not choose(wide, "packed", conv, "2.5").kept
     assert estimated_bytes("codebook", wide) < 400 * 100

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 import tf_laq as laq
-from tf_laq import quantizers
 from tf_laq.tflite import ExportError, ExportReport
 
 
@@ -154,22 +151,9 @@ def test_too_few_images_to_compare_on_are_refused(small_cnn, tmp_path):
         laq.export_tflite(small_cnn, tmp_path / "m.tflite", images=images(3))
 
 
-def test_a_registered_quantizer_whose_levels_move_is_exported_without_code_for_it(small_cnn, tmp_path):
-    @quantizers.register
-    class Ternary(quantizers.Quantizer):
-        name, min_bits, max_bits = "ternary", 2, 2
-
-        def scale(self, weights, operations):
-            return operations.mean_magnitude(weights)
-
-        def levels(self, scale, operations):
-            return operations.constant([-1.0, 0.0, 1.0]) * scale
-
-    try:
-        plan = laq.uniform(small_cnn, "ternary", 2)
-        baked = laq.apply(small_cnn, plan, baked=True)
-        reports = [laq.export_tflite(m, tmp_path / "m.tflite", plan) for m in (small_cnn, baked)]
-        assert reports[0] == dataclasses.replace(reports[1])
-        assert {t.quantizer for t in reports[0].tensors} == {"ternary"}
-    finally:
-        quantizers.unregister("ternary")
+def test_a_registered_quantizer_whose_levels_move_is_exported_without_code_for_it(ternary, small_cnn, tmp_path):
+    plan = laq.uniform(small_cnn, ternary.name, 2)
+    baked = laq.apply(small_cnn, plan, baked=True)
+    reports = [laq.export_tflite(m, tmp_path / "m.tflite", plan) for m in (small_cnn, baked)]
+    assert reports[0] == reports[1]
+    assert {t.quantizer for t in reports[0].tensors} == {"ternary"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import lzma
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from tf_laq.quantizers import Encoding
 from tf_laq.tflite import ExportError, ExportReport
 from tf_laq.tflite.contents import read_contents
 from tf_laq.tflite.conversion import convert
-from tf_laq.tflite.export import _encoded, _planned
+from tf_laq.tflite.export import _encoded, _limit, _planned
 from tf_laq.tflite.graph import Graph
 from tf_laq.tflite.matching import PlannedTensor, match
 from tf_laq.tflite.running import TFLiteModel
@@ -146,13 +147,34 @@ def test_packed_is_within_a_twentieth_of_the_limit_and_auto_is_no_larger_than_in
     assert sizes["packed"] <= sizes["auto"] <= sizes["int8"]
 
 
+@pytest.mark.parametrize(("name", "bits"), [("linear", 3), ("log", 4)])
+def test_many_small_kernels_share_what_they_can(name, bits):
+    tf_keras.utils.set_random_seed(0)
+    block = [layer for _ in range(10) for layer in (layers.Conv2D(24, 3, use_bias=False), layers.BatchNormalization())]
+    model = sequential((24, 24, 24), *block, layers.GlobalAveragePooling2D(), layers.Dense(10))
+    random = np.random.default_rng(0)
+    model.set_weights([w if w.ndim > 1 else w + random.uniform(0.1, 0.9, w.shape) for w in model.get_weights()])
+    plan = laq.uniform(model, name, bits)
+    baked = laq.apply(model, plan, baked=True)
+    content = convert(baked, (24, 24, 24))
+    constants = Graph(content).float_constants()
+    matches = match(constants, _planned(baked, plan))
+    packed, choices = _encoded(content, matches, "packed", None)
+    assert [choice.encoding for choice in choices].count("codebook") == 10
+    assert read_contents(packed).operators["SPLIT_V"]
+    assert len(packed) <= 1.05 * _limit(plan, constants, matches) + 120 * len(plan.entries) + 12 * 240
+    images = random.random((2, 24, 24, 24), dtype=np.float32)
+    expected = baked(images, training=False).numpy()
+    np.testing.assert_allclose(TFLiteModel(packed)(images), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
 def test_the_report_says_how_each_tensor_is_stored_and_what_the_file_needs(small_cnn, tmp_path):
     plan = laq.uniform(small_cnn, "linear", 4, overrides={"logits": None})
     path = tmp_path / "m.tflite"
     report = laq.export_tflite(small_cnn, path, plan, compare_sizes=True)
     assert [t.encoding for t in report.tensors] == ["int8", "int8", "int4", "float32"]
     assert [t.fast_kernels for t in report.tensors] == [True, True, False, True]
-    assert report.tensors[2].stored_bytes == 128 * 16 // 2 + 12
+    assert report.tensors[2].stored_bytes == 128 * 16 // 2 + 4
     assert report.operators["DEQUANTIZE"] == 6
     assert report.runtime == "2.18"
     assert report.layout_bytes["auto"] == report.file_bytes == path.stat().st_size
@@ -160,6 +182,69 @@ def test_the_report_says_how_each_tensor_is_stored_and_what_the_file_needs(small
     assert report.file_bytes < report.other_bytes["Optimize.DEFAULT"] < report.other_bytes["float16"]
     assert ExportReport.from_json(report.to_json()) == report
     assert "Optimize.DEFAULT" in str(report)
+
+
+def test_wide_log_levels_take_half_of_float32_and_keep_the_fast_kernels(small_cnn, tmp_path):
+    plan = laq.uniform(small_cnn, "log", 5)
+    report = laq.export_tflite(small_cnn, tmp_path / "m.tflite", plan, layout="int8", measure=True)
+    wide = [t for t in report.tensors if t.encoding == "float16"]
+    assert {t.encoding for t in report.tensors} - {"float16"} <= {"int8"}
+    assert len(wide) > 1
+    assert all(t.fast_kernels and not t.kept and t.stored_bytes == 2 * np.prod(t.shape) for t in wide)
+    assert (report.operators["DEQUANTIZE"], report.operators["ADD"], report.runtime) == (3, 1, "1.15")
+    assert report.accelerated is report.float_accelerated is True
+    baked = laq.apply(small_cnn, plan, baked=True)
+    tensors = {t.name: t for t in laq.tflite.inspect(tmp_path / "m.tflite").tensors}
+    name = wide[-1].layer
+    np.testing.assert_array_equal(tensors[f"{name}/kernel"].codebook, np.unique(baked.get_layer(name).kernel))
+    # Measured figures are positive, printed, and kept.
+    assert min(report.performance.milliseconds, report.performance.float_milliseconds) > 0
+    assert "latency, ms" in str(report)
+    assert ExportReport.from_json(report.to_json()) == report
+
+
+@pytest.mark.parametrize("power", [0, -18])
+def test_float16_weights_give_the_outputs_of_float32_weights(power, tmp_path):
+    model = sequential((8, 8, 3), layers.Conv2D(6, 3, activation="relu"), layers.Flatten(), layers.Dense(5))
+    scale = np.float32(2.0**power)
+    model.set_weights([w * (scale if w.ndim == 2 else 1) if w.ndim > 1 else w + 0.3 for w in model.get_weights()])
+    plan = laq.uniform(model, "log", 6)
+    baked = laq.apply(model, plan, baked=True)
+    content = convert(baked, (8, 8, 3))
+    matches = match(Graph(content).float_constants(), _planned(baked, plan))
+    stored, choices = _encoded(content, matches, "int8", None)
+    assert "float16" in {choice.encoding for choice in choices}
+    assert read_contents(stored).operators.keys() >= ({"ADD", "MUL"} if power else {"ADD"})
+    images = np.random.default_rng(1).random((4, 8, 8, 3), dtype=np.float32)
+    got, expected = TFLiteModel(stored)(images), baked(images, training=False).numpy()
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+
+
+def test_packed_convolutions_leave_the_fast_kernels_and_the_report_says_so(small_cnn, tmp_path):
+    plan = laq.uniform(small_cnn, "linear", 3)
+    report = laq.export_tflite(small_cnn, tmp_path / "m.tflite", plan, layout="packed")
+    assert (report.accelerated, report.float_accelerated, report.performance) == (False, True, None)
+    assert "fast kernels take: not the whole graph (float32: the whole graph)" in str(report)
+
+
+def test_a_report_of_before_these_figures_is_still_read(small_cnn, tmp_path):
+    report = laq.export_tflite(small_cnn, tmp_path / "m.tflite")
+    content = report.to_dict()
+    for name in ("accelerated", "float_accelerated", "performance"):
+        del content[name]
+    old = ExportReport.from_dict(content)
+    assert (old.file_bytes, old.accelerated, old.performance) == (report.file_bytes, None, None)
+    assert "it does not say" in str(old)
+    del content["limit_bytes"]
+    text = json.dumps({"document": ExportReport.document, "version": ExportReport.version, **content})
+    with pytest.raises(laq.InputError, match="limit_bytes"):
+        ExportReport.from_json(text)
+
+
+def test_a_path_that_cannot_be_written_is_refused(small_cnn, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(laq.InputError, match=r"file/m\.tflite"):
+        laq.export_tflite(small_cnn, tmp_path / "file" / "m.tflite")
 
 
 def test_an_older_runtime_gets_other_encodings_or_a_reason(small_cnn, tmp_path):

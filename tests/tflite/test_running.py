@@ -23,6 +23,14 @@ def test_any_batch_gives_one_row_an_image_from_arrays_and_tensors(exported):
     np.testing.assert_array_equal(model(tf.constant(images)), together)
 
 
+def test_a_file_for_another_batch_is_refused(tmp_path):
+    function = tf.function(lambda x: 2.0 * x).get_concrete_function(tf.TensorSpec((4, 3), tf.float32))
+    path = tmp_path / "four.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module()).convert())
+    with pytest.raises(laq.InputError, match=r"four.tflite: expected a file that takes one image.*\(4, 3\)"):
+        laq.tflite.load(path)
+
+
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
 def test_a_truncated_file_is_refused(exported, tmp_path, share):
     content = exported.read_bytes()

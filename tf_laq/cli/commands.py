@@ -226,6 +226,7 @@ def export(
     strict: bool = False,
     min_runtime: str = "",
     compare_sizes: bool = False,
+    measure: bool = False,
 ) -> None:
     """Write a model as a TensorFlow Lite file, after checking that the file computes what the model computes.
 
@@ -236,9 +237,10 @@ def export(
         layout: int8 (8 bits a weight, as fast as float32), packed (the fewest bytes, slower convolutions), or auto
             (packed dense layers and embeddings, int8 convolutions).
         compress: gz or xz: write a compressed file beside it.
-        strict: Refuse a plan with a weight that the layout can only store as float32.
+        strict: Refuse a plan with a weight that the layout can only store in float16 or float32.
         min_runtime: The oldest TensorFlow Lite runtime to load the file in, such as 2.7.
         compare_sizes: Print the sizes of the stock converter's float16 and Optimize.DEFAULT files too.
+        measure: Measure latency and peak memory on this machine, beside those of the float32 file.
     """
     from tf_laq.tflite import export_tflite
 
@@ -253,6 +255,7 @@ def export(
         strict=strict,
         min_runtime=min_runtime or None,
         compare_sizes=compare_sizes,
+        measure=measure,
     )
     exported.save(Path(path).with_suffix(".export.json"))
     print(exported)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tf_laq.tflite.report import ExportError, ExportReport, Parity, TensorExport
+from tf_laq.tflite.report import ExportError, ExportReport, Parity, Performance, TensorExport
 
 if TYPE_CHECKING:
     from tf_laq.tflite.contents import FileContents, StoredTensor, inspect
@@ -17,6 +17,7 @@ __all__ = [
     "ExportReport",
     "FileContents",
     "Parity",
+    "Performance",
     "StoredTensor",
     "TFLiteModel",
     "TensorExport",

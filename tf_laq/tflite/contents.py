@@ -24,7 +24,8 @@ _INTEGER_TYPES: dict[int, EncodingName] = {
 }
 _SHOWN_LEVELS = 9
 _WORD_BITS = 32
-_SCALE_BYTES = 12  # a float32 scale and an int64 zero point
+_EVERY_ROW = 2**31
+_SCALE_BYTES = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +35,10 @@ class StoredTensor:
     Attributes:
         name: Its name in the file.
         shape: Its shape in the file.
-        encoding: "int8", "int4", "int2", "codebook" or "float32".
+        encoding: "int8", "int4", "int2", "codebook", "float16" or "float32".
         bits: Stored bits a weight; digits of words take a fraction.
-        bytes: Bytes of the codes, the scales or codebook, and the factors.
+        bytes: Bytes of the codes, the scales or codebook, and the factors; a codebook that several tensors share counts
+            for the first.
         codebook: The levels that occur, ascending, before any factors; None for float32.
         factors: Number of factors: one a channel if a normalisation was folded in, else 0.
     """
@@ -102,23 +104,30 @@ def read_contents(content: bytes, source: str = "content") -> FileContents:
     """
     graph = Graph(content, source)
     try:
-        found = {key: tensor for s in graph.subgraphs for key, tensor in _tensors(graph, s)}
+        counted: set[int] = set()
+        found = {key: tensor for s in graph.subgraphs for key, tensor in _tensors(graph, s, counted)}
         return FileContents(tuple(found.values()), graph.operators_used(), graph.runtime(), len(content))
     except Exception as error:  # Numbers of a damaged file lead anywhere.
         received = f"{len(content):,} bytes that do not hold together ({error!r})"
         raise InputError(source, expected="a whole TensorFlow Lite file", received=received) from error
 
 
-def _tensors(graph: Graph, subgraph: Any) -> Iterator[tuple[Any, StoredTensor]]:
-    """Give the weight tensors of a subgraph, each with what tells it from others."""
-    producers = {t: op for op in subgraph.operators for t in (op.outputs if op.outputs is not None else [])}
+def _tensors(graph: Graph, subgraph: Any, counted: set[int]) -> Iterator[tuple[Any, StoredTensor]]:
+    """Give the weight tensors of a subgraph, each with what tells it from others.
+
+    Buffers of codebooks are counted once: the numbers of those that are go into `counted`.
+    """
+    producers = _producers(subgraph)
     for operator in subgraph.operators:
-        name = graph.code_name(operator)
-        if name == "READ_VARIABLE":
-            variable = _shared_name(producers.get(operator.inputs[0]))
-            decoded = _coded(graph, variable, subgraph.tensors[operator.outputs[0]])
-            if decoded is not None:
-                yield variable, decoded
+        if graph.code_name(operator) == "READ_VARIABLE":
+            name = _shared_name(producers.get(operator.inputs[0]))
+            variable = _variable(graph, name)
+            places, ends = _pieces(graph, subgraph, operator.outputs[0])
+            for place, start, end in zip(places, [0, *ends], ends, strict=False):
+                if variable is not None:
+                    stored = variable.piece(subgraph.tensors[place], start, end, variable.buffer not in counted)
+                    counted.add(variable.buffer)
+                    yield (name, start), stored
     for tensor in subgraph.tensors:
         data = graph.data(tensor)
         shape = tuple(tensor.shape) if tensor.shape is not None else ()
@@ -126,6 +135,9 @@ def _tensors(graph: Graph, subgraph: Any) -> Iterator[tuple[Any, StoredTensor]]:
             continue
         if tensor.type in _INTEGER_TYPES and tensor.quantization is not None:
             yield tensor.buffer, _integers(text(tensor.name), shape, _INTEGER_TYPES[tensor.type], data, tensor)
+        elif tensor.type == schema.TensorType.FLOAT16 and len(shape) > 1:
+            levels = np.unique(data.view(np.float16)).astype(np.float32)
+            yield tensor.buffer, StoredTensor(text(tensor.name), shape, "float16", 16, data.size, levels, 0)
         elif tensor.type == schema.TensorType.FLOAT32 and len(shape) > 1 and not _is_in_decoder(graph, subgraph):
             yield tensor.buffer, StoredTensor(text(tensor.name), shape, "float32", 32, data.size, None, 0)
 
@@ -142,42 +154,67 @@ def _integers(
     return StoredTensor(name, shape, encoding, bits, data.size + _SCALE_BYTES * scales.size, codebook, channels)
 
 
-def _coded(graph: Graph, variable: str, read: Any) -> StoredTensor | None:
-    """Return the tensor that a variable gets from codes in a subgraph that runs once."""
+@dataclasses.dataclass(frozen=True)
+class _Variable:
+    """What a variable gets from codes: the levels and their buffer, the factors, and how many bits hold some codes."""
+
+    levels: npt.NDArray[np.float32]
+    buffer: int
+    factors: npt.NDArray[np.float32]
+    bits: int
+    codes: int
+
+    def piece(self, tensor: Any, start: int, end: int, whole: bool) -> StoredTensor:
+        """Return the tensor that these rows of it are; `whole` counts the codebook in its bytes."""
+        factors = self.factors if self.factors.size == 1 else self.factors[start:end]
+        channels = 0 if np.all(factors == factors[:1]) else factors.size
+        size = -(-int(np.prod(tensor.shape)) // self.codes) * self.bits // 8
+        size += 4 * ((self.levels.size if whole else 0) + (factors.size if self.factors.size > 1 else 0))
+        codebook = self.levels if channels else self.levels * factors[:1]
+        shape = tuple(tensor.shape)
+        return StoredTensor(text(tensor.name), shape, "codebook", self.bits / self.codes, size, codebook, channels)
+
+
+def _pieces(graph: Graph, subgraph: Any, variable: int) -> tuple[list[int], list[int]]:
+    """Return the tensors that what is read from a variable is cut into, and in which row each ends."""
+    for operator in subgraph.operators:
+        if graph.code_name(operator) == "SPLIT_V" and operator.inputs[0] == variable:
+            rows = graph.values(subgraph.tensors[operator.inputs[1]])
+            return list(operator.outputs), [] if rows is None else [int(end) for end in np.cumsum(rows)]
+    return [variable], [_EVERY_ROW]
+
+
+def _variable(graph: Graph, name: str) -> _Variable | None:
+    """Return what a variable gets from codes in a subgraph that runs once, or None."""
     for subgraph in graph.subgraphs[1:]:
-        producers = {t: op for op in subgraph.operators for t in (op.outputs if op.outputs is not None else [])}
+        producers = _producers(subgraph)
         for operator in subgraph.operators:
             if graph.code_name(operator) != "ASSIGN_VARIABLE":
                 continue
             handle, values = operator.inputs
-            if _shared_name(producers.get(handle)) == variable:
+            if _shared_name(producers.get(handle)) == name:
                 try:
-                    return _decoded(graph, subgraph, producers, values, read)
+                    return _decoded(graph, subgraph, producers, values)
                 except KeyError:  # It gets its values from something else than codes.
                     return None
     return None
 
 
-def _decoded(graph: Graph, subgraph: Any, producers: dict[int, Any], values: int, read: Any) -> StoredTensor:
-    shape = tuple(read.shape)
-    factors, scale, codebook = 0, np.ones(1, np.float32), np.zeros(0, np.float32)
-    while codebook.size == 0:
+def _decoded(graph: Graph, subgraph: Any, producers: dict[int, Any], values: int) -> _Variable:
+    factors = np.ones(1, np.float32)
+    while True:
         operator = producers[values]
-        second = subgraph.tensors[operator.inputs[1]] if len(operator.inputs) > 1 else None
         name = graph.code_name(operator)
-        if name == "MUL" and second is not None:
-            multipliers = graph.values(second)
-            if multipliers is not None and multipliers.size == 1:
-                scale = multipliers.reshape(1)
-            factors = int(np.prod(second.shape))
+        if name == "MUL":
+            multipliers = graph.values(subgraph.tensors[operator.inputs[1]])
+            factors = factors if multipliers is None else multipliers.reshape(-1)
         elif name == "GATHER":
-            found = graph.values(subgraph.tensors[operator.inputs[0]])
-            codebook = np.zeros(1, np.float32) if found is None else found
-        values = operator.inputs[1] if name == "GATHER" else operator.inputs[0]
-    bits, codes = _row(graph, subgraph, producers, values)
-    size = -(-int(np.prod(shape)) // codes) * bits // 8 + 4 * (codebook.size + factors)
-    channels = factors if factors > 1 else 0
-    return StoredTensor(text(read.name), shape, "codebook", bits / codes, size, codebook * scale, channels)
+            codebook = subgraph.tensors[operator.inputs[0]]
+            levels = graph.values(codebook)
+            bits, codes = _row(graph, subgraph, producers, operator.inputs[1])
+            levels = np.zeros(1, np.float32) if levels is None else levels
+            return _Variable(levels, codebook.buffer, factors, bits, codes)
+        values = operator.inputs[0]
 
 
 def _row(graph: Graph, subgraph: Any, producers: dict[int, Any], codes: int) -> tuple[int, int]:
@@ -200,6 +237,10 @@ def _row(graph: Graph, subgraph: Any, producers: dict[int, Any], codes: int) -> 
 
 def _is_in_decoder(graph: Graph, subgraph: Any) -> bool:
     return any(graph.code_name(operator) == "ASSIGN_VARIABLE" for operator in subgraph.operators)
+
+
+def _producers(subgraph: Any) -> dict[int, Any]:
+    return {t: op for op in subgraph.operators for t in (op.outputs if op.outputs is not None else [])}
 
 
 def _shared_name(operator: Any) -> str:

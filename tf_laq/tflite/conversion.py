@@ -31,17 +31,17 @@ def convert(model: Any, image_shape: tuple[int, ...]) -> bytes:
         raise _refusal(model, expected, error, _unsupported(str(error), function.graph)) from error
 
 
-def stock_sizes(model: Any, image_shape: tuple[int, ...]) -> dict[str, int]:
-    """Return the bytes of the files that the stock converter makes with its own ways of making them small."""
-    sizes = {}
+def stock_files(model: Any, image_shape: tuple[int, ...]) -> dict[str, bytes]:
+    """Return the files that the stock converter makes with its own ways of making them small, by name."""
+    found = {}
     for name in ("float16", "Optimize.DEFAULT"):
         converter, _ = _converter(model, image_shape)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if name == "float16":
             converter.target_spec.supported_types = [tf.float16]
         with without_native_messages():
-            sizes[name] = len(converter.convert())
-    return sizes
+            found[name] = bytes(converter.convert())
+    return found
 
 
 def _converter(model: Any, image_shape: tuple[int, ...]) -> tuple[Any, Any]:

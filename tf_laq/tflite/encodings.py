@@ -4,16 +4,18 @@
 | --- | --- | --- | --- | --- |
 | int8, int4, int2 | integers k, a scale a tensor or a channel | DEQUANTIZE, once at load | 8, 4, 2 | 2.7, 2.18, 2.21 |
 | codebook | codes as bit planes or as digits of 32-bit words, levels | CALL_ONCE, into a variable | 1 to 16 | 2.6 |
+| float16 | the values | DEQUANTIZE, once at load | 16 | 1.15 |
 | float32 | the values | | 32 | |
 
 Integers are for codebooks whose levels are a scale times small integers: the linear quantizer's, and the log
-quantizer's as long as the levels that occur span few octaves. Codes are for any codebook. Nothing here knows where
-the codes come from.
+quantizer's as long as the levels that occur span few octaves. Codes are for any codebook. float16 is for powers of two
+over up to 40 octaves, which it holds exactly. Nothing here knows where the codes come from.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -22,28 +24,34 @@ import numpy.typing as npt
 
 from tf_laq.tflite.graph import version_key
 
-EncodingName = Literal["int2", "int4", "int8", "codebook", "float32"]
+EncodingName = Literal["int2", "int4", "int8", "float16", "codebook", "float32"]
 Layout = Literal["int8", "packed", "auto"]
 LAYOUTS: tuple[Layout, ...] = ("int8", "packed", "auto")
 
 INTEGER_BITS: dict[str, int] = {"int2": 2, "int4": 4, "int8": 8}
 CODEBOOK_RUNTIME = "2.6"
-_RUNTIMES = {"int2": "2.21", "int4": "2.18", "int8": "1.14"}
+_RUNTIMES = {"int2": "2.21", "int4": "2.18", "int8": "1.14", "float16": "1.15"}
 _PER_CHANNEL_INT8_RUNTIME = "2.7"
 
 MATRIX_OPERATORS = frozenset({"FULLY_CONNECTED", "BATCH_MATMUL", "GATHER", "EMBEDDING_LOOKUP"})
 """Operators that read narrow weights at no or little cost in time; convolutions do not."""
 
+_FLOAT16_EXPONENT = 15
+FLOAT16_OPERATORS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
+"""Operators whose fast kernels take weights from a float16 constant."""
+
 # What an operator, its tensors and a buffer take in the file, roughly: decides only between encodings.
-_INTEGER_OVERHEAD = 120
-_CHANNEL_OVERHEAD = 12
-_CODEBOOK_OVERHEAD = 400
+_INTEGER_OVERHEAD = 110
+_CHANNEL_OVERHEAD = 4
+CODEBOOK_OVERHEADS = (300.0, 50.0, math.inf)
+"""The same for a codebook: of a tensor by itself, of one that shares a variable, and in a file that has no other."""
 
 _FEW_CODES = 1 << 20
 """Up to here codes may be digits of words: the operators that take these apart are slow, but small in the file."""
 _WORD_BITS = 32
 
-_LARGEST_BROADCAST_RANK = 4
+LARGEST_BROADCAST_RANK = 4
+"""Most axes of a tensor that old runtimes multiply by factors."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +74,7 @@ class CodedTensor:
         >>> tensor.codebook, tensor.bits, tensor.scale
         (array([-1.,  0.,  1.], dtype=float32), 2, 1.0)
         >>> encodings(tensor)
-        ['int2', 'int4', 'int8', 'codebook']
+        ['int2', 'int4', 'int8', 'float16', 'codebook']
     """
 
     name: str
@@ -117,13 +125,15 @@ class CodedTensor:
         """Return levels (L,) and factors that the values are the products of.
 
         The levels are integers, and their scale is in the factors, if there are factors anyway or `whole` asks for it.
+        Levels that are no integers are divided by a power of two then, for tensors to have the same levels.
         """
         factors = None if self.factors is None else self.factors.reshape(self.channel_shape)
-        if self.scale is None or (factors is None and not whole):
-            return self.codebook, factors
-        scale = np.array([self.scale], np.float32)
-        integers = np.rint(self.codebook / scale) + np.float32(0)  # no -0.0
-        return integers, scale if factors is None else scale * factors
+        if factors is None and not whole:
+            return self.codebook, None
+        scale = np.array([_power_of_two(self.codebook, factors) if self.scale is None else self.scale], np.float32)
+        levels = self.codebook / scale
+        levels = (levels if self.scale is None else np.rint(levels)) + np.float32(0)  # no -0.0
+        return levels, scale if factors is None else scale * factors
 
     def integers(self) -> npt.NDArray[np.int32] | None:
         """Return the integers k with values = `integer_scales` * k, or None where the levels are no integers."""
@@ -153,7 +163,7 @@ class Choice:
 
 
 def encodings(tensor: CodedTensor) -> list[EncodingName]:
-    """Return the encodings that hold a tensor exactly, the narrowest integers first, a codebook last."""
+    """Return the encodings that hold a tensor exactly, the narrowest integers first, any other constant, a codebook."""
     found: list[EncodingName] = []
     integers = tensor.integers()
     # The scales are normal numbers: some kernels read smaller ones as 0.
@@ -162,7 +172,9 @@ def encodings(tensor: CodedTensor) -> list[EncodingName]:
         names: tuple[EncodingName, ...] = ("int2", "int4", "int8")
         limits = {name: 2 ** (INTEGER_BITS[name] - 1) for name in names}
         found += [name for name in names if -limits[name] <= lowest and highest < limits[name]]
-    if tensor.factors is None or tensor.codes.ndim <= _LARGEST_BROADCAST_RANK:
+    if float16_power(tensor) is not None:
+        found.append("float16")
+    if tensor.factors is None or tensor.codes.ndim <= LARGEST_BROADCAST_RANK:
         found.append("codebook")
     return found
 
@@ -172,7 +184,7 @@ def choose(
     layout: Layout,
     consumers: frozenset[str],
     min_runtime: str | None = None,
-    avoided: EncodingName | None = None,
+    codebook_overhead: float = CODEBOOK_OVERHEADS[0],
 ) -> Choice:
     """Choose the encoding of a tensor in a layout.
 
@@ -182,13 +194,20 @@ def choose(
             the tensor becomes slower by it, int8 elsewhere.
         consumers: Names of the operators that take the tensor.
         min_runtime: The oldest runtime that the file has to load in, or None for any.
-        avoided: An encoding to use only where there is no other.
+        codebook_overhead: What to expect that a codebook takes in the file beside its codes, in bytes.
     """
     possible = encodings(tensor)
-    allowed = [name for name in possible if min_runtime is None or _is_within(runtime(name, tensor), min_runtime)]
+    allowed = [
+        name
+        for name in possible
+        if (min_runtime is None or _is_within(runtime(name, tensor), min_runtime))
+        and (name != "float16" or consumers <= _float16_operators(tensor))
+    ]
     fast = consumers <= MATRIX_OPERATORS
+    wanted: list[EncodingName]
     if layout == "packed":
-        wanted = sorted(allowed, key=lambda name: (name == avoided, estimated_bytes(name, tensor)))
+        narrow: list[EncodingName] = [name for name in allowed if name != "float16"]
+        wanted = sorted(narrow, key=lambda name: estimated_bytes(name, tensor, codebook_overhead))
         why = "the fewest bytes"
     elif layout == "auto" and fast:
         wanted = [name for name in allowed if name in INTEGER_BITS]
@@ -198,7 +217,8 @@ def choose(
         why = "float32 speed"
     if wanted:
         return Choice(wanted[0], why)
-    return Choice("float32", _why_not(tensor, possible, layout, min_runtime), kept=False)
+    why = _why_not(tensor, possible, layout, min_runtime)
+    return Choice("float16" if "float16" in allowed else "float32", why, kept=False)
 
 
 def runtime(name: EncodingName, tensor: CodedTensor) -> str:
@@ -209,13 +229,36 @@ def runtime(name: EncodingName, tensor: CodedTensor) -> str:
     return _PER_CHANNEL_INT8_RUNTIME if name == "int8" and per_channel else _RUNTIMES.get(name, "")
 
 
-def estimated_bytes(name: EncodingName, tensor: CodedTensor) -> int:
+def float16_power(tensor: CodedTensor) -> float | None:
+    """Return the power of two by which float16 has to hold a tensor multiplied, at best 1; None if it cannot."""
+    largest = float(np.abs(tensor.codebook).max())
+    powers = [1.0, 2.0 ** (_FLOAT16_EXPONENT - math.floor(math.log2(largest)))] if largest else [1.0]
+    with np.errstate(over="ignore"):
+        fitting = [power for power in powers if _is_float16(tensor.codebook * np.float32(power))]
+    return fitting[0] if fitting and tensor.factors is None else None
+
+
+def _is_float16(values: npt.NDArray[np.float32]) -> bool:
+    return bool(np.all(np.isfinite(values)) and np.array_equal(values.astype(np.float16), values))
+
+
+def _float16_operators(tensor: CodedTensor) -> frozenset[str]:
+    """Return the operators that lose no time by taking a tensor from float16.
+
+    Dividing by the power takes one more operator, whose time shows after a convolution.
+    """
+    return FLOAT16_OPERATORS if float16_power(tensor) == 1 else frozenset({"FULLY_CONNECTED"})
+
+
+def estimated_bytes(name: EncodingName, tensor: CodedTensor, codebook_overhead: float = CODEBOOK_OVERHEADS[0]) -> float:
     """Return about how many bytes a file grows by a tensor in this encoding."""
     channels = 0 if tensor.factors is None else tensor.factors.size
     if name == "codebook":
-        digits = digits_of([tensor])
+        digits = digits_of(tensor.codebook.size, tensor.codes.size)
         bits = _WORD_BITS / digits if digits else tensor.bits
-        return int(bits * tensor.codes.size / 8) + 4 * (tensor.codebook.size + channels) + _CODEBOOK_OVERHEAD
+        return bits * tensor.codes.size / 8 + 4 * (tensor.codebook.size + channels) + codebook_overhead
+    if name == "float16":
+        return 2 * tensor.codes.size + _INTEGER_OVERHEAD
     return -(-INTEGER_BITS[name] * tensor.codes.size // 8) + _CHANNEL_OVERHEAD * channels + _INTEGER_OVERHEAD
 
 
@@ -280,13 +323,13 @@ def as_planes(tensors: Sequence[CodedTensor], widths: Sequence[int]) -> list[npt
     return planes
 
 
-def digits_of(tensors: Sequence[CodedTensor]) -> int | None:
-    """Return how many codes of some tensors make a 32-bit word as its digits, or None where bit planes are better."""
-    base = max(2, *(tensor.codebook.size for tensor in tensors))
-    digits = next(count for count in range(_WORD_BITS, 0, -1) if base**count <= 2**_WORD_BITS)
-    few = sum(tensor.codes.size for tensor in tensors) <= _FEW_CODES
+def digits_of(levels: int, count: int) -> int | None:
+    """Return how many of `count` codes make a 32-bit word as its digits, or None where bit planes are better."""
     # The last digit of base 2 would have to be divided by 2**31, which is no int32.
-    return digits if few and base > 2 and digits * max(tensor.bits for tensor in tensors) >= _WORD_BITS else None
+    if levels <= 2 or count > _FEW_CODES:
+        return None
+    digits = next(number for number in range(_WORD_BITS, 0, -1) if levels**number <= 2**_WORD_BITS)
+    return digits if digits * int(levels - 1).bit_length() >= _WORD_BITS else None
 
 
 def as_words(tensors: Sequence[CodedTensor], base: int, digits: int) -> npt.NDArray[np.int32]:
@@ -297,6 +340,17 @@ def as_words(tensors: Sequence[CodedTensor], base: int, digits: int) -> npt.NDAr
     codes = np.concatenate([np.pad(t.codes.reshape(-1), (0, -t.codes.size % digits)) for t in tensors])
     words = codes.reshape(-1, digits).astype(np.int64) @ np.array([base**index for index in range(digits)], np.int64)
     return np.where(words >= 2**31, words - base**digits, words).astype(np.int32)[:, None]
+
+
+def _power_of_two(levels: npt.NDArray[np.float32], factors: npt.NDArray[np.float32] | None) -> float:
+    """Return a power of two that levels divides levels and multiplies factors without rounding: the largest, or 1."""
+    largest = float(np.abs(levels).max())
+    power = np.float32(2.0 ** np.floor(np.log2(largest))) if largest else np.float32(1)
+    with np.errstate(over="ignore"):
+        changed = [levels / power, *([] if factors is None else [factors * power])]
+    tiny, huge = np.finfo(np.float32).tiny, np.finfo(np.float32).max
+    sizes = np.abs(np.concatenate([values[values != 0].reshape(-1) for values in changed]))
+    return float(power) if np.all((sizes >= tiny) & (sizes <= huge)) else 1.0
 
 
 def _is_scale(scale: float, levels: npt.NDArray[np.float32]) -> bool:

@@ -17,9 +17,10 @@ from tf_laq import files, quantizers
 from tf_laq.adapters import adapter_of
 from tf_laq.errors import InputError
 from tf_laq.plan import FLOAT_BITS, PlanEntry, QuantizationPlan
+from tf_laq.tflite import measuring
 from tf_laq.tflite.contents import FileContents, read_contents
-from tf_laq.tflite.conversion import convert, stock_sizes
-from tf_laq.tflite.encodings import LAYOUTS, Choice, EncodingName, Layout, choose
+from tf_laq.tflite.conversion import convert, stock_files
+from tf_laq.tflite.encodings import CODEBOOK_OVERHEADS, LAYOUTS, Choice, Layout, choose
 from tf_laq.tflite.graph import Constant, Graph, version_key
 from tf_laq.tflite.matching import Match, PlannedTensor, match
 from tf_laq.tflite.report import ExportError, ExportReport, Parity, TensorExport
@@ -50,6 +51,7 @@ def export_tflite(
     images: npt.ArrayLike | None = None,
     min_runtime: str | None = None,
     compare_sizes: bool = False,
+    measure: bool = False,
 ) -> ExportReport:
     """Write a model as a small TensorFlow Lite file that computes what the model computes.
 
@@ -66,11 +68,12 @@ def export_tflite(
         layout: "int8": 8 bits a weight, as fast as float32. "packed": the fewest bytes; convolutions become slower.
             "auto": packed integers for dense layers and embeddings, int8 for convolutions.
         compress: "gz" or "xz" to write a compressed file beside it, for downloads; `tflite.load` reads it.
-        strict: Refuse a plan with a tensor that the layout can only store as float32.
+        strict: Refuse a plan with a tensor that the layout can only store in float16 or float32.
         images: At least 16 images to compare on, shape (n, height, width, channels); None for 32 random
             ones.
         min_runtime: The oldest TensorFlow Lite runtime the file has to load in, such as "2.7"; None for any.
         compare_sizes: Convert with float16 and with `Optimize.DEFAULT` too, for their sizes in the report.
+        measure: Measure latency (one thread) and, in fresh processes, peak memory for the report; takes seconds.
 
     Returns:
         What was written, with the encoding and size of every weight tensor, and the comparison.
@@ -101,6 +104,7 @@ def export_tflite(
     compressed_path = None if compress is None else f"{os.fspath(path)}.{compress}"
     _write({path: content} if compressed_path is None else {path: content, compressed_path: compressed or b""})
     stored = read_contents(content)
+    stock = stock_files(plain, image_shape) if compare_sizes else {}
     return ExportReport(
         path=str(path),
         layout=layout,
@@ -108,7 +112,7 @@ def export_tflite(
         float_bytes=len(float_content),
         limit_bytes=_limit(plan, constants, matches),
         layout_bytes={name: len(encoded) for name, (encoded, _) in contents.items()},
-        other_bytes=stock_sizes(plain, image_shape) if compare_sizes else {},
+        other_bytes={name: len(other) for name, other in stock.items()},
         compressed=compressed_path,
         compressed_bytes=None if compressed is None else len(compressed),
         tensors=_tensors(plain, plan, matches, choices, stored),
@@ -116,6 +120,9 @@ def export_tflite(
         runtime=stored.runtime,
         parity=parity,
         float_parity=float_parity,
+        accelerated=measuring.is_accelerated(content),
+        float_accelerated=measuring.is_accelerated(float_content),
+        performance=measuring.performance(content, float_content) if measure else None,
     )
 
 
@@ -166,13 +173,12 @@ def _encoded(
 ) -> tuple[bytes, list[Choice]]:
     """Return the file in a layout, and the choice of an encoding for each match."""
     candidates: list[tuple[bytes, list[Choice]]] = []
-    # The decoder of codes takes a kilobyte once, which a small model may not win back.
-    avoidances: tuple[EncodingName | None, ...] = (None, "codebook") if layout == "packed" else (None,)
-    for avoided in avoidances:
+    # What a codebook costs depends on the other tensors that have one.
+    for overhead in CODEBOOK_OVERHEADS if layout == "packed" else CODEBOOK_OVERHEADS[:1]:
         choices = [
             Choice("float32", "the graph returns it", kept=False)
             if m.constant.is_output
-            else choose(m.tensor, layout, m.constant.consumers, min_runtime, avoided)
+            else choose(m.tensor, layout, m.constant.consumers, min_runtime, overhead)
             for m in matches
         ]
         replacements = [
@@ -189,8 +195,8 @@ def _check_kept(matches: Sequence[Match], choices: Sequence[Choice], layout: str
         raise ExportError(
             f"layer {planned.layer!r}, weight {planned.weight!r}",
             expected=f"an exact encoding in layout {layout}",
-            received=f"none: {choice.why} ({len(lost)} of {len(matches)} tensors)",
-            remedy='Use layout="packed", a newer min_runtime, or strict=False to store these tensors as float32.',
+            received=f"only {choice.encoding}: {choice.why} ({len(lost)} of {len(matches)} tensors)",
+            remedy='Use layout="packed", a newer min_runtime, or strict=False to store these tensors in more bits.',
         )
 
 
@@ -346,7 +352,7 @@ def _tensor(
         limit,
         encoding=", ".join(encodings),
         stored_bytes=sum(t.bytes for t in stored.tensors if t.name == f"{layer}/{weight}"),
-        fast_kernels=encodings.keys() <= {"int8", "float32"},
+        fast_kernels=encodings.keys() <= {"int8", "float16", "float32"},
         kept=all(choice.kept for choice in choices),
         why="; ".join(dict.fromkeys(choice.why for choice in choices)),
     )

@@ -12,11 +12,10 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tf_laq.errors import InputError
+from tf_laq.tflite.writing import IDENTIFIER, AlignedBuffer, to_bytes
 
-IDENTIFIER = b"TFL3"
 RUNTIME_METADATA = "min_runtime_version"
 _RUNTIME_FIELD_BYTES = 16
-_BUFFER_ALIGNMENT = 16
 _LAST_SHORT_CODE = 127
 
 _NUMPY_TYPES: dict[int, Any] = {
@@ -26,23 +25,6 @@ _NUMPY_TYPES: dict[int, Any] = {
     schema.TensorType.INT8: np.int8,
     schema.TensorType.UINT8: np.uint8,
 }
-
-
-class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
-    """A buffer that starts at a multiple of 16 bytes, as the schema demands and its generated code forgets."""
-
-    def Pack(self, builder: Any) -> int:  # noqa: N802
-        data = None
-        if self.data is not None and len(self.data):
-            payload = np.ascontiguousarray(self.data).view(np.uint8).tobytes()
-            builder.StartVector(1, len(payload), _BUFFER_ALIGNMENT)
-            builder.head = builder.head - len(payload)
-            builder.Bytes[builder.head : builder.head + len(payload)] = payload
-            data = builder.EndVector()
-        schema.BufferStart(builder)
-        if data is not None:
-            schema.BufferAddData(builder, data)
-        return int(schema.BufferEnd(builder))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,12 +205,12 @@ class Graph:
         metadata = schema.MetadataT(name=RUNTIME_METADATA, buffer=self.add_buffer(_padded(runtime)))
         self.model.metadata = [metadata]
         self._drop_orphans()
-        return bytes(flatbuffer_utils.convert_object_to_bytearray(self.model))
+        return to_bytes(self.model)
 
     def _drop_orphans(self) -> None:
         """Drop unused buffers and operator codes; equal small buffers become one."""
         users = [tensor for subgraph in self.subgraphs for tensor in subgraph.tensors] + list(self.model.metadata)
-        kept: list[Any] = [_AlignedBuffer()]
+        kept: list[Any] = [AlignedBuffer()]
         numbers: dict[Any, int] = {}
         for user in users:
             data = self.model.buffers[user.buffer].data if user.buffer else None
@@ -238,7 +220,7 @@ class Graph:
             key = bytes(bytearray(data)) if len(data) <= 1 << 12 else user.buffer
             if key not in numbers:
                 numbers[key] = len(kept)
-                kept.append(_AlignedBuffer(data=np.asarray(data, np.uint8)))
+                kept.append(AlignedBuffer(data=np.asarray(data, np.uint8)))
             user.buffer = numbers[key]
         self.model.buffers = kept
         used = sorted({op.opcodeIndex for subgraph in self.subgraphs for op in subgraph.operators})

@@ -26,11 +26,11 @@ class TensorExport:
         quantizer: Name of the planned quantizer, or None for float32.
         bits: Planned bit width; 32 without a quantizer.
         limit_bytes: Bytes at that width: bits * weights / 8, rounded up.
-        encoding: How the file stores it: "int8", "int4", "int2", "codebook", "float32", several for one that is
-            stored in pieces, or "shared" for one that equals another tensor and is stored there.
+        encoding: How the file stores it: "int8", "int4", "int2", "codebook", "float16", "float32", several for one
+            that is stored in pieces, or "shared" for one that equals another tensor and is stored there.
         stored_bytes: Bytes of its codes, its scales or codebook and its factors, as read from the file.
         fast_kernels: Whether the runtime's fast float32 kernels for convolutions and dense layers take it.
-        kept: Whether the layout has an encoding for it; if not, it is stored in float32.
+        kept: Whether the layout has an encoding for it; if not, it is stored in float16 or float32.
         why: Why it is stored so.
     """
 
@@ -85,6 +85,37 @@ class Parity:
 
 
 @dataclasses.dataclass(frozen=True)
+class Performance:
+    """What the file took to run on the machine that wrote it, and what the float32 file took.
+
+    Attributes:
+        threads: Threads of the runtime.
+        runs: Invocations of each file; the two took turns.
+        milliseconds: Median time of an invocation.
+        float_milliseconds: The same of the float32 file.
+        peak_bytes: By how much loading and running the file raised the peak memory of a fresh process, or None where
+            the system does not tell.
+        float_peak_bytes: The same of the float32 file.
+    """
+
+    threads: int
+    runs: int
+    milliseconds: float
+    float_milliseconds: float
+    peak_bytes: int | None
+    float_peak_bytes: int | None
+
+    def __str__(self) -> str:
+        megabytes = [None if peak is None else peak / 1e6 for peak in (self.peak_bytes, self.float_peak_bytes)]
+        rows: list[list[Any]] = [
+            ["latency, ms", self.milliseconds, self.float_milliseconds, self.milliseconds / self.float_milliseconds],
+            ["peak memory, MB", *megabytes, _ratio(self.peak_bytes, self.float_peak_bytes)],
+        ]
+        headers = [f"here, {self.threads} thread(s)", "this file", "float32", "ratio"]
+        return tabulate(rows, headers, floatfmt=".3g", missingval="unknown")
+
+
+@dataclasses.dataclass(frozen=True)
 class ExportReport(Document):
     """What an export wrote.
 
@@ -104,6 +135,10 @@ class ExportReport(Document):
         runtime: The oldest TensorFlow Lite runtime that has all of them.
         parity: The comparison with the Keras model, made before the file took its place.
         float_parity: The same comparison for the float32 file.
+        accelerated: Whether the runtime says that its fast kernels take the whole graph, every convolution and dense
+            layer included; None if it does not say.
+        float_accelerated: The same for the float32 file.
+        performance: Latency and memory on this machine, if they were measured.
     """
 
     document: ClassVar[str] = "tf_laq export report"
@@ -123,6 +158,9 @@ class ExportReport(Document):
     runtime: str
     parity: Parity
     float_parity: Parity
+    accelerated: bool | None = None
+    float_accelerated: bool | None = None
+    performance: Performance | None = None
 
     @property
     def predictions_equal(self) -> bool:
@@ -141,10 +179,12 @@ class ExportReport(Document):
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> ExportReport:
         """Build the report from what `to_dict` returned."""
-        fields = {field.name: content[field.name] for field in dataclasses.fields(cls)}
+        fields = {field.name: content[field.name] for field in dataclasses.fields(cls) if field.name in content}
         fields["tensors"] = tuple(TensorExport(**{**t, "shape": tuple(t["shape"])}) for t in content["tensors"])
         fields["parity"] = Parity(**content["parity"])
         fields["float_parity"] = Parity(**content["float_parity"])
+        if fields.get("performance") is not None:
+            fields["performance"] = Performance(**fields["performance"])
         return cls(**fields)
 
     def rows(self) -> tuple[list[str], list[list[Any]]]:
@@ -196,6 +236,16 @@ class ExportReport(Document):
                 "limit: the planned weights at their widths, all other constants in float32",
                 f"operators and versions: {operators}",
                 f"oldest runtime: TensorFlow Lite {self.runtime or 'not named'}",
+                f"fast kernels take: {_part(self.accelerated)} (float32: {_part(self.float_accelerated)})",
                 str(self.parity),
+                *([] if self.performance is None else ["", str(self.performance)]),
             ]
         )
+
+
+def _part(accelerated: bool | None) -> str:
+    return {True: "the whole graph", False: "not the whole graph", None: "it does not say"}[accelerated]
+
+
+def _ratio(size: int | None, other: int | None) -> float | None:
+    return size / other if size is not None and other else None

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tf_laq.tflite import encodings
+from tf_laq.tflite.decoder import Decoder, variable_handle
 from tf_laq.tflite.encodings import CodedTensor, EncodingName
 from tf_laq.tflite.graph import Constant, Graph, newest
+from tf_laq.tflite.grouping import groups
 
 _Type = schema.TensorType
 
 _INTEGER_TYPES = {"int8": _Type.INT8, "int4": _Type.INT4, "int2": _Type.INT2}
 _DEQUANTIZE_VERSIONS = {"int8": 2, "int4": 6, "int2": 7}
 _PER_CHANNEL_INT8_VERSION = 5
-
-_GROUP_CODES = 1 << 20
-"""Tensors of up to this many codes together are decoded together: fewer operators, and still little memory."""
-
-
-_FEW_BYTES = 1 << 17
-"""Up to here bytes are taken apart one by one: slower than through a table, which takes half a kilobyte."""
+_FLOAT16_DEQUANTIZE_VERSION = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +51,9 @@ def rewrite(content: bytes, replacements: Sequence[Replacement]) -> bytes:
         _store_integers(graph, replacement)
     if coded:
         _store_codes(graph, coded)
+    halves = [r for r in replacements if r.encoding == "float16"]
+    for replacement in halves:
+        _store_halves(graph, replacement)
     needed = [encodings.runtime(r.encoding, r.tensor) for r in replacements]
     return graph.to_bytes(newest(runtime, *needed))
 
@@ -66,7 +65,7 @@ def _store_integers(graph: Graph, replacement: Replacement) -> None:
     if name == "int8" and scales.size > 1:
         version = _PER_CHANNEL_INT8_VERSION
     buffer = graph.add_buffer(encodings.as_integers(tensor, name))
-    for subgraph, places in _by_subgraph(graph, replacement.constant):
+    for subgraph, places in _by_subgraph(graph, [replacement.constant]):
         quantization = schema.QuantizationParametersT(
             scale=scales, zeroPoint=np.zeros(scales.size, np.int64), quantizedDimension=tensor.axis
         )
@@ -84,176 +83,91 @@ def _store_integers(graph: Graph, replacement: Replacement) -> None:
             subgraph.operators.insert(0, graph.operator("DEQUANTIZE", version, [stored], [place]))
 
 
+def _store_halves(graph: Graph, replacement: Replacement) -> None:
+    """Store a tensor in float16, times a power of two; divide its layers' outputs by it, then add their bias.
+
+    Some runtimes compute NaN from float16 weights and a float32 bias in one operator, others run it on slow kernels.
+    """
+    power = np.float32(encodings.float16_power(replacement.tensor) or 1)
+    buffer = graph.add_buffer((replacement.tensor.decode() * power).astype(np.float16))
+    for subgraph, places in _by_subgraph(graph, [replacement.constant]):
+        stored = graph.add_tensor(
+            subgraph, replacement.tensor.codes.shape, _Type.FLOAT16, buffer=buffer, name=replacement.tensor.name
+        )
+        for place in places:
+            _make_computed(subgraph, place)
+            subgraph.tensors[place].name = None
+            for operator in [op for op in subgraph.operators if place in op.inputs]:
+                if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
+                    _add_bias_apart(graph, subgraph, operator)
+                if power != 1:
+                    factor = graph.add_constant(subgraph, np.array([1 / power], np.float32))
+                    _then(graph, subgraph, operator, "MUL", factor, schema.MulOptionsT())
+            subgraph.operators.insert(0, _widen(graph, stored, place))
+
+
+def _add_bias_apart(graph: Graph, subgraph: Any, operator: Any) -> None:
+    """Give a layer a float16 bias of zeros, and add its own bias afterwards."""
+    bias = operator.inputs[2]
+    shape = tuple(subgraph.tensors[bias].shape)
+    zeros = graph.add_tensor(subgraph, shape, _Type.FLOAT16, buffer=graph.add_buffer(np.zeros(shape, np.float16)))
+    widened = graph.add_tensor(subgraph, shape, _Type.FLOAT32)
+    operator.inputs = [*operator.inputs[:2], widened, *operator.inputs[3:]]
+    _then(graph, subgraph, operator, "ADD", bias, schema.AddOptionsT())
+    subgraph.operators.insert(0, _widen(graph, zeros, widened))
+
+
+def _then(graph: Graph, subgraph: Any, operator: Any, name: str, constant: int, options: Any) -> None:
+    """Put an operator with a constant between another one and its activation."""
+    output = operator.outputs[0]
+    before = graph.add_tensor(subgraph, subgraph.tensors[output].shape, _Type.FLOAT32)
+    options.fusedActivationFunction = operator.builtinOptions.fusedActivationFunction
+    operator.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.NONE
+    operator.outputs = [before]
+    index = next(i for i, other in enumerate(subgraph.operators) if other is operator)
+    subgraph.operators.insert(index + 1, graph.operator(name, 1, [before, constant], [output], options))
+
+
+def _widen(graph: Graph, stored: int, widened: int) -> Any:
+    return graph.operator("DEQUANTIZE", _FLOAT16_DEQUANTIZE_VERSION, [stored], [widened])
+
+
 def _store_codes(graph: Graph, replacements: Sequence[Replacement]) -> None:
     """Store tensors as codes: a subgraph that runs once decodes them into variables, which the rest reads."""
     main = graph.subgraphs[0]
     number, init = graph.add_subgraph()
-    decoder = _Decoder(graph, init)
-    names = {id(r): f"w{index}" for index, r in enumerate(replacements)}
-    for group in _groups(replacements):
-        decoder.decode([r.tensor for r in group], [names[id(r)] for r in group])
-    for replacement in replacements:
-        for subgraph, places in _by_subgraph(graph, replacement.constant):
-            for place in places:
-                _make_computed(subgraph, place)
-                handle = graph.add_tensor(subgraph, [], _Type.RESOURCE)
-                read = graph.operator("READ_VARIABLE", 1, [handle], [place])
-                subgraph.operators.insert(0, read)
-                subgraph.operators.insert(0, _variable(graph, names[id(replacement)], handle))
+    decoder = Decoder(graph, init)
+    # A variable is cut into tensors of the main graph, each in one place.
+    alone = {i for i, r in enumerate(replacements) if [s for s, _ in r.constant.places] != [0]}
+    for families in groups([r.tensor for r in replacements], alone):
+        for variable, name in decoder.decode(families):
+            _read(graph, name, variable.tensor.codes.shape, [replacements[i].constant for i in variable.members])
     once = graph.operator("CALL_ONCE", 1, [], [], schema.CallOnceOptionsT(initSubgraphIndex=number))
     main.operators.insert(0, once)
 
 
-class _Decoder:
-    """Writes the subgraph that decodes codes.
-
-    Bit planes: each byte of a plane is taken apart into 8/p parts, and the parts of all planes add up to a code. Many
-    bytes are taken apart through a table of 256 rows, which the subgraph computes itself. Words: each is taken apart
-    into its digits, the codes. The codebook then turns the codes into values.
-    """
-
-    def __init__(self, graph: Graph, subgraph: Any) -> None:
-        self._graph = graph
-        self._subgraph = subgraph
-        self._tables: dict[tuple[int, int], int] = {}
-
-    def decode(self, tensors: Sequence[CodedTensor], variables: Sequence[str]) -> None:
-        """Decode tensors of one width of code into the variables of these names."""
-        digits = encodings.digits_of(tensors)
-        codes = self._added_planes(tensors) if digits is None else self._digits(tensors, digits)
-        side = digits or 8
-        shapes = [(-(-tensor.codes.size // side), side) for tensor in tensors]
-        whole = [tensor.levels_and_factors(whole=True) for tensor in tensors]
-        if len(tensors) > 1 and all(np.array_equal(levels, whole[0][0]) for levels, _ in whole):
-            values = self._levels(whole[0][0], codes, (sum(rows for rows, _ in shapes), side))
-            pieces, factors = self._split(values, shapes, _Type.FLOAT32), whole
-        else:
-            factors = [tensor.levels_and_factors() for tensor in tensors]
-            parts = zip(factors, self._split(codes, shapes, _Type.INT32), shapes, strict=True)
-            pieces = [self._levels(levels, part, shape) for (levels, _), part, shape in parts]
-        for tensor, variable, piece, (_, factor) in zip(tensors, variables, pieces, factors, strict=True):
-            self._assign(variable, self._values(piece, side, tensor.codes.shape, factor))
-
-    def _digits(self, tensors: Sequence[CodedTensor], digits: int) -> int:
-        """Return the codes of all tensors, int32 (n, digits), each tensor's filled up to a row."""
-        base = max(tensor.codebook.size for tensor in tensors)
-        words = encodings.as_words(tensors, base, digits)
-        steps = np.array([base**index for index in range(digits)], np.int32)
-        return self._taken_apart(self._constant(words), steps, base, (len(words), digits))
-
-    def _added_planes(self, tensors: Sequence[CodedTensor]) -> int:
-        """Return the codes of all tensors, int32 (n, 8), each tensor's filled up to a row."""
-        widths = encodings.plane_widths(tensors[0].bits)
-        shift, codes = 0, -1
-        for width, plane in zip(widths, encodings.as_planes(tensors, widths), strict=True):
-            part = self._parts(plane, width, shift)
-            codes = part if codes < 0 else self._add("ADD", [codes, part], (len(plane), 8), schema.AddOptionsT())
-            shift += width
-        return codes
-
-    def _parts(self, plane: Any, width: int, shift: int) -> int:
-        """Return the codes' parts in one plane, int32 (n, 8), times 2**shift."""
-        if width == 8:
-            return self._times(self._widened(plane), plane.shape, shift)
-        shape = (len(plane), 8) if width == 1 else (len(plane), width, 8 // width)
-        if plane.size < _FEW_BYTES:
-            parts = self._byte_parts(self._widened(plane.reshape(*shape[:-1], 1)), width, shift, shape)
-        else:
-            indices = self._widened(plane.reshape(shape[:-1]))
-            parts = self._add("GATHER", [self._table(width, shift), indices], shape)
-        return parts if width == 1 else self._reshape(parts, (len(plane), 8), _Type.INT32)
-
-    def _table(self, width: int, shift: int) -> int:
-        """Return the table int32 (256, 8/p) of the parts of every byte, times 2**shift."""
-        if (width, shift) not in self._tables:
-            every = self._widened(np.arange(256, dtype=np.uint8)[:, None])
-            self._tables[width, shift] = self._byte_parts(every, width, shift, (256, 8 // width))
-        return self._tables[width, shift]
-
-    def _byte_parts(self, whole: int, width: int, shift: int, shape: Sequence[int]) -> int:
-        steps = (1 << np.arange(0, 8, width)).astype(np.int32)
-        return self._times(self._taken_apart(whole, steps, 1 << width, shape), shape, shift)
-
-    def _taken_apart(self, whole: int, steps: Any, base: int, shape: Sequence[int]) -> int:
-        shifted = self._add("FLOOR_DIV", [whole, self._constant(steps)], shape)
-        return self._add("FLOOR_MOD", [shifted, self._constant(np.array([base], np.int32))], shape)
-
-    def _widened(self, values: Any) -> int:
-        """Return uint8 values as an int32 tensor."""
-        cast = schema.CastOptionsT(inDataType=_Type.UINT8, outDataType=_Type.INT32)
-        return self._add("CAST", [self._constant(values)], values.shape, cast)
-
-    def _times(self, tensor: int, shape: Sequence[int], shift: int) -> int:
-        if not shift:
-            return tensor
-        factor = self._constant(np.array([1 << shift], np.int32))
-        return self._add("MUL", [tensor, factor], shape, schema.MulOptionsT())
-
-    def _split(self, tensor: int, shapes: Sequence[tuple[int, int]], kind: int) -> list[int]:
-        if len(shapes) == 1:
-            return [tensor]
-        pieces = [self._graph.add_tensor(self._subgraph, shape, kind) for shape in shapes]
-        rows = np.array([rows for rows, _ in shapes], np.int32)
-        inputs = [tensor, self._constant(rows), self._constant(np.array(0, np.int32))]
-        options = schema.SplitVOptionsT(numSplits=len(pieces))
-        self._subgraph.operators.append(self._graph.operator("SPLIT_V", 1, inputs, pieces, options))
-        return pieces
-
-    def _levels(self, levels: Any, codes: int, shape: Sequence[int]) -> int:
-        return self._add("GATHER", [self._constant(levels), codes], shape, kind=_Type.FLOAT32)
-
-    def _values(self, levels: int, side: int, shape: Sequence[int], factors: Any) -> int:
-        """Return levels (n, side) without what filled the last row, in a shape, times factors."""
-        size = int(np.prod(shape))
-        if size % side:
-            flat = self._reshape(levels, (-(-size // side) * side,), _Type.FLOAT32)
-            ends = [self._constant(np.array([end], np.int32)) for end in (0, size)]
-            levels = self._add("SLICE", [flat, *ends], (size,), kind=_Type.FLOAT32)
-        values = self._reshape(levels, shape, _Type.FLOAT32)
-        if factors is None:
-            return values
-        return self._add("MUL", [values, self._constant(factors)], shape, schema.MulOptionsT(), _Type.FLOAT32)
-
-    def _assign(self, variable: str, values: int) -> None:
-        handle = self._graph.add_tensor(self._subgraph, [], _Type.RESOURCE)
-        assign = self._graph.operator("ASSIGN_VARIABLE", 1, [handle, values], [])
-        self._subgraph.operators += [_variable(self._graph, variable, handle), assign]
-
-    def _reshape(self, tensor: int, shape: Sequence[int], kind: int) -> int:
-        options = schema.ReshapeOptionsT(newShape=[int(side) for side in shape])
-        return self._add("RESHAPE", [tensor], shape, options, kind)
-
-    def _constant(self, values: Any) -> int:
-        return self._graph.add_constant(self._subgraph, values)
-
-    def _add(
-        self, name: str, inputs: Sequence[int], shape: Sequence[int], options: Any = None, kind: int = _Type.INT32
-    ) -> int:
-        output = self._graph.add_tensor(self._subgraph, shape, kind)
-        self._subgraph.operators.append(self._graph.operator(name, 1, inputs, [output], options))
-        return output
+def _read(graph: Graph, name: str, shape: Sequence[int], constants: Sequence[Constant]) -> None:
+    """Make constants what a variable holds; several are in the main graph, and one after the other in the variable."""
+    for subgraph, places in _by_subgraph(graph, constants):
+        for place in places:
+            _make_computed(subgraph, place)
+        handle = graph.add_tensor(subgraph, [], _Type.RESOURCE)
+        operators = [variable_handle(graph, name, handle)]
+        whole = places if len(constants) == 1 else [graph.add_tensor(subgraph, shape, _Type.FLOAT32)]
+        operators += [graph.operator("READ_VARIABLE", 1, [handle], [tensor]) for tensor in whole]
+        if len(constants) > 1:
+            rows = np.array([len(constant.values) for constant in constants], np.int32)
+            sizes, axis = (graph.add_constant(subgraph, values) for values in (rows, np.array(0, np.int32)))
+            options = schema.SplitVOptionsT(numSplits=len(rows))
+            operators.append(graph.operator("SPLIT_V", 1, [*whole, sizes, axis], places, options))
+        subgraph.operators[:0] = operators
 
 
-def _variable(graph: Graph, name: str, handle: int) -> Any:
-    return graph.operator("VAR_HANDLE", 1, [], [handle], schema.VarHandleOptionsT(container="", sharedName=name))
-
-
-def _groups(replacements: Sequence[Replacement]) -> Iterator[list[Replacement]]:
-    """Give the replacements in groups of one width of code, small tensors together."""
-    for bits in sorted({r.tensor.bits for r in replacements}):
-        group: list[Replacement] = []
-        for replacement in (r for r in replacements if r.tensor.bits == bits):
-            if group and sum(r.tensor.codes.size for r in (*group, replacement)) > _GROUP_CODES:
-                yield group
-                group = []
-            group.append(replacement)
-        yield group
-
-
-def _by_subgraph(graph: Graph, constant: Constant) -> Iterable[tuple[Any, list[int]]]:
-    """Return the subgraphs that hold a constant, each with the numbers of its tensors."""
-    numbers = dict.fromkeys(s for s, _ in constant.places)
-    return [(graph.subgraphs[s], [t for other, t in constant.places if other == s]) for s in numbers]
+def _by_subgraph(graph: Graph, constants: Sequence[Constant]) -> Iterable[tuple[Any, list[int]]]:
+    """Return the subgraphs that hold constants, each with their tensors in the constants' order."""
+    places = [place for constant in constants for place in constant.places]
+    numbers = dict.fromkeys(s for s, _ in places)
+    return [(graph.subgraphs[s], [t for other, t in places if other == s]) for s in numbers]
 
 
 def _make_computed(subgraph: Any, place: int) -> None:

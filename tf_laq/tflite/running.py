@@ -24,7 +24,7 @@ class TFLiteModel:
     """A TensorFlow Lite file as a function from images to outputs, in the stock runtime.
 
     Args:
-        content: The bytes of a file with one float32 input, its first axis the batch, and one float32 output.
+        content: The bytes of a file with one float32 input, its first axis a batch of one, and one float32 output.
         source: Names the file in errors.
 
     Raises:
@@ -41,6 +41,13 @@ class TFLiteModel:
                 expected="a file with one float32 input and one float32 output",
                 received=f"{len(inputs)} inputs and {len(outputs)} outputs: "
                 + ", ".join(np.dtype(d["dtype"]).name for d in (*inputs, *outputs)),
+            )
+        if list(inputs[0]["shape"][:1]) != [1]:
+            raise InputError(
+                source,
+                expected="a file that takes one image at a time",
+                received=f"an input of shape {tuple(inputs[0]['shape'].tolist())}",
+                remedy="Convert the model with a batch of one.",
             )
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
         self.image_shape: tuple[int, ...] = tuple(int(side) for side in inputs[0]["shape"][1:])
