@@ -2,7 +2,7 @@
 
 Quantizes the network by its plan, exports it in every layout, and compares the predictions on all 10,000 test images
 and on a saved set of adversarial examples: white-box PGD on the quantized Keras model. A prediction that differs is
-accepted only for a tie: the two largest logits within rounding of each other. Otherwise the exit code is 1. Two minutes.
+accepted only for a tie: the two largest logits within rounding of each other. Otherwise the exit code is 1. A minute.
 
     python checks/tflite_equality.py
     python checks/tflite_equality.py --model my.keras --plan my_plan.json --out out/equality
@@ -80,9 +80,9 @@ def compare(
 
 TEXT = """
 The network `{model}`, trained adversarially, is quantized by {plan}
-({bits}) and exported in every layout. Both the Keras model and the files classify every image: all {clean:,} test images
-of MNIST, and {adversarial:,} adversarial examples, made on the quantized Keras model from the first test images by
-`{attack}`.
+({bits}) and exported in every layout. Both the Keras model and the files classify every image: all {clean:,} test
+images of MNIST, and {adversarial:,} adversarial examples, made on the quantized Keras model from the first test images
+by `{attack}`.
 
 A tie: the two largest logits of the Keras model are within rounding ({tolerance:g} of the largest logit) of each other.
 The largest difference of the logits is relative to the largest logit. Made by `python checks/tflite_equality.py`.
