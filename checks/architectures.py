@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import tensorflow as tf
 import tf_keras
 from tf_keras import applications
 
@@ -91,17 +92,26 @@ def siamese() -> Any:
     return tf_keras.Model(inputs, layers.Dense(CLASSES)(x))
 
 
+def two_outputs() -> Any:
+    """Return a network with two outputs, which no file of this package has."""
+    inputs = layers.Input((8,))
+    x = layers.Dense(16, activation="relu")(inputs)
+    return tf_keras.Model(inputs, [layers.Dense(CLASSES)(x), layers.Dense(CLASSES)(x)])
+
+
 @tf_keras.utils.register_keras_serializable("checks")
 class Subclassed(tf_keras.Model):
     """A model without a graph of layers: a loop in its call uses one dense layer three times."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, named: bool = True, **options: Any) -> None:
         super().__init__(**options)
-        self.first = layers.Conv2D(8, 3, activation="relu")
+        self.named = named
+        names = ["first", "inner", "bottleneck", "outputs"] if named else [None] * 4
+        self.first = layers.Conv2D(8, 3, activation="relu", name=names[0])
         self.flatten = layers.Flatten()
-        self.inner = layers.Dense(32, activation="tanh")
-        self.bottleneck = layers.Dense(32)
-        self.logits = layers.Dense(CLASSES)
+        self.inner = layers.Dense(32, activation="tanh", name=names[1])
+        self.bottleneck = layers.Dense(32, name=names[2])
+        self.logits = layers.Dense(CLASSES, name=names[3])
 
     def call(self, images: Any) -> Any:
         """Return logits."""
@@ -112,12 +122,12 @@ class Subclassed(tf_keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Return what the constructor takes."""
-        return {"name": self.name}
+        return {"name": self.name, "named": self.named}
 
 
-def subclassed() -> Any:
-    """Return a built subclassed model."""
-    model = Subclassed(name="subclassed")
+def subclassed(named: bool) -> Any:
+    """Return a built subclassed model, its layers with names of their own or with those that tf_keras counts up."""
+    model = Subclassed(named, name="subclassed")
     model.build((None, 12, 12, 1))
     model.compute_output_shape((None, 12, 12, 1))
     return model
@@ -179,10 +189,16 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
     "residual MLP": residual_mlp,
     "squeeze and excitation": squeeze_and_excitation,
     "siamese": siamese,
-    "subclassed": subclassed,
+    "subclassed": lambda: subclassed(named=True),
+    "subclassed with unnamed layers": lambda: subclassed(named=False),
     "PReLU and LocallyConnected": chain(
         (8, 8, 2), lambda: layers.LocallyConnected2D(4, 3, implementation=1), layers.PReLU, layers.Flatten
     ),
+    "operator without a built-in": chain(
+        (8,), lambda: layers.Lambda(tf.math.bessel_i0, name="bessel"), lambda: layers.Dense(16)
+    ),
+    "float16": chain((8,), lambda: layers.Dense(16, dtype="float16"), lambda: layers.Dense(16, dtype="float16")),
+    "two outputs": two_outputs,
     "MobileNet": known(applications.MobileNet, 64, alpha=0.5),
     "MobileNetV2": known(applications.MobileNetV2, 64),
     "MobileNetV3Small": known(applications.MobileNetV3Small, 64),

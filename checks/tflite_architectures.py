@@ -11,12 +11,12 @@ and normalisation statistics are random, inputs small, one export after the othe
 from __future__ import annotations
 
 import argparse
+import csv
 import gc
 import math
 import os
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -35,8 +35,9 @@ from tqdm import tqdm
 import tf_laq as laq
 from tf_laq.quantizers import get
 from tf_laq.tflite.encodings import LAYOUTS
-from tf_laq.tflite.report import ExportError, ExportReport
+from tf_laq.tflite.report import ExportReport
 
+PAGE = "tflite_architectures"
 IMAGES = 16
 LARGE = 1_000_000
 """Networks with more weights are exported in the first two layouts only: the third is a mixture of their encodings."""
@@ -75,10 +76,13 @@ def export(name: str, model: Any, setting: str, plan: Any, layout: str, path: Pa
     images = np.random.default_rng(1).random((IMAGES, *model.input_shape[1:]), dtype=np.float32)
     try:
         report = laq.export_tflite(model, path, plan, layout=layout, images=images)
-    except ExportError as error:
+    except laq.InputError as error:
         return [*row, f"refused: {error}", *[""] * 8]
     except Exception as error:
         return [*row, f"FAILED: {type(error).__name__}: {error}", *[""] * 8]
+    lost = sum(e.quantizer is not None for e in plan.entries) - sum(t.quantizer is not None for t in report.tensors)
+    if lost:
+        return [*row, f"FAILED: {lost} planned tensors are stored as float32 without a word", *_figures(report)]
     return [*row, "exact" if report.predictions_equal else "FAILED: predictions differ", *_figures(report)]
 
 
@@ -113,14 +117,28 @@ def outcome(row: list[Any]) -> str:
     return str(row[HEADERS.index("outcome")]).partition(":")[0].lower()
 
 
-def summarise(architectures_tried: int, found: list[list[Any]]) -> str:
-    """Return how many exports ended how."""
-    outcomes = [outcome(row) for row in found]
+def earlier(folder: str | os.PathLike[str]) -> dict[str, list[list[Any]]]:
+    """Return the rows of an earlier run, by architecture."""
+    path = Path(folder) / f"{PAGE}.csv"
+    found: dict[str, list[list[Any]]] = {}
+    if path.exists():
+        with path.open(encoding="utf-8") as lines:
+            for row in list(csv.reader(lines))[1:]:
+                found.setdefault(row[0], []).append(row)
+    return found
+
+
+def write(found: dict[str, list[list[Any]]], folder: str | os.PathLike[str]) -> None:
+    """Write the page with what was found so far, in the order of the architectures."""
+    all_rows = [row for name in architectures.ARCHITECTURES for row in found.get(name, [])]
+    outcomes = [outcome(row) for row in all_rows]
     counts = {kind: outcomes.count(kind) for kind in ("exact", "refused", "failed")}
-    return (
-        f"{architectures_tried} architectures, {len(found)} exports: {counts['exact']} exact, "
+    summary = (
+        f"{len(found)} architectures, {len(all_rows)} exports: {counts['exact']} exact, "
         f"{counts['refused']} refused by name, {counts['failed']} failed."
     )
+    text = TEXT.format(images=IMAGES, large=LARGE, summary=summary)
+    results.write(PAGE, "Architectures exported as TensorFlow Lite files", text, HEADERS, all_rows, folder)
 
 
 TEXT = """
@@ -130,7 +148,7 @@ column ("mixed": another of eight settings, linear and log from 2 to 8 bits, for
 {images} random images; the figures are from the file as it is run by the LiteRT interpreter. "Refused": nothing was
 written, for the reason that is given. The limit is the planned weights at their widths, all other constants in float32.
 Networks of more than {large:,} weights are exported in the first two layouts only.
-Made by `python checks/tflite_architectures.py` in {minutes:.0f} CPU minutes.
+Made by `python checks/tflite_architectures.py`.
 
 {summary}
 """
@@ -139,28 +157,24 @@ Made by `python checks/tflite_architectures.py` in {minutes:.0f} CPU minutes.
 def main() -> None:
     """Run the check and write its page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", help="some architectures, by name; the page is not written then")
+    parser.add_argument("--only", help="some architectures, by name: the page keeps the rows of the others")
     parser.add_argument("--layouts", default=",".join(LAYOUTS))
     parser.add_argument("--results", default=results.FOLDER, help="where the page goes")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     chosen = arguments.only.split(",") if arguments.only else list(architectures.ARCHITECTURES)
     settings = {name: list(PLANS)[i % len(PLANS)] for i, name in enumerate(architectures.ARCHITECTURES)}
-    found: list[list[Any]] = []
+    found = earlier(arguments.results) if arguments.only else {}
     with tempfile.TemporaryDirectory() as folder:
-        for count, name in enumerate(tqdm(chosen, disable=None), start=1):
+        for name in tqdm(chosen, disable=None):
             build = architectures.ARCHITECTURES[name]
-            new = rows(name, build, arguments.layouts.split(","), Path(folder) / "m.tflite", settings[name])
-            found += new
-            tqdm.write(tabulate(new, tablefmt="plain", disable_numparse=True))
-            summary = summarise(count, found)
-            if not arguments.only:
-                minutes = time.process_time() / 60
-                text = TEXT.format(images=IMAGES, large=LARGE, minutes=minutes, summary=summary)
-                title = "Architectures exported as TensorFlow Lite files"
-                results.write("tflite_architectures", title, text, HEADERS, found, arguments.results)
-    print(summary)
-    sys.exit("failed" in [outcome(row) for row in found])
+            found[name] = rows(name, build, arguments.layouts.split(","), Path(folder) / "m.tflite", settings[name])
+            tqdm.write(tabulate(found[name], tablefmt="plain", disable_numparse=True))
+            # After each one, so that a run that is stopped leaves what it found.
+            write(found, arguments.results)
+    failed = [name for name in chosen if "failed" in map(outcome, found[name])]
+    print(f"failed: {', '.join(failed) or 'none'}")
+    sys.exit(bool(failed))
 
 
 if __name__ == "__main__":
