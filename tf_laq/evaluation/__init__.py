@@ -9,6 +9,10 @@ import importlib
 from typing import Any
 
 _LAZY = {
+    "AccuracyCurve": "curves",
+    "MinimalPerturbations": "curves",
+    "accuracy_curve": "curves",
+    "minimal_perturbations": "curves",
     "Outcome": "report",
     "Check": "checks",
     "RobustnessReport": "report",
