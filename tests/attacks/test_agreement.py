@@ -122,7 +122,7 @@ class TestAgainstFoolbox:
     def test_carlini_wagner_is_as_near_as_its_own_and_as_decoupled_direction_and_norm(
         self, foolbox_broken, logits, images, labels
     ) -> None:
-        settings = {"steps": 100, "binary_search_steps": 3, "stepsize": 0.05, "initial_const": 1.0}
+        settings = {"steps": 60, "binary_search_steps": 2, "stepsize": 0.1, "initial_const": 1.0}
         theirs = [
             foolbox_broken("DDNAttack", None, count=64, steps=100),
             foolbox_broken("L2CarliniWagnerAttack", None, count=64, **settings),

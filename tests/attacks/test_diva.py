@@ -7,7 +7,6 @@ import tensorflow as tf
 import tf_laq as laq
 from tf_laq.adapters import logits_function
 from tf_laq.attacks import DIVA, PGD
-from tf_laq.attacks.completed_gradient import completed_gradient
 from tf_laq.attacks.diva import deceived
 from tf_laq.errors import InputError
 
@@ -38,18 +37,6 @@ def test_images_stay_in_the_ball_and_keep_the_float_model_right(norm, quantized,
     assert np.linalg.norm((adversarial - few).reshape(50, -1), axis=1, ord=order).max() <= 0.2 + 1e-6
     right = np.argmax(logits(tf.constant(few)), axis=1) == classes
     assert (np.argmax(logits(tf.constant(adversarial)), axis=1) == classes)[right].all()
-
-
-def test_a_completed_gradient_deceives_where_the_models_own_is_zero(quantized, logits, images, labels) -> None:
-    def dark(batch):
-        return quantized(tf.nn.relu(batch - 0.15))
-
-    completed = completed_gradient(dark, EPSILON, logits)
-    blinded, seeing = (
-        deceived(dark, logits, DIVA(epsilon=EPSILON, steps=20)(model, images, labels, float_logits=logits), labels)
-        for model in (dark, completed)
-    )
-    assert seeing.sum() > blinded.sum()
 
 
 def test_the_result_does_not_depend_on_the_batch(found, quantized, logits, images, labels) -> None:

@@ -21,7 +21,7 @@ from tf_laq.attacks.base import (
     margins,
 )
 from tf_laq.attacks.checks import whole
-from tf_laq.attacks.cleverhans import gradient_step_and_margins, project
+from tf_laq.attacks.cleverhans import gradient_step, gradient_step_and_margins, project
 from tf_laq.attacks.leaving import Leaving, only
 from tf_laq.attacks.randomness import uniform_in_ball
 from tf_laq.errors import InputError
@@ -79,7 +79,7 @@ class PGD(StartableAttack, IterativeAttack):
 
     def _perturb_from(self, logits: Logits, images: Images, labels: Labels, starts: Images) -> Images:
         projected = project(tf.constant(starts), tf.constant(images), self.epsilon, self.norm).numpy()
-        margin = margins(logits(tf.constant(projected)), tf.constant(labels)).numpy()
+        margin = _margins(logits, tf.constant(projected), tf.constant(labels)).numpy()
         return self._best(logits, images, labels, [projected], (projected, margin))
 
     def _best(
@@ -115,19 +115,21 @@ class PGD(StartableAttack, IterativeAttack):
     ) -> tuple[Images, npt.NDArray[np.float32]]:
         """Return the images at the end of one ascent, or where each was first broken, and their margins."""
         examples = tf.constant(images), tf.constant(labels)
-        epsilon, step_size = tf.constant(self.epsilon, tf.float32), tf.constant(self.step, tf.float32)
-        current = project(tf.constant(start), examples[0], epsilon, self.norm)
+        current = project(tf.constant(start), examples[0], self.epsilon, self.norm)
+        step = logits, self.norm, tf.constant(self.epsilon, tf.float32), tf.constant(self.step, tf.float32)
         batch = Leaving(images.shape)
         for _ in range(self.steps):
-            moved, margin = _step(logits, self.norm, epsilon, step_size, *examples, current)
-            if self.stop_when_broken:
-                kept = batch.leave(~self._standing(margin.numpy()), current, margin.numpy())
-                if kept is not None:
-                    examples, moved = only(kept, (examples, moved))
-                    if not kept.size:
-                        return batch.images, batch.margins
+            if not self.stop_when_broken:
+                current = _step(*step, *examples, current)
+                continue
+            moved, margin = _step_and_margins(*step, *examples, current)
+            kept = batch.leave(~self._standing(margin.numpy()), current, margin.numpy())
+            if kept is not None:
+                examples, moved = only(kept, (examples, moved))
+                if not kept.size:
+                    return batch.images, batch.margins
             current = moved
-        margin = margins(logits(current), examples[1]).numpy()
+        margin = _margins(logits, current, examples[1]).numpy()
         batch.leave(np.ones(len(margin), np.bool_), current, margin)
         return batch.images, batch.margins
 
@@ -141,7 +143,25 @@ def _step(
     center: tf.Tensor,
     labels: tf.Tensor,
     current: tf.Tensor,
+) -> tf.Tensor:
+    return project(gradient_step(logits, current, labels, step_size, norm), center, epsilon, norm)
+
+
+@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped
+def _step_and_margins(
+    logits: Logits,
+    norm: str,
+    epsilon: tf.Tensor,
+    step_size: tf.Tensor,
+    center: tf.Tensor,
+    labels: tf.Tensor,
+    current: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the next images, and the margins at the current ones."""
     moved, margin = gradient_step_and_margins(logits, current, labels, step_size, norm)
     return project(moved, center, epsilon, norm), margin
+
+
+@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped
+def _margins(logits: Logits, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    return margins(logits(images), labels)
