@@ -29,8 +29,9 @@ class DIVA(IterativeAttack):
     those that the float model gets right, the clean image included. `deceived` counts the successes.
 
     A call needs the float model too: `attack(quantized, images, labels, float_logits=float_model)`. Where entries of
-    a quantized model's gradient are exactly zero, only the float model would be followed: give
-    `completed_gradient(quantized, epsilon, float_model)` in the place of the quantized model to fill them.
+    a quantized model's gradient are exactly zero, only the float model is followed: give
+    `completed_gradient(quantized, epsilon)` in the place of the quantized model to fill them (without its float model,
+    whose gradient would cancel that of the first term).
 
     Args:
         epsilon: Radius of the ball in pixel units.
