@@ -23,3 +23,20 @@ def test_an_epsilon_of_zero_leaves_the_images_as_they_are(logits, images, labels
 )
 def test_a_step_crosses_the_ball_in_time_unless_told(settings, step) -> None:
     assert PGD(epsilon=0.2, **settings).step == pytest.approx(step)
+
+
+def test_stopping_when_broken_breaks_what_the_whole_ascent_breaks_and_what_it_broke_on_the_way(
+    logits, images, labels, predictions
+) -> None:
+    settings = {"epsilon": 0.1, "steps": 12, "restarts": 2}
+    whole, stopped = (
+        predictions(PGD(**settings, stop_when_broken=stop)(logits, images, labels)) != labels for stop in (False, True)
+    )
+    assert 0.1 < whole.mean() < 0.9
+    assert (stopped | ~whole).all()
+
+
+def test_an_example_that_is_broken_from_the_start_keeps_its_start(logits, images, labels, predictions) -> None:
+    wrong = (predictions(images[:20]) + 1) % 10
+    attack = PGD(epsilon=0.1, random_start=False, stop_when_broken=True)
+    np.testing.assert_array_equal(attack(logits, images[:20], wrong), images[:20])

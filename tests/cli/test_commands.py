@@ -11,7 +11,7 @@ import pytest
 
 import tf_laq as laq
 from tf_laq.cli import commands
-from tf_laq.evaluation import RobustnessReport
+from tf_laq.evaluation import AccuracyCurve, RobustnessReport
 from tf_laq.saving import load_model
 
 
@@ -73,6 +73,17 @@ def test_evaluate_attacks_tflite_files_and_draws_the_examples_that_it_saves(save
     assert code == 2
     assert "one with other images, labels, surrogates (k)" in errors
     assert laq_command(*arguments, "--out", tmp_path / "e", "--examples", 9, "--overwrite")[0] == 0
+
+
+def test_curve_writes_the_table_and_the_plot(saved, tmp_path, laq_command):
+    code, output, errors = laq_command(
+        "curve", f"a={saved}", "--out", tmp_path / "c", "--attack", "fgsm", "--epsilons", "0.1,0.3", "--examples", 16
+    )
+    assert (code, errors) == (0, "")
+    found = AccuracyCurve.load(tmp_path / "c" / "curve.json")
+    assert (found.epsilons, found.count) == ((0.0, 0.1, 0.3), 16)
+    assert str(found) in output
+    assert {p.name for p in (tmp_path / "c").iterdir()} == {"curve.json", "curve.csv", "curve.txt", "curve.png"}
 
 
 def test_export_writes_the_file_under_the_plan_and_prints_parity(saved, tmp_path, laq_command):

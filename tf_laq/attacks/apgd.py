@@ -5,7 +5,6 @@ Croce and Hein 2020, "Reliable Evaluation of Adversarial Robustness with an Ense
 
 from __future__ import annotations
 
-import abc
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +25,7 @@ from tf_laq.attacks.base import (
 )
 from tf_laq.attacks.checks import whole
 from tf_laq.attacks.cleverhans import project
+from tf_laq.attacks.leaving import Leaving, only
 from tf_laq.attacks.randomness import uniform_in_ball
 from tf_laq.errors import InputError
 
@@ -124,9 +124,9 @@ class APGD(StartableAttack):
         if not isinstance(self.stop_when_broken, bool):
             raise InputError("stop_when_broken", expected="True or False", received=repr(self.stop_when_broken))
 
-    @abc.abstractmethod
     def _targets(self, logits: tf.Tensor, labels: Labels) -> Iterator[Labels]:
-        """Yield the target classes of each run, from the logits of the clean images."""
+        """Yield the target classes of each run, from the logits of the clean images; not every loss uses them."""
+        yield labels
 
     def _perturb(self, logits: Logits, images: Images, labels: Labels, seed: int, indices: Indices) -> Images:
         ball = images.shape[1:], self.epsilon, self.norm
@@ -160,27 +160,22 @@ class APGD(StartableAttack):
         self, logits: Logits, images: Images, labels: Labels, targets: Labels, start: Images
     ) -> tuple[Images, Images]:
         """Return the images of the lowest margin on one ascent, and these margins."""
-        nearest, lowest = np.empty_like(images), np.empty(len(images), np.float32)
-        examples = _Examples(tf.constant(images), tf.constant(labels), tf.constant(targets))
+        examples = _Examples.of(images, labels, targets, self.epsilon)
         shared = logits, type(self).objective, self.norm, tf.constant(self.epsilon, tf.float32)
         state = _begin(*shared, examples, tf.constant(start))
-        rows, last_check, checks = np.arange(len(images)), 0, checkpoints(self.steps)
+        batch, last_check, checks = Leaving(images.shape), 0, checkpoints(self.steps)
         for step in range(1, self.steps + 1):
             state = _step(*shared, examples, state, tf.constant(1.0 if step == 1 else MOMENTUM))
             if step in checks:
                 state = _adapt(state, tf.constant(ENOUGH_RISES * (step - last_check), tf.float32))
                 last_check = step
             margin = state.lowest.numpy()
-            standing = self._standing(margin)
-            if step == self.steps or not standing.all():
-                nearest[rows], lowest[rows] = state.nearest.numpy(), margin
-                rows, kept = rows[standing], tf.constant(np.flatnonzero(standing))
-                if not rows.size:
+            kept = batch.leave((step == self.steps) | ~self._standing(margin), state.nearest, margin)
+            if kept is not None:
+                if not kept.size:
                     break
-                examples, state = tf.nest.map_structure(
-                    lambda part, kept=kept: tf.gather(part, kept), (examples, state)
-                )
-        return nearest, lowest
+                examples, state = only(kept, (examples, state))
+        return batch.images, batch.margins
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -198,9 +193,6 @@ class APGDCrossEntropy(APGD):
     least_classes: ClassVar[int] = 2
     objective: ClassVar[Objective] = staticmethod(cross_entropy)
 
-    def _targets(self, logits: tf.Tensor, labels: Labels) -> Iterator[Labels]:
-        yield labels
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class APGDLogitsRatio(APGD):
@@ -216,9 +208,6 @@ class APGDLogitsRatio(APGD):
     name: ClassVar[str] = "apgd_dlr"
     least_classes: ClassVar[int] = 3
     objective: ClassVar[Objective] = staticmethod(logits_ratio)
-
-    def _targets(self, logits: tf.Tensor, labels: Labels) -> Iterator[Labels]:
-        yield labels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -260,11 +249,24 @@ class APGDTargeted(APGD):
 
 
 class _Examples(NamedTuple):
-    """Clean images with their true and target classes."""
+    """Clean images, the corners of their L-inf ball within [0, 1], and their true and target classes."""
 
     images: tf.Tensor
+    lowest: tf.Tensor
+    highest: tf.Tensor
     labels: tf.Tensor
     targets: tf.Tensor
+
+    @classmethod
+    def of(cls, images: Images, labels: Labels, targets: Labels, epsilon: float) -> _Examples:
+        lowest, highest = np.maximum(images - epsilon, 0.0), np.minimum(images + epsilon, 1.0)
+        return cls(*map(tf.constant, (images, lowest, highest, labels, targets)))
+
+    def projected(self, points: tf.Tensor, epsilon: tf.Tensor, norm: str) -> tf.Tensor:
+        """Return the points of the ball that are nearest to these; cheaper than `project` where it is a box."""
+        if norm == "linf":
+            return tf.clip_by_value(points, self.lowest, self.highest)
+        return project(points, self.images, epsilon, norm)
 
 
 class _State(NamedTuple):
@@ -291,7 +293,7 @@ class _State(NamedTuple):
 def _begin(
     logits: Logits, objective: Objective, norm: str, epsilon: tf.Tensor, examples: _Examples, start: tf.Tensor
 ) -> _State:
-    current = project(start, examples.images, epsilon, norm)
+    current = examples.projected(start, epsilon, norm)
     gradient, loss, margin = _ascent(logits, objective, examples, current)
     return _State(
         current=current,
@@ -322,10 +324,10 @@ def _step(
 ) -> _State:
     """Return the state after x_{k+1} = P(x_k + a (z - x_k) + (1 - a) (x_k - x_{k-1})), z = P(x_k + step * g)."""
     moved = state.current + _by_example(state.step_size) * _direction(state.gradient, norm)
-    moved = project(moved, examples.images, epsilon, norm)
+    moved = examples.projected(moved, epsilon, norm)
     inertia = state.current - state.previous
     moved = state.current + momentum * (moved - state.current) + (1.0 - momentum) * inertia
-    moved = project(moved, examples.images, epsilon, norm)
+    moved = examples.projected(moved, epsilon, norm)
     gradient, loss, margin = _ascent(logits, objective, examples, moved)
     higher, lower = loss > state.best_loss, margin < state.lowest
     return state._replace(
@@ -333,10 +335,10 @@ def _step(
         previous=state.current,
         gradient=gradient,
         loss=loss,
-        best=tf.where(_by_example(higher), moved, state.best),
-        best_gradient=tf.where(_by_example(higher), gradient, state.best_gradient),
+        best=_rows(higher, moved, state.best),
+        best_gradient=_rows(higher, gradient, state.best_gradient),
         best_loss=tf.where(higher, loss, state.best_loss),
-        nearest=tf.where(_by_example(lower), moved, state.nearest),
+        nearest=_rows(lower, moved, state.nearest),
         lowest=tf.where(lower, margin, state.lowest),
         rises=state.rises + tf.cast(loss > state.loss, tf.float32),
     )
@@ -347,11 +349,11 @@ def _adapt(state: _State, enough_rises: tf.Tensor) -> _State:
     """Return the state after a checkpoint: some examples back at their best point with half the step size."""
     stalled = tf.logical_and(tf.logical_not(state.halved), state.best_loss <= state.checked_loss)
     halve = tf.logical_or(state.rises < enough_rises, stalled)
-    current = tf.where(_by_example(halve), state.best, state.current)
+    current = _rows(halve, state.best, state.current)
     return state._replace(
         current=current,
-        previous=tf.where(_by_example(halve), current, state.previous),
-        gradient=tf.where(_by_example(halve), state.best_gradient, state.gradient),
+        previous=_rows(halve, current, state.previous),
+        gradient=_rows(halve, state.best_gradient, state.gradient),
         loss=tf.where(halve, state.best_loss, state.loss),
         step_size=tf.where(halve, state.step_size / 2.0, state.step_size),
         rises=tf.zeros_like(state.rises),
@@ -379,3 +381,8 @@ def _direction(gradient: tf.Tensor, norm: str) -> tf.Tensor:
 
 def _by_example(values: tf.Tensor) -> tf.Tensor:
     return values[:, None, None, None]
+
+
+def _rows(condition: tf.Tensor, chosen: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    """Return the rows of one tensor where the condition (n,) is true: copied whole, which broadcasting is not."""
+    return tf.raw_ops.Select(condition=condition, x=chosen, y=other)

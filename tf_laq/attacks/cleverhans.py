@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from cleverhans.tf2.utils import clip_eta, compute_gradient, optimize_linear
 
-from tf_laq.attacks.base import Images, IterativeAttack, Labels, Logits
+from tf_laq.attacks.base import Images, IterativeAttack, Labels, Logits, margins
 
 NORM_ORDERS: dict[str, float | int] = {"linf": np.inf, "l2": 2}
 
@@ -43,6 +43,27 @@ def gradient_step(
     """
     gradient = compute_gradient(logits, tf.nn.sparse_softmax_cross_entropy_with_logits, images, labels, targeted=False)
     return images + optimize_linear(gradient, step_size, NORM_ORDERS[norm])
+
+
+def gradient_step_and_margins(
+    logits: Logits, images: tf.Tensor, labels: tf.Tensor, step_size: float | tf.Tensor, norm: str
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return what `gradient_step` does, and the margins at `images`, from one pass through the model.
+
+    CleverHans' function keeps the logits to itself. Arguments are those of `gradient_step`.
+
+    Example:
+        >>> brightness = lambda x: tf.reduce_sum(x, [1, 2, 3])[:, None] * [[1.0, -1.0]]
+        >>> moved, margin = gradient_step_and_margins(brightness, tf.ones([1, 1, 1, 1]), tf.constant([1]), 0.25, "linf")
+        >>> moved.numpy().item(), margin.numpy().item()
+        (1.25, -2.0)
+    """
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(images)
+        outputs = logits(images)
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, outputs)
+    step = optimize_linear(tape.gradient(loss, images), step_size, NORM_ORDERS[norm])
+    return images + step, margins(outputs, labels)
 
 
 def project(images: tf.Tensor, center: tf.Tensor, epsilon: float | tf.Tensor, norm: str) -> tf.Tensor:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 CLASSES = {
     "clean": ("clean", "Clean"),
     "cw_l2": ("carlini_wagner", "CarliniWagner"),
+    "ddn": ("ddn", "DDN"),
     "fgsm": ("fgsm", "FGSM"),
     "pgd": ("pgd", "PGD"),
     "bim": ("bim", "BIM"),
@@ -24,6 +25,7 @@ CLASSES = {
     "gaussian": ("gaussian_noise", "GaussianNoise"),
     "uniform": ("uniform_noise", "UniformNoise"),
     "square": ("square", "Square"),
+    "diva": ("diva", "DIVA"),
 }
 
 

@@ -283,6 +283,55 @@ def report(folder: str = "results") -> None:
     print(ExperimentResult.load(Path(folder) / "experiment.json").write_report(folder))
 
 
+def curve(
+    models: str,
+    dataset: str = "digits",
+    out: str = "curve",
+    attack: str = "apgd_ce",
+    epsilons: str = "0.05,0.1,0.15,0.2,0.3,0.4,0.5",
+    examples: int = 500,
+    seed: int = 0,
+    batch_size: int = 128,
+) -> None:
+    """Measure the accuracy of saved models against the strength of an attack, as a table and a plot.
+
+    Args:
+        models: Saved models, separated by commas, each a path or name=path.
+        dataset: digits, mnist or cifar10.
+        out: Results folder.
+        attack: Name of an attack inside a ball, such as apgd_ce, pgd or square.
+        epsilons: L-inf radii of the ball in pixel units, rising, separated by commas.
+        examples: Number of test images, from the first on.
+        seed: Seed of the random attacks.
+        batch_size: Number of images attacked at a time.
+    """
+    from tf_laq import attacks, evaluation
+    from tf_laq.attacks.checks import whole
+    from tf_laq.datasets import load
+    from tf_laq.report.plots import draw_curve
+
+    whole("examples", examples)
+    strengths = _numbers(epsilons, "epsilons")
+    chosen = attacks.get(attack, epsilon=strengths[-1])
+    networks, test = load_models(models, "models"), load(dataset).test
+    found = evaluation.accuracy_curve(
+        networks,
+        test.images[:examples],
+        test.labels[:examples],
+        attack=chosen,
+        epsilons=strengths,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    folder = Path(out)
+    found.save(folder / "curve.json")
+    files.write_text(folder / "curve.csv", found.to_csv())
+    files.write_text(folder / "curve.txt", f"{found}\n")
+    with files.replacing(folder / "curve.png") as part:
+        part.write_bytes(draw_curve(found))
+    print(f"{found}\n\nResults: {folder}")
+
+
 def parse_overrides(text: str) -> dict[str, Quantizer | None]:
     """Return "pattern=quantizer:bits,pattern=float32" as the argument `overrides` of `laq.search`.
 
@@ -335,6 +384,13 @@ def _list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def _numbers(text: str, argument: str) -> list[float]:
+    try:
+        return [float(part) for part in _list(text)] or [float("")]
+    except ValueError:
+        raise InputError(argument, expected="numbers, separated by commas", received=repr(text)) from None
+
+
 def _given(quantizer: str, bits: int | None, max_bits: int | None) -> str:
     settings = {"quantizer": quantizer or None, "bits": bits, "max_bits": max_bits}
     return ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None) or "neither"
@@ -351,6 +407,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "quantize": quantize,
     "evaluate": evaluate,
     "pictures": pictures,
+    "curve": curve,
     "export": export,
     "inspect": inspect,
     "report": report,

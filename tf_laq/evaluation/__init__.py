@@ -9,14 +9,18 @@ import importlib
 from typing import Any
 
 _LAZY = {
+    "AccuracyCurve": "curves",
     "AdversarialExamples": "adversarial",
     "Check": "checks",
+    "MinimalPerturbations": "curves",
     "Outcome": "report",
     "RobustnessReport": "report",
     "Share": "statistics",
+    "accuracy_curve": "curves",
     "evaluate": "runner",
     "load_examples": "adversarial",
     "mcnemar": "statistics",
+    "minimal_perturbations": "curves",
     "wilson_interval": "statistics",
 }
 

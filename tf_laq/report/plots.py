@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tf_laq.attacks.battery import KNOWLEDGE
+from tf_laq.evaluation.curves import AccuracyCurve
 from tf_laq.evaluation.report import RobustnessReport
 from tf_laq.evaluation.statistics import Share
 from tf_laq.plan import FLOAT_BITS, QuantizationPlan
@@ -38,6 +39,24 @@ def draw_plots(plans: Mapping[str, QuantizationPlan], robustness: RobustnessRepo
         figures["bits_per_layer.png"] = _png(_bits_per_layer(plans))
         figures["error_per_layer.png"] = _png(_error_per_layer(plans))
     return figures
+
+
+def draw_curve(curve: AccuracyCurve) -> bytes:
+    """Draw accuracy against epsilon, one line per model within its 95 % intervals, as PNG bytes."""
+    figure, axes = _figure(6.4, 4.2)
+    for index, model in enumerate(curve.broken_at):
+        shares = [curve.accuracy(model, epsilon) for epsilon in curve.epsilons]
+        color = _COLORS[index % len(_COLORS)]
+        axes.plot(curve.epsilons, [100 * s.value for s in shares], marker="o", markersize=4, label=model, color=color)
+        lower, upper = ([100 * share.interval[end] for share in shares] for end in (0, 1))
+        axes.fill_between(curve.epsilons, lower, upper, color=color, alpha=0.15, linewidth=0)
+    axes.set_xlim(left=0)
+    axes.set_ylim(0, 105)
+    axes.set_xlabel(f"epsilon ({curve.attack.norm}, pixel units)")
+    axes.set_ylabel("accuracy (%)")
+    axes.set_title(f"Accuracy under {curve.attack.name} by epsilon, N = {curve.count}, 95 % intervals")
+    axes.legend(frameon=False)
+    return _png(figure)
 
 
 def _robust_accuracy(report: RobustnessReport) -> Figure:
