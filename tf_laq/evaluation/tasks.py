@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from tf_laq.attacks.apgd import APGD, APGDCrossEntropy
+from tf_laq.attacks.apgd import APGD, APGDCrossEntropy, APGDLogitsRatio, APGDTargeted
 from tf_laq.attacks.base import Attack, IterativeAttack, Logits, StartableAttack
 from tf_laq.attacks.battery import KNOWLEDGE, Battery, Column
 from tf_laq.attacks.completed_gradient import completed_gradient
@@ -114,6 +114,9 @@ def _second(column: Column, subjects: Subjects, blind: Collection[str]) -> Itera
 
 def _self_adjusting(attack: IterativeAttack | APGD) -> APGD:
     """Return Auto-PGD in the attack's ball: steps of one length get lost in a completed gradient."""
+    if isinstance(attack, APGDTargeted):
+        # One target after the other would cost as many times as much, and finds little more.
+        return APGDLogitsRatio(epsilon=attack.epsilon, norm=attack.norm, steps=attack.steps)
     if isinstance(attack, APGD):
         return attack
     return APGDCrossEntropy(epsilon=attack.epsilon, norm=attack.norm, steps=SECOND_STEPS)
