@@ -110,7 +110,7 @@ def test_another_seed_recipe_or_a_damaged_file_is_trained_anew(tmp_path):
 
     def reused(recipe, seed, **more):
         more = {"announce": lambda line: None, "progress": False, **more}
-        return experiment.trained_model(few, recipe, seed, path, **more)[1]
+        return experiment.trained_model(few, recipe, 2, seed, path, **more)[1]
 
     assert not reused(recipe, 0)
     assert reused(dataclasses.replace(recipe, about="the same in other words"), 0)

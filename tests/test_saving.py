@@ -29,7 +29,7 @@ def test_a_missing_file_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["m.keras", "m.h5", "m.txt"])
 def test_a_file_that_is_no_model_is_refused_by_its_name(tmp_path, name):
     (tmp_path / name).write_bytes(b"no model at all")
-    with pytest.raises(laq.InputError, match=f"{name}: expected a model saved by tf_keras"):
+    with pytest.raises(laq.InputError, match=f"{name}: expected a model saved by Keras"):
         load_model(tmp_path / name)
 
 

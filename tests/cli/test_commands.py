@@ -129,7 +129,7 @@ def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, sa
         (["quantize"], "required argument: model"),
         (["quantize", "SAVED", "--bitz", "3"], "Could not consume arg: --bitz"),
         (["quantize", "SAVED", "--out"], "--out: expected a value"),
-        (["quantize", "none.keras"], "none.keras: expected a saved tf_keras model"),
+        (["quantize", "none.keras"], "none.keras: expected a saved Keras model"),
         (["quantize", "SAVED", "--out", "q.h5"], "ends in .keras"),
         (["quantize", "SAVED", "--bits", "3"], "Use max_bits"),
         (["quantize", "SAVED", "--quantizer", "cubic"], "expected one of linear, log"),
@@ -210,7 +210,7 @@ def test_a_failing_script_prints_one_line_and_no_traceback(repository):
         env={**os.environ, "PYTHONPATH": str(repository)},
     )
     assert done.returncode == 2
-    assert done.stderr == "error: none.keras: expected a saved tf_keras model. Received: no such file.\n"
+    assert done.stderr == "error: none.keras: expected a saved Keras model. Received: no such file.\n"
     assert done.stdout == ""
 
 

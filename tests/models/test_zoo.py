@@ -14,6 +14,7 @@ UNSUPPORTED = {
     ("tf_keras", "lambda", "model.keras"),
     ("tf_keras", "nested sequential", "model.h5"),
     ("tf_keras", "a user's layer", "model.h5"),
+    ("tf_keras", "a composite layer", "model.h5"),
     ("tf_keras", "bfloat16", "model.keras"),
     ("tf_keras", "bfloat16", "model.h5"),
     ("keras", "operations in the graph", "model.h5"),

@@ -98,17 +98,17 @@ def test_crop_and_flip_moves_an_image_by_at_most_four_pixels_and_mirrors_some() 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero() -> None:
     chosen = dataclasses.replace(recipe("digits"), learning_rate=0.5, learning_rate_warmup=0.25)
-    rate = fitting._optimizer(chosen, 100)._learning_rate
+    rate = fitting._optimizer(tf_keras, chosen, 100)._learning_rate
     assert [float(rate(step)) for step in (0, 5, 25, 100)] == pytest.approx([0.0, 0.1, 0.5, 0.0])
     constant_start = dataclasses.replace(chosen, learning_rate_warmup=0.0)
-    assert float(fitting._optimizer(constant_start, 100)._learning_rate(0)) == pytest.approx(0.5)
+    assert float(fitting._optimizer(tf_keras, constant_start, 100)._learning_rate(0)) == pytest.approx(0.5)
 
 
 def test_weight_decay_shrinks_kernels_and_leaves_biases() -> None:
     chosen = dataclasses.replace(recipe("cifar10"), learning_rate=0.1, learning_rate_warmup=0.0, weight_decay=0.5)
     layer = tf_keras.layers.Dense(2, bias_initializer="ones", kernel_initializer="ones")
     layer.build((None, 3))
-    optimizer = fitting._optimizer(chosen, 1000)
+    optimizer = fitting._optimizer(tf_keras, chosen, 1000)
     optimizer.apply_gradients((tf.zeros_like(weight), weight) for weight in layer.weights)
     kernel, bias = layer.get_weights()
     np.testing.assert_allclose(kernel, 1.0 - 0.1 * 0.5, rtol=1e-6)

@@ -65,8 +65,8 @@ tf_keras.layers.Dense(10)])
     _keras: ClassVar[Any]
 
     def __new__(cls, model: Any, *args: Any, **options: Any) -> Any:
-        """Make an object of the class for the model's version of Keras."""
-        made = adversarial_class(keras_version(model)) if cls is AdversarialModel else cls
+        """Make an object of this class that is a model of the network's version of Keras too."""
+        made = cls if hasattr(cls, "_keras") else adversarial_class(keras_version(model), cls)  # type: ignore[arg-type]
         return super(AdversarialModel, made).__new__(made, model, *args, **options)  # type: ignore[misc]
 
     def __init__(
@@ -209,12 +209,13 @@ tf_keras.layers.Dense(10)])
 
 
 @functools.cache
-def adversarial_class(version: int) -> type[Any]:
-    """Return the subclass of `AdversarialModel` that is a model of Keras 2 or 3, registered for loading there."""
+def adversarial_class(version: int, cls: type[Any] = AdversarialModel) -> type[Any]:
+    """Return `AdversarialModel`, or a class made from it, as a class of models of Keras 2 or 3."""
     keras = keras_module(version)
-    made = type("AdversarialModel", (AdversarialModel, keras.Model), {"_keras": keras, "__module__": __name__})
-    registered: type[Any] = keras.utils.register_keras_serializable(package="tf_laq")(made)
-    return registered
+    made: type[Any] = type(cls.__name__, (cls, keras.Model), {"_keras": keras, "__module__": cls.__module__})
+    if cls is AdversarialModel:
+        keras.utils.register_keras_serializable(package="tf_laq")(made)
+    return made
 
 
 def _check_arguments(keras: Any, model: Any, attack: Any) -> None:
