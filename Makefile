@@ -29,11 +29,11 @@ demo: setup
 	$(BIN)/laq demo $(DEMO)
 
 test: setup
-	$(BIN)/pytest --pyargs tests tf_laq --doctest-modules --numprocesses=auto --durations=10
+	$(BIN)/pytest --pyargs tests tf_laq --doctest-modules --numprocesses=auto --dist=worksteal --durations=10
 
 # The same tests, slower, and the share of lines they reach.
 coverage: setup
-	$(BIN)/pytest --pyargs tests tf_laq --doctest-modules --numprocesses=auto --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/pytest --pyargs tests tf_laq --doctest-modules --numprocesses=auto --dist=worksteal --cov --cov-report=term --cov-fail-under=90
 
 lint: setup
 	$(BIN)/ruff check .

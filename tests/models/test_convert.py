@@ -29,8 +29,15 @@ def small(keras):
     return build
 
 
-@pytest.mark.parametrize("network", ["MobileNetV2", "ResNet50V2", "EfficientNetB0", "DenseNet121"])
-def test_application_networks_are_quantized_exactly_and_reload(network, tmp_path, keras):
+@pytest.mark.parametrize(
+    ("keras", "network"),
+    [
+        *(("tf_keras", network) for network in ("MobileNetV2", "ResNet50V2", "EfficientNetB0", "DenseNet121")),
+        *(("keras", network) for network in ("MobileNetV2", "EfficientNetB0")),
+    ],
+    indirect=["keras"],
+)
+def test_application_networks_are_quantized_exactly_and_reload(keras, network, tmp_path):
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
     model = getattr(keras.applications, network)(weights=None, input_shape=(64, 64, 3), classes=10)

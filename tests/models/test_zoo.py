@@ -64,7 +64,8 @@ def test_the_wrapped_model_trains_all_the_weights_the_float_model_trains(zoo):
     assert [w.shape for w in wrapped.trainable_weights] == [w.shape for w in zoo.model.trainable_weights]
     before = [w.numpy().astype(np.float32) for w in wrapped.trainable_weights]
     targets = [np.ones(y.shape, np.float32) for y in _listed(wrapped(zoo.batch))]
-    wrapped.compile(zoo.keras.optimizers.SGD(0.5), "mse")
+    # Eagerly, since tracing the step takes longer than the step.
+    wrapped.compile(zoo.keras.optimizers.SGD(0.5), "mse", run_eagerly=True)
     wrapped.fit(zoo.batch, targets if len(targets) > 1 else targets[0], epochs=2, verbose=0)
     after = [w.numpy().astype(np.float32) for w in wrapped.trainable_weights]
     moved = [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
