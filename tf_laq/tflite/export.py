@@ -155,6 +155,14 @@ def _outputs(model: Any, images: npt.NDArray[np.float32]) -> npt.NDArray[np.floa
 def _planned(model: Any, plan: QuantizationPlan | None) -> list[PlannedTensor]:
     entries = {(e.layer, e.weight): e for e in plan.entries if e.quantizer is not None} if plan else {}
     tensors = [t for t in adapter_of(model).find_weights(model)[0] if (t.layer, t.weight) in entries]
+    missing = sorted(entries.keys() - {(t.layer, t.weight) for t in tensors})
+    if missing:
+        raise ExportError(
+            f"layer {missing[0][0]!r}, weight {missing[0][1]!r}",
+            expected="a weight of the model, as it is planned",
+            received=f"no such weight ({len(missing)} of {len(entries)} planned ones are missing)",
+            remedy="Give the layers names of their own, and make the plan with laq.search(model).",
+        )
     return [PlannedTensor(t.layer, t.weight, _encode(entries[t.layer, t.weight], t.values)) for t in tensors]
 
 
