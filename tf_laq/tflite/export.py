@@ -360,7 +360,7 @@ def _tensor(
         limit,
         encoding=", ".join(encodings),
         stored_bytes=sum(t.bytes for t in stored.tensors if t.name == f"{layer}/{weight}"),
-        fast_kernels=encodings.keys() <= {"int8", "float16", "float32"},
+        fast_kernels=encodings.keys() <= {"int8", "sparse", "float16", "float32"},
         kept=all(choice.kept for choice in choices),
         why="; ".join(dict.fromkeys(choice.why for choice in choices)),
     )
