@@ -53,8 +53,8 @@ it computes from whatever is in memory: so only the operators that they take in 
 _INTEGER_OVERHEAD = 110
 _SPARSE_OVERHEAD = 380
 _CHANNEL_OVERHEAD = 4
-CODEBOOK_OVERHEADS = (300.0, 50.0, math.inf)
-"""The same for a codebook: of a tensor by itself, of one that shares a variable, and in a file that has no other."""
+CODEBOOK_OVERHEADS = (300.0, 50.0, 1000.0, math.inf)
+"""The same for a codebook: of a tensor by itself, of one that shares a variable, in a file that has few or none."""
 
 _FEW_CODES = 1 << 20
 """Up to here codes may be digits of words: the operators that take these apart are slow, but small in the file."""

@@ -180,7 +180,7 @@ def _encoded(
     float_content: bytes, matches: Sequence[Match], layout: Layout, min_runtime: str | None
 ) -> tuple[bytes, list[Choice]]:
     """Return the file in a layout, and the choice of an encoding for each match."""
-    candidates: list[tuple[bytes, list[Choice]]] = []
+    possible: dict[tuple[str, ...], list[Choice]] = {}
     # What a codebook costs depends on the other tensors that have one.
     for overhead in CODEBOOK_OVERHEADS if layout == "packed" else CODEBOOK_OVERHEADS[:1]:
         choices = [
@@ -189,11 +189,16 @@ def _encoded(
             else choose(m.tensor, layout, m.constant.consumers, min_runtime, overhead)
             for m in matches
         ]
-        replacements = [
-            Replacement(m.constant, m.tensor, choice.encoding) for m, choice in zip(matches, choices, strict=True)
-        ]
-        candidates.append((rewrite(float_content, replacements) if matches else float_content, choices))
+        possible.setdefault(tuple(choice.encoding for choice in choices), choices)
+    candidates = [(_rewritten(float_content, matches, choices), choices) for choices in possible.values()]
     return min(candidates, key=lambda candidate: len(candidate[0]))
+
+
+def _rewritten(float_content: bytes, matches: Sequence[Match], choices: Sequence[Choice]) -> bytes:
+    replacements = [
+        Replacement(m.constant, m.tensor, choice.encoding) for m, choice in zip(matches, choices, strict=True)
+    ]
+    return rewrite(float_content, replacements) if matches else float_content
 
 
 def _check_kept(matches: Sequence[Match], choices: Sequence[Choice], layout: str) -> None:
