@@ -72,8 +72,9 @@ def export_tflite(
         path: The file to write.
         plan: The quantization plan. A float model is quantized by it first; a wrapped or baked one must have
             its weights on the plan's levels. Without a plan the weights stay float32.
-        layout: "int8": 8 bits a weight, as fast as float32. "packed": the fewest bytes; convolutions become slower.
-            "auto": packed integers for dense layers and embeddings, int8 for convolutions.
+        layout: "int8": 8 bits a weight, or none for zeros where that is smaller; as fast as float32. "packed": the
+            fewest bytes; convolutions may become slower. "auto": packed integers for dense layers and embeddings where
+            they are smaller, the rest as in "int8".
         compress: "gz" or "xz" to write a compressed file beside it, for downloads; `tflite.load` reads it.
         strict: Refuse a plan with a tensor that the layout can only store in float16 or float32.
         images: At least 16 images to compare on, shape (n, height, width, channels); None for 32 random
