@@ -225,12 +225,12 @@ def test_kernels_of_mostly_zeros_take_less_than_their_bits_and_keep_the_fast_ker
             layers.DepthwiseConv2D(3, depth_multiplier=4, name="depthwise"),
             layers.GlobalAveragePooling2D(),
             layers.Dense(64, activation="relu", name="dense"),
-            layers.Dense(4, name="logits"),
+            layers.Dense(10, name="logits"),
         )
     )
     plan, path = laq.uniform(model, "linear", 4), tmp_path / "m.tflite"
     report = laq.export_tflite(model, path, plan, layout="int8", strict=True)
-    assert [t.encoding for t in report.tensors] == ["sparse", "sparse", "sparse", "int8"]
+    assert {t.encoding for t in report.tensors} == {"sparse"}
     assert all(t.stored_bytes < t.limit_bytes for t in report.tensors if t.layer in ("conv", "dense"))
     assert all(t.fast_kernels for t in report.tensors)
     assert (report.accelerated, report.runtime, report.operators["DENSIFY"]) == (True, "2.12", 1)

@@ -84,7 +84,7 @@ class CodedTensor:
         >>> tensor.codebook, tensor.bits, tensor.scale
         (array([-1.,  0.,  1.], dtype=float32), 2, 1.0)
         >>> encodings(tensor)
-        ['int2', 'int4', 'int8', 'float16', 'codebook']
+        ['int2', 'int4', 'int8', 'sparse', 'float16', 'codebook']
     """
 
     name: str
