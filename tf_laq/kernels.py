@@ -128,6 +128,16 @@ class LayerKinds:
             elif not isinstance(layer, self.keras.layers.InputLayer):
                 yield path, layer
 
+    def copy_names(self, model: Any, twin: Any) -> None:
+        """Give a copy of a model, and all layers in it, the names of the original: Keras may have counted on.
+
+        A plan names layers, and so a plan for the model is one for the copy.
+        """
+        setattr(twin, "_name" if hasattr(twin, "_name") else "name", model.name)
+        if isinstance(model, self.keras.Model):
+            for layer, copied in zip(model.layers, twin.layers, strict=True):
+                self.copy_names(layer, copied)
+
     def kernels_of(self, layer: Any) -> Kernels:
         """Return the weights of a built layer that can be quantized; empty if there are none."""
         if self._is(layer, "SpectralNormalization"):

@@ -65,6 +65,7 @@ def test_a_subclassed_model_is_baked_on_a_copy(subclassed):
     assert np.unique(baked.first.kernel.numpy()).size <= 3
     assert np.array_equal(subclassed(batch), before)
     assert not np.array_equal(baked(batch), before)
+    assert [layer.name for layer in baked.layers] == [layer.name for layer in subclassed.layers]
 
 
 def test_a_subclassed_model_is_wrapped_as_a_whole_by_keras_3_and_refused_by_keras_2(subclassed, keras, tmp_path):

@@ -15,6 +15,7 @@ from tf_laq.tflite.encodings import CodedTensor, choose, encodings, estimated_by
 from tf_laq.tflite.graph import Graph
 from tf_laq.tflite.grouping import groups
 from tf_laq.tflite.rewriting import Replacement, rewrite
+from tf_laq.tflite.sparsity import sparse, sparse_bytes
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=4, min_side=1, max_side=9)
 
@@ -153,12 +154,12 @@ def test_a_factor_of_zero_and_negative_factors_are_stored_exactly():
 @pytest.mark.parametrize(
     ("name", "bits", "expected"),
     [
-        ("linear", 1, ["int2", "int4", "int8", "codebook"]),
-        ("linear", 2, ["int2", "int4", "int8", "codebook"]),
-        ("linear", 4, ["int4", "int8", "codebook"]),
-        ("linear", 8, ["int8", "codebook"]),
+        ("linear", 1, ["int2", "int4", "int8", "sparse", "codebook"]),
+        ("linear", 2, ["int2", "int4", "int8", "sparse", "codebook"]),
+        ("linear", 4, ["int4", "int8", "sparse", "codebook"]),
+        ("linear", 8, ["int8", "sparse", "codebook"]),
         ("linear", 9, ["codebook"]),
-        ("log", 4, ["int8", "float16", "codebook"]),
+        ("log", 4, ["int8", "sparse", "float16", "codebook"]),
         ("log", 5, ["float16", "codebook"]),
     ],
 )
@@ -167,7 +168,9 @@ def test_the_encodings_of_a_quantizer_are_those_that_hold_its_levels(name, bits,
 
 
 def test_layouts_choose_by_size_speed_and_runtime():
-    tensor, conv, dense = coded("linear", 3, (400, 100), 0), frozenset({"CONV_2D"}), frozenset({"FULLY_CONNECTED"})
+    conv, dense = frozenset({"CONV_2D"}), frozenset({"FULLY_CONNECTED"})
+    codes = np.random.default_rng(0).integers(0, 7, (400, 100)).astype(np.uint8)
+    tensor = CodedTensor.of("w", codes, np.arange(-3, 4, dtype=np.float32))
     assert choose(tensor, "int8", dense).encoding == "int8"
     assert choose(tensor, "auto", conv).encoding == "int8"
     assert choose(tensor, "auto", dense).encoding == "int4"
@@ -181,6 +184,64 @@ def test_layouts_choose_by_size_speed_and_runtime():
     assert "not all in -128 to 127 steps" in refused.why
     assert not choose(wide, "packed", conv, "2.5").kept
     assert estimated_bytes("codebook", wide) < 400 * 100
+
+
+def with_zeros(shape: tuple[int, ...], zeros: float, seed: int = 0, factors: bool = False) -> CodedTensor:
+    """Return a tensor of steps from -127 to 127 with a share of zeros."""
+    random = np.random.default_rng(seed)
+    steps = random.integers(-127, 128, shape) * (random.random(shape) >= zeros)
+    by = random.normal(size=shape[0]).astype(np.float32) if factors else None
+    return CodedTensor.of(
+        "w", (steps + 127).astype(np.uint8), np.arange(-127, 128, dtype=np.float32) * np.float32(0.3), by
+    )
+
+
+@given(
+    hnp.array_shapes(min_dims=1, max_dims=4, max_side=9),
+    st.sampled_from([0, 0.5, 0.9, 1]),
+    st.integers(0, 99),
+    st.booleans(),
+)
+@example((1, 1), 1, 0, False)
+@example((7, 300), 0.8, 0, True)
+@example((300, 257), 0.97, 0, False)
+@example((2, 70000), 0.9, 0, True)
+@example((70000, 2), 0.9, 0, False)
+@example((2, 3, 2, 3, 4), 0.5, 0, False)
+def test_tensors_without_their_zeros_are_restored_bit_for_bit(shape, zeros, seed, factors):
+    tensor = with_zeros(shape, zeros, seed, factors)
+    content = stored([tensor], "sparse")
+    assert same_bits(outputs(content)[0], tensor.decode())
+    (found,) = [t for t in read_contents(content).tensors if t.encoding == "sparse"]
+    count = int(np.count_nonzero(tensor.decode()))
+    assert found.zeros == pytest.approx(1 - count / tensor.codes.size)
+    scales = shape[0] if factors else 1
+    assert found.bytes == sparse_bytes(shape, count) + 4 * scales
+    without = sparse(tensor.integers())
+    assert without.values.nbytes + without.places.nbytes + without.ends.nbytes == sparse_bytes(shape, count)
+    if count and (scales == 1):
+        assert set(found.codebook) == {*np.unique(tensor.decode())}
+
+
+def test_zeros_are_left_out_where_that_is_smaller_and_the_operator_takes_it():
+    conv, dense = frozenset({"CONV_2D"}), frozenset({"FULLY_CONNECTED"})
+    empty, half, full = (with_zeros((300, 200), zeros) for zeros in (0.99, 0.6, 0.3))
+    for layout in ("int8", "auto", "packed"):
+        chosen = choose(empty, layout, conv)
+        assert (chosen.encoding, chosen.kept) == ("sparse", True)
+        assert "99.0% zeros" in chosen.why
+        assert choose(empty, layout, dense | {"DEPTHWISE_CONV_2D"}).encoding == "sparse"
+        assert choose(half, layout, conv).encoding == "sparse"
+        # Operators that the fast kernels leave to others would compute from weights that nobody unpacks.
+        for operator in ("GATHER", "CONV_3D", "WHILE", "UNIDIRECTIONAL_SEQUENCE_LSTM", "TRANSPOSE_CONV"):
+            assert choose(empty, layout, dense | {operator}).encoding != "sparse"
+    assert choose(full, "int8", conv).encoding == "int8"
+    assert choose(empty, "int8", conv, "2.11").encoding == "int8"
+    assert choose(with_zeros((20, 10), 1), "int8", conv).encoding == "int8"
+    sizes = {name: len(stored([half], name)) - estimated_bytes(name, half) for name in ("int8", "sparse")}
+    assert abs(sizes["int8"] - sizes["sparse"]) < 100
+    narrow = CodedTensor.of("w", half.codes // 100, np.array([-1, 0, 1], np.float32))
+    assert (choose(narrow, "auto", dense).encoding, choose(narrow, "packed", conv).encoding) == ("int2", "codebook")
 
 
 def test_a_step_that_no_level_shows_is_found_from_the_whole_codebook():

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
+import tf_keras
 
 import tf_laq as laq
 from tf_laq.tflite import ExportError, ExportReport
+from tf_laq.tflite.export import _planned
 
 
 def images(count: int = 40) -> np.ndarray:
@@ -157,3 +160,35 @@ def test_a_registered_quantizer_whose_levels_move_is_exported_without_code_for_i
     reports = [laq.export_tflite(m, tmp_path / "m.tflite", plan) for m in (small_cnn, baked)]
     assert reports[0] == reports[1]
     assert {t.quantizer for t in reports[0].tensors} == {"ternary"}
+
+
+@pytest.mark.parametrize("k", [tf_keras, keras], ids=["tf_keras", "keras"])
+def test_a_subclassed_model_whose_layers_keras_named_is_exported_as_planned(k, tmp_path):
+    @k.utils.register_keras_serializable("tf_laq_tests")
+    class Counted(k.Model):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.hidden = k.Sequential([k.layers.Dense(9, activation="relu")])
+            self.dense = k.layers.Dense(10)
+
+        def build(self, shape):
+            self.hidden.build(shape)
+            self.dense.build((shape[0], 9))
+            super().build(shape)
+
+        def call(self, inputs):
+            return self.dense(self.hidden(inputs))
+
+    model = Counted()
+    model.build((None, 20))
+    plan = laq.uniform(model, "linear", 4)
+    baked = laq.apply(model, plan, baked=True)
+    forms = [model, baked] if k is tf_keras else [model, baked, laq.apply(model, plan)]
+    reports = [laq.export_tflite(m, tmp_path / "m.tflite", plan, layout="packed", strict=True) for m in forms]
+    assert [(t.layer, t.encoding) for t in reports[0].tensors] == [(e.layer, "int4") for e in plan.entries]
+    assert all(report == reports[0] for report in reports)
+
+
+def test_a_planned_weight_that_the_model_has_under_another_name_is_an_error(small_cnn, normalised_net):
+    with pytest.raises(ExportError, match=r"layer 'conv2', weight 'kernel'.*no such weight \(3 of 4 planned"):
+        _planned(normalised_net, laq.uniform(small_cnn, "linear", 4))

@@ -203,6 +203,60 @@ def test_wide_log_levels_take_half_of_float32_and_keep_the_fast_kernels(small_cn
     assert ExportReport.from_json(report.to_json()) == report
 
 
+def without_most_weights(model):
+    """Set 19 of 20 kernel weights to zero, and give biases and statistics values of their own."""
+    random = np.random.default_rng(0)
+    model.set_weights(
+        [
+            w * (random.random(w.shape) < 0.05) if w.ndim > 1 else w + random.uniform(0.1, 0.9, w.shape)
+            for w in model.get_weights()
+        ]
+    )
+    return model
+
+
+def test_kernels_of_mostly_zeros_take_less_than_their_bits_and_keep_the_fast_kernels(tmp_path):
+    model = without_most_weights(
+        sequential(
+            (12, 12, 16),
+            layers.Conv2D(48, 3, use_bias=False, name="conv"),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.DepthwiseConv2D(3, depth_multiplier=4, name="depthwise"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(64, activation="relu", name="dense"),
+            layers.Dense(10, name="logits"),
+        )
+    )
+    plan, path = laq.uniform(model, "linear", 4), tmp_path / "m.tflite"
+    report = laq.export_tflite(model, path, plan, layout="int8", strict=True)
+    assert {t.encoding for t in report.tensors} == {"sparse"}
+    assert all(t.stored_bytes < t.limit_bytes for t in report.tensors if t.layer in ("conv", "dense"))
+    assert all(t.fast_kernels for t in report.tensors)
+    assert (report.accelerated, report.runtime, report.operators["DENSIFY"]) == (True, "2.12", 1)
+    assert report.layout_bytes["packed"] <= report.layout_bytes["auto"] <= report.layout_bytes["int8"]
+    found = {t.name: t for t in laq.tflite.inspect(path).tensors}
+    assert found["conv/kernel"].factors == 48
+    assert 0.95 < found["conv/kernel"].zeros < 1
+    assert f"{found['dense/kernel'].zeros:.1%}" in str(laq.tflite.inspect(path))
+    images = np.random.default_rng(1).random((8, 12, 12, 16), dtype=np.float32)
+    logits = laq.tflite.load(path)(images)
+    older = laq.export_tflite(model, path, plan, layout="int8", min_runtime="2.11")
+    assert {t.encoding for t in older.tensors} == {"int8"}
+    assert report.file_bytes < older.file_bytes - 10_000
+    np.testing.assert_array_equal(logits, laq.tflite.load(path)(images))
+
+
+def test_what_the_fast_kernels_do_not_take_keeps_its_zeros(tmp_path):
+    model = without_most_weights(
+        sequential((5,), layers.Embedding(300, 32, name="words"), layers.LSTM(40, name="memory"), layers.Dense(90))
+    )
+    for layout in ("int8", "packed"):
+        report = laq.export_tflite(model, tmp_path / "m.tflite", laq.uniform(model, "linear", 4), layout=layout)
+        assert [t.layer for t in report.tensors if "sparse" in t.encoding] == [model.layers[-1].name]
+        assert report.parity.relative_difference < 1e-5
+
+
 @pytest.mark.parametrize("power", [0, -18])
 def test_float16_weights_give_the_outputs_of_float32_weights(power, tmp_path):
     model = sequential((8, 8, 3), layers.Conv2D(6, 3, activation="relu"), layers.Flatten(), layers.Dense(5))

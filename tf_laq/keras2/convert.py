@@ -160,7 +160,7 @@ def rebuild(model: Any, convert: Callable[[str, Any], LayerCopy]) -> Any:
 
 def _copy_subclassed(model: Any) -> Any:
     try:
-        return copy.deepcopy(model)
+        twin = copy.deepcopy(model)
     except Exception as error:  # Keras raises whatever the user's class raises.
         raise InputError(
             "model",
@@ -168,3 +168,5 @@ def _copy_subclassed(model: Any) -> Any:
             received=f"the subclassed model {type(model).__name__}, whose copy fails with: {error}",
             remedy="Give the class get_config and from_config, or build the model with the functional API.",
         ) from error
+    kernels.copy_names(model, twin)
+    return twin

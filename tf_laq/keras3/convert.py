@@ -45,8 +45,7 @@ def bake(model: Any, plan: QuantizationPlan) -> Any:
     """
     settings = kernels.settings(model, plan)
     twin = plain_copy(model)
-    # By position: the layers of a subclassed model may get other names in every copy.
-    for (path, _), (_, layer) in zip(kernels.walk(model), kernels.walk(twin), strict=True):
+    for path, layer in kernels.walk(twin):
         quantize_weights(layer, settings.get(path, {}))
     return twin
 
@@ -169,6 +168,7 @@ def copy_subclassed(model: Any) -> Any:
         twin = type(model).from_config(model.get_config())
         twin.build_from_config(model.get_build_config())
         copy_weights(model, twin)
+        twin.built = model.built  # Keras leaves it unset where the class has no method build.
     except Exception as error:  # Keras raises whatever the user's class raises.
         reason = " ".join(str(error).split())
         raise InputError(
@@ -177,4 +177,5 @@ def copy_subclassed(model: Any) -> Any:
             received=f"the subclassed model {type(model).__name__}, whose copy fails with: {reason}",
             remedy="Give the class get_config and from_config, or build the model with the functional API.",
         ) from error
+    kernels.copy_names(model, twin)
     return twin

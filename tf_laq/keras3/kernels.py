@@ -7,6 +7,6 @@ import keras
 from tf_laq.kernels import LayerKinds, attribute, values
 
 _kinds = LayerKinds(keras)
-find_weights, settings, walk = _kinds.find_weights, _kinds.settings, _kinds.walk
+copy_names, find_weights, settings, walk = _kinds.copy_names, _kinds.find_weights, _kinds.settings, _kinds.walk
 
-__all__ = ["attribute", "find_weights", "settings", "values", "walk"]
+__all__ = ["attribute", "copy_names", "find_weights", "settings", "values", "walk"]

@@ -22,6 +22,11 @@ _INTEGER_TYPES: dict[int, EncodingName] = {
     schema.TensorType.INT4: "int4",
     schema.TensorType.INT2: "int2",
 }
+_INDEX_BYTES = {
+    schema.SparseIndexVector.Uint8Vector: 1,
+    schema.SparseIndexVector.Uint16Vector: 2,
+    schema.SparseIndexVector.Int32Vector: 4,
+}
 _SHOWN_LEVELS = 9
 _WORD_BITS = 32
 _EVERY_ROW = 2**31
@@ -35,12 +40,13 @@ class StoredTensor:
     Attributes:
         name: Its name in the file.
         shape: Its shape in the file.
-        encoding: "int8", "int4", "int2", "codebook", "float16" or "float32".
-        bits: Stored bits a weight; digits of words take a fraction.
-        bytes: Bytes of the codes, the scales or codebook, and the factors; a codebook that several tensors share counts
-            for the first.
+        encoding: "int8", "int4", "int2", "sparse", "codebook", "float16" or "float32".
+        bits: Stored bits a weight; digits of words and tensors without their zeros take a fraction.
+        bytes: Bytes of the codes and their places, the scales or codebook, and the factors; a codebook that several
+            tensors share counts for the first.
         codebook: The levels that occur, ascending, before any factors; None for float32.
         factors: Number of factors: one a channel if a normalisation was folded in, else 0.
+        zeros: The share of its weights that is zero and not stored; None for all encodings but "sparse".
     """
 
     name: str
@@ -50,6 +56,7 @@ class StoredTensor:
     bytes: int
     codebook: npt.NDArray[np.float32] | None
     factors: int
+    zeros: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +69,7 @@ class FileContents:
     file_bytes: int
 
     def __str__(self) -> str:
-        headers = ["tensor", "shape", "encoding", "bits", "bytes", "levels", "factors", "codebook"]
+        headers = ["tensor", "shape", "encoding", "bits", "bytes", "zeros", "levels", "factors", "codebook"]
         rows = [
             [
                 t.name or "-",
@@ -70,6 +77,7 @@ class FileContents:
                 t.encoding,
                 f"{t.bits:.3g}",
                 t.bytes,
+                None if t.zeros is None else f"{t.zeros:.1%}",
                 None if t.codebook is None else t.codebook.size,
                 t.factors or None,
                 _levels(t.codebook),
@@ -79,7 +87,7 @@ class FileContents:
         operators = ", ".join(f"{name} {version}" for name, version in sorted(self.operators.items()))
         return "\n".join(
             [
-                tabulate(rows, headers, missingval="-", disable_numparse=[0, 1, 2, 7]),
+                tabulate(rows, headers, missingval="-", disable_numparse=[0, 1, 2, 5, 8]),
                 f"operators and versions: {operators}",
                 f"oldest runtime: TensorFlow Lite {self.runtime or 'not named'}",
                 f"file: {self.file_bytes:,} bytes",
@@ -150,8 +158,22 @@ def _integers(
     integers = np.sort(np.where(codes >= 2 ** (bits - 1), codes - 2**bits, codes))
     scales = np.asarray(tensor.quantization.scale, np.float32)
     channels = scales.size if scales.size > 1 else 0
+    factor_bytes = _SCALE_BYTES * scales.size
+    if tensor.sparsity is not None:
+        count, size = int(np.prod(shape)), data.size + _place_bytes(tensor.sparsity)
+        levels = np.union1d(integers, [0] if data.size < count else []).astype(np.float32)
+        codebook = levels * (np.float32(1) if channels else scales[0])
+        zeros = 1 - np.count_nonzero(data) / count
+        return StoredTensor(name, shape, "sparse", 8 * size / count, size + factor_bytes, codebook, channels, zeros)
     codebook = integers.astype(np.float32) * (np.float32(1) if channels else scales[0])
-    return StoredTensor(name, shape, encoding, bits, data.size + _SCALE_BYTES * scales.size, codebook, channels)
+    return StoredTensor(name, shape, encoding, bits, data.size + factor_bytes, codebook, channels)
+
+
+def _place_bytes(sparsity: Any) -> int:
+    """Return the bytes that say where the values of a tensor without its zeros are."""
+    parts = [(axis.arraySegmentsType, axis.arraySegments) for axis in sparsity.dimMetadata]
+    parts += [(axis.arrayIndicesType, axis.arrayIndices) for axis in sparsity.dimMetadata]
+    return sum(_INDEX_BYTES[kind] * len(part.values) for kind, part in parts if part is not None)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 | encoding | stored | decoded by | bits a weight | runtime |
 | --- | --- | --- | --- | --- |
 | int8, int4, int2 | integers k, a scale a tensor or a channel | DEQUANTIZE, once at load | 8, 4, 2 | 2.7, 2.18, 2.21 |
+| sparse | int8 without its zeros: integers and their places | DENSIFY, DEQUANTIZE, once at load | 16 a value | 2.12 |
 | codebook | codes as bit planes or as digits of 32-bit words, levels | CALL_ONCE, into a variable | 1 to 16 | 2.6 |
 | float16 | the values | DEQUANTIZE, once at load | 16 | 1.15 |
 | float32 | the values | | 32 | |
@@ -23,14 +24,15 @@ import numpy as np
 import numpy.typing as npt
 
 from tf_laq.tflite.graph import version_key
+from tf_laq.tflite.sparsity import sparse_bytes
 
-EncodingName = Literal["int2", "int4", "int8", "float16", "codebook", "float32"]
+EncodingName = Literal["int2", "int4", "int8", "sparse", "float16", "codebook", "float32"]
 Layout = Literal["int8", "packed", "auto"]
 LAYOUTS: tuple[Layout, ...] = ("int8", "packed", "auto")
 
 INTEGER_BITS: dict[str, int] = {"int2": 2, "int4": 4, "int8": 8}
 CODEBOOK_RUNTIME = "2.6"
-_RUNTIMES = {"int2": "2.21", "int4": "2.18", "int8": "1.14", "float16": "1.15"}
+_RUNTIMES = {"int2": "2.21", "int4": "2.18", "int8": "1.14", "sparse": "2.12", "float16": "1.15"}
 _PER_CHANNEL_INT8_RUNTIME = "2.7"
 
 MATRIX_OPERATORS = frozenset({"FULLY_CONNECTED", "BATCH_MATMUL", "GATHER", "EMBEDDING_LOOKUP"})
@@ -40,11 +42,19 @@ _FLOAT16_EXPONENT = 15
 FLOAT16_OPERATORS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 """Operators whose fast kernels take weights from a float16 constant."""
 
+SPARSE_OPERATORS = FLOAT16_OPERATORS
+"""Operators that take weights without zeros.
+
+The fast kernels unpack these for themselves. Where they leave the operator to others, nobody unpacks the weights and
+it computes from whatever is in memory: so only the operators that they take in every runtime.
+"""
+
 # What an operator, its tensors and a buffer take in the file, roughly: decides only between encodings.
 _INTEGER_OVERHEAD = 110
+_SPARSE_OVERHEAD = 380
 _CHANNEL_OVERHEAD = 4
-CODEBOOK_OVERHEADS = (300.0, 50.0, math.inf)
-"""The same for a codebook: of a tensor by itself, of one that shares a variable, and in a file that has no other."""
+CODEBOOK_OVERHEADS = (300.0, 50.0, 1000.0, math.inf)
+"""The same for a codebook: of a tensor by itself, of one that shares a variable, in a file that has few or none."""
 
 _FEW_CODES = 1 << 20
 """Up to here codes may be digits of words: the operators that take these apart are slow, but small in the file."""
@@ -74,7 +84,7 @@ class CodedTensor:
         >>> tensor.codebook, tensor.bits, tensor.scale
         (array([-1.,  0.,  1.], dtype=float32), 2, 1.0)
         >>> encodings(tensor)
-        ['int2', 'int4', 'int8', 'float16', 'codebook']
+        ['int2', 'int4', 'int8', 'sparse', 'float16', 'codebook']
     """
 
     name: str
@@ -106,6 +116,14 @@ class CodedTensor:
     def bits(self) -> int:
         """Bits that a code takes: those of the number of levels that occur."""
         return max(1, int(self.codebook.size - 1).bit_length())
+
+    @property
+    def present(self) -> int:
+        """How many values are not zero, by their level and their channel's factor."""
+        values = (self.codebook != 0)[self.codes]
+        if self.factors is not None:
+            values = values & (self.factors != 0).reshape(self.channel_shape)
+        return int(np.count_nonzero(values))
 
     @property
     def channel_shape(self) -> tuple[int, ...]:
@@ -163,7 +181,7 @@ class Choice:
 
 
 def encodings(tensor: CodedTensor) -> list[EncodingName]:
-    """Return the encodings that hold a tensor exactly, the narrowest integers first, any other constant, a codebook."""
+    """Return the encodings that hold a tensor exactly, the narrowest integers first, other constants, a codebook."""
     found: list[EncodingName] = []
     integers = tensor.integers()
     # The scales are normal numbers: some kernels read smaller ones as 0.
@@ -172,6 +190,8 @@ def encodings(tensor: CodedTensor) -> list[EncodingName]:
         names: tuple[EncodingName, ...] = ("int2", "int4", "int8")
         limits = {name: 2 ** (INTEGER_BITS[name] - 1) for name in names}
         found += [name for name in names if -limits[name] <= lowest and highest < limits[name]]
+        if "int8" in found:
+            found.append("sparse")
     if float16_power(tensor) is not None:
         found.append("float16")
     if tensor.factors is None or tensor.codes.ndim <= LARGEST_BROADCAST_RANK:
@@ -190,8 +210,9 @@ def choose(
 
     Args:
         tensor: The tensor.
-        layout: "int8": int8. "packed": the fewest bytes. "auto": the narrowest integers where no operator that takes
-            the tensor becomes slower by it, int8 elsewhere.
+        layout: "int8": int8, or without zeros if that is smaller. "packed": the fewest bytes. "auto": the narrowest
+            integers, or without zeros, where no operator that takes the tensor becomes slower by it; elsewhere as
+            "int8".
         consumers: Names of the operators that take the tensor.
         min_runtime: The oldest runtime that the file has to load in, or None for any.
         codebook_overhead: What to expect that a codebook takes in the file beside its codes, in bytes.
@@ -202,21 +223,20 @@ def choose(
         for name in possible
         if (min_runtime is None or _is_within(runtime(name, tensor), min_runtime))
         and (name != "float16" or consumers <= _float16_operators(tensor))
+        and (name != "sparse" or consumers <= SPARSE_OPERATORS)
     ]
-    fast = consumers <= MATRIX_OPERATORS
-    wanted: list[EncodingName]
+    wanted: set[EncodingName]
     if layout == "packed":
-        narrow: list[EncodingName] = [name for name in allowed if name != "float16"]
-        wanted = sorted(narrow, key=lambda name: estimated_bytes(name, tensor, codebook_overhead))
-        why = "the fewest bytes"
-    elif layout == "auto" and fast:
-        wanted = [name for name in allowed if name in INTEGER_BITS]
-        why = "the narrowest integers, which cost a matrix product no time"
+        wanted, why = set(possible) - {"float16"}, "the fewest bytes"
+    elif layout == "auto" and consumers <= MATRIX_OPERATORS:
+        wanted, why = {"int2", "int4", "int8", "sparse"}, "the narrowest integers, which cost a matrix product no time"
     else:
-        wanted = [name for name in allowed if name == "int8"]
-        why = "float32 speed"
-    if wanted:
-        return Choice(wanted[0], why)
+        wanted, why = {"int8", "sparse"}, "float32 speed"
+    fitting = [name for name in allowed if name in wanted]
+    if fitting:
+        best = min(fitting, key=lambda name: estimated_bytes(name, tensor, codebook_overhead))
+        zeros = 1 - tensor.present / tensor.codes.size
+        return Choice(best, f"{zeros:.1%} zeros, which take no bytes" if best == "sparse" else why)
     why = _why_not(tensor, possible, layout, min_runtime)
     return Choice("float16" if "float16" in allowed else "float32", why, kept=False)
 
@@ -259,6 +279,8 @@ def estimated_bytes(name: EncodingName, tensor: CodedTensor, codebook_overhead: 
         return bits * tensor.codes.size / 8 + 4 * (tensor.codebook.size + channels) + codebook_overhead
     if name == "float16":
         return 2 * tensor.codes.size + _INTEGER_OVERHEAD
+    if name == "sparse":
+        return sparse_bytes(tensor.codes.shape, tensor.present) + _CHANNEL_OVERHEAD * channels + _SPARSE_OVERHEAD
     return -(-INTEGER_BITS[name] * tensor.codes.size // 8) + _CHANNEL_OVERHEAD * channels + _INTEGER_OVERHEAD
 
 

@@ -36,6 +36,13 @@ _COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     "xz": lzma.compress,
 }
 
+_FASTER: dict[Layout, tuple[Layout, ...]] = {
+    "int8": ("int8",),
+    "auto": ("auto", "int8"),
+    "packed": ("packed", "auto", "int8"),
+}
+"""A layout, and those that are faster."""
+
 _RANDOM_IMAGES = 32
 _FLOAT_BYTES = FLOAT_BITS // 8
 
@@ -65,8 +72,9 @@ def export_tflite(
         path: The file to write.
         plan: The quantization plan. A float model is quantized by it first; a wrapped or baked one must have
             its weights on the plan's levels. Without a plan the weights stay float32.
-        layout: "int8": 8 bits a weight, as fast as float32. "packed": the fewest bytes; convolutions become slower.
-            "auto": packed integers for dense layers and embeddings, int8 for convolutions.
+        layout: "int8": 8 bits a weight, or none for zeros where that is smaller; as fast as float32. "packed": the
+            fewest bytes; convolutions may become slower. "auto": packed integers for dense layers and embeddings where
+            they are smaller, the rest as in "int8".
         compress: "gz" or "xz" to write a compressed file beside it, for downloads; `tflite.load` reads it.
         strict: Refuse a plan with a tensor that the layout can only store in float16 or float32.
         images: At least 16 images to compare on, shape (n, height, width, channels); None for 32 random
@@ -155,6 +163,14 @@ def _outputs(model: Any, images: npt.NDArray[np.float32]) -> npt.NDArray[np.floa
 def _planned(model: Any, plan: QuantizationPlan | None) -> list[PlannedTensor]:
     entries = {(e.layer, e.weight): e for e in plan.entries if e.quantizer is not None} if plan else {}
     tensors = [t for t in adapter_of(model).find_weights(model)[0] if (t.layer, t.weight) in entries]
+    missing = sorted(entries.keys() - {(t.layer, t.weight) for t in tensors})
+    if missing:
+        raise ExportError(
+            f"layer {missing[0][0]!r}, weight {missing[0][1]!r}",
+            expected="a weight of the model, as it is planned",
+            received=f"no such weight ({len(missing)} of {len(entries)} planned ones are missing)",
+            remedy="Give the layers names of their own, and make the plan with laq.search(model).",
+        )
     return [PlannedTensor(t.layer, t.weight, _encode(entries[t.layer, t.weight], t.values)) for t in tensors]
 
 
@@ -172,20 +188,26 @@ def _encoded(
     float_content: bytes, matches: Sequence[Match], layout: Layout, min_runtime: str | None
 ) -> tuple[bytes, list[Choice]]:
     """Return the file in a layout, and the choice of an encoding for each match."""
-    candidates: list[tuple[bytes, list[Choice]]] = []
-    # What a codebook costs depends on the other tensors that have one.
-    for overhead in CODEBOOK_OVERHEADS if layout == "packed" else CODEBOOK_OVERHEADS[:1]:
-        choices = [
-            Choice("float32", "the graph returns it", kept=False)
-            if m.constant.is_output
-            else choose(m.tensor, layout, m.constant.consumers, min_runtime, overhead)
-            for m in matches
-        ]
-        replacements = [
-            Replacement(m.constant, m.tensor, choice.encoding) for m, choice in zip(matches, choices, strict=True)
-        ]
-        candidates.append((rewrite(float_content, replacements) if matches else float_content, choices))
-    return min(candidates, key=lambda candidate: len(candidate[0]))
+    possible: dict[tuple[str, ...], list[Choice]] = {}
+    # What an encoding costs depends on the other tensors: what is chosen for each may be beaten by a faster layout.
+    for allowed in _FASTER[layout]:
+        for overhead in CODEBOOK_OVERHEADS if allowed == "packed" else CODEBOOK_OVERHEADS[:1]:
+            choices = [
+                Choice("float32", "the graph returns it", kept=False)
+                if m.constant.is_output
+                else choose(m.tensor, allowed, m.constant.consumers, min_runtime, overhead)
+                for m in matches
+            ]
+            possible.setdefault(tuple(choice.encoding for choice in choices), choices)
+    candidates = [(_rewritten(float_content, matches, choices), choices) for choices in possible.values()]
+    return min(candidates, key=lambda candidate: (sum(not choice.kept for choice in candidate[1]), len(candidate[0])))
+
+
+def _rewritten(float_content: bytes, matches: Sequence[Match], choices: Sequence[Choice]) -> bytes:
+    replacements = [
+        Replacement(m.constant, m.tensor, choice.encoding) for m, choice in zip(matches, choices, strict=True)
+    ]
+    return rewrite(float_content, replacements) if matches else float_content
 
 
 def _check_kept(matches: Sequence[Match], choices: Sequence[Choice], layout: str) -> None:
@@ -352,7 +374,7 @@ def _tensor(
         limit,
         encoding=", ".join(encodings),
         stored_bytes=sum(t.bytes for t in stored.tensors if t.name == f"{layer}/{weight}"),
-        fast_kernels=encodings.keys() <= {"int8", "float16", "float32"},
+        fast_kernels=encodings.keys() <= {"int8", "sparse", "float16", "float32"},
         kept=all(choice.kept for choice in choices),
         why="; ".join(dict.fromkeys(choice.why for choice in choices)),
     )

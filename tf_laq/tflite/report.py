@@ -26,8 +26,8 @@ class TensorExport:
         quantizer: Name of the planned quantizer, or None for float32.
         bits: Planned bit width; 32 without a quantizer.
         limit_bytes: Bytes at that width: bits * weights / 8, rounded up.
-        encoding: How the file stores it: "int8", "int4", "int2", "codebook", "float16", "float32", several for one
-            that is stored in pieces, or "shared" for one that equals another tensor and is stored there.
+        encoding: How the file stores it: "int8", "int4", "int2", "sparse", "codebook", "float16", "float32", several
+            for one that is stored in pieces, or "shared" for one that equals another tensor and is stored there.
         stored_bytes: Bytes of its codes, its scales or codebook and its factors, as read from the file.
         fast_kernels: Whether the runtime's fast float32 kernels for convolutions and dense layers take it.
         kept: Whether the layout has an encoding for it; if not, it is stored in float16 or float32.

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from tf_laq.tflite import encodings
@@ -14,11 +15,12 @@ from tf_laq.tflite.decoder import Decoder, variable_handle
 from tf_laq.tflite.encodings import CodedTensor, EncodingName
 from tf_laq.tflite.graph import Constant, Graph, newest
 from tf_laq.tflite.grouping import groups
+from tf_laq.tflite.sparsity import SparseIntegers, sparse
 
 _Type = schema.TensorType
 
-_INTEGER_TYPES = {"int8": _Type.INT8, "int4": _Type.INT4, "int2": _Type.INT2}
-_DEQUANTIZE_VERSIONS = {"int8": 2, "int4": 6, "int2": 7}
+_INTEGER_TYPES = {"int8": _Type.INT8, "sparse": _Type.INT8, "int4": _Type.INT4, "int2": _Type.INT2}
+_DEQUANTIZE_VERSIONS = {"int8": 2, "sparse": 2, "int4": 6, "int2": 7}
 _PER_CHANNEL_INT8_VERSION = 5
 _FLOAT16_DEQUANTIZE_VERSION = 3
 
@@ -45,7 +47,7 @@ def rewrite(content: bytes, replacements: Sequence[Replacement]) -> bytes:
     for replacement in replacements:
         for s, t in replacement.constant.places:
             graph.subgraphs[s].tensors[t].name = replacement.tensor.name
-    integers = [r for r in replacements if r.encoding in encodings.INTEGER_BITS]
+    integers = [r for r in replacements if r.encoding in _INTEGER_TYPES]
     coded = [r for r in replacements if r.encoding == "codebook"]
     for replacement in integers:
         _store_integers(graph, replacement)
@@ -62,9 +64,11 @@ def _store_integers(graph: Graph, replacement: Replacement) -> None:
     tensor, name = replacement.tensor, replacement.encoding
     scales = tensor.integer_scales()
     version = _DEQUANTIZE_VERSIONS[name]
-    if name == "int8" and scales.size > 1:
+    if _INTEGER_TYPES[name] == _Type.INT8 and scales.size > 1:
         version = _PER_CHANNEL_INT8_VERSION
-    buffer = graph.add_buffer(encodings.as_integers(tensor, name))
+    without_zeros = _without_zeros(tensor) if name == "sparse" else None
+    data = encodings.as_integers(tensor, name) if without_zeros is None else without_zeros.values
+    buffer = graph.add_buffer(data)
     for subgraph, places in _by_subgraph(graph, [replacement.constant]):
         quantization = schema.QuantizationParametersT(
             scale=scales, zeroPoint=np.zeros(scales.size, np.int64), quantizedDimension=tensor.axis
@@ -77,10 +81,45 @@ def _store_integers(graph: Graph, replacement: Replacement) -> None:
             name=tensor.name,
             quantization=quantization,
         )
+        whole = stored
+        if without_zeros is not None:
+            subgraph.tensors[stored].sparsity = _sparsity(without_zeros)
+            whole = graph.add_tensor(subgraph, tensor.codes.shape, _Type.INT8, quantization=quantization)
         for place in places:
             _make_computed(subgraph, place)
             subgraph.tensors[place].name = None
-            subgraph.operators.insert(0, graph.operator("DEQUANTIZE", version, [stored], [place]))
+            subgraph.operators.insert(0, graph.operator("DEQUANTIZE", version, [whole], [place]))
+        if without_zeros is not None:
+            subgraph.operators.insert(0, graph.operator("DENSIFY", 1, [stored], [whole]))
+
+
+def _without_zeros(tensor: CodedTensor) -> SparseIntegers:
+    integers = tensor.integers()
+    assert integers is not None
+    return sparse(integers)
+
+
+def _sparsity(integers: SparseIntegers) -> Any:
+    """Return where integers without zeros are, as the file says it."""
+    order = [axis for axis in range(len(integers.shape)) if axis != integers.axis]
+    ends_kind, ends = _index_vector(integers.ends)
+    places_kind, places = _index_vector(integers.places)
+    row = schema.DimensionMetadataT(
+        format=schema.DimensionType.SPARSE_CSR,
+        arraySegmentsType=ends_kind,
+        arraySegments=ends,
+        arrayIndicesType=places_kind,
+        arrayIndices=places,
+    )
+    dense = [
+        schema.DimensionMetadataT(format=schema.DimensionType.DENSE, denseSize=integers.shape[axis]) for axis in order
+    ]
+    return schema.SparsityParametersT(traversalOrder=[*order, integers.axis], dimMetadata=[*dense, row])
+
+
+def _index_vector(numbers: npt.NDArray[Any]) -> tuple[int, Any]:
+    name = {"uint8": "Uint8Vector", "uint16": "Uint16Vector", "int32": "Int32Vector"}[numbers.dtype.name]
+    return getattr(schema.SparseIndexVector, name), getattr(schema, f"{name}T")(values=numbers)
 
 
 def _store_halves(graph: Graph, replacement: Replacement) -> None:
