@@ -235,7 +235,8 @@ def export(
         path: File to write, ending in .tflite; the report goes beside it, into .export.json.
         plan: The plan's JSON file; a float model is quantized by it, a quantized one must fit it.
         layout: int8 (8 bits a weight, as fast as float32), packed (the fewest bytes, slower convolutions), or auto
-            (packed dense layers and embeddings, int8 convolutions).
+            (packed dense layers and embeddings, int8 convolutions); in each, zeros are left out where most weights
+            are zero.
         compress: gz or xz: write a compressed file beside it.
         strict: Refuse a plan with a weight that the layout can only store in float16 or float32.
         min_runtime: The oldest TensorFlow Lite runtime to load the file in, such as 2.7.
