@@ -8,14 +8,16 @@ DEMO ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export CUDA_VISIBLE_DEVICES ?= -1
 
-.PHONY: setup demo test coverage lint bench lock clean
+.PHONY: setup demo test test-all coverage lint bench lock clean
 
 setup: $(INSTALLED)
 
-# The exact versions of requirements.lock, on Python 3.10 to 3.13.
+# The exact versions of requirements.lock, on Python 3.10 to 3.13. Compiled at once, on all cores: TensorFlow takes
+# twenty seconds to import otherwise, in every process where Python may not write what it compiled.
 .venv/locked: requirements.lock
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --requirement requirements.lock
+	$(BIN)/python -m compileall -q -j 0 .venv/lib
 	touch $@
 
 # The package as a user installs it: a built wheel, not the source tree.
@@ -28,12 +30,17 @@ $(INSTALLED): .venv/locked $(SOURCES)
 demo: setup
 	$(BIN)/laq demo $(DEMO)
 
-test: setup
-	$(BIN)/pytest --pyargs tests tf_laq --doctest-modules --numprocesses=auto --dist=worksteal --durations=10
+PYTEST := $(BIN)/pytest --pyargs tests tf_laq --doctest-modules --numprocesses=auto --dist=worksteal
 
-# The same tests, slower, and the share of lines they reach.
+test: setup
+	$(PYTEST) -m "not slow" --durations=10
+
+test-all: setup
+	$(PYTEST) --durations=10
+
+# All tests, and the share of lines they reach.
 coverage: setup
-	$(BIN)/pytest --pyargs tests tf_laq --doctest-modules --numprocesses=auto --dist=worksteal --cov --cov-report=term --cov-fail-under=90
+	$(PYTEST) --cov --cov-report=term --cov-fail-under=90
 
 lint: setup
 	$(BIN)/ruff check .

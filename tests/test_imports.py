@@ -68,6 +68,7 @@ assert tf.keras.layers.Dense.__module__.startswith("tf_keras."), tf.keras.layers
 """)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", list(itertools.permutations(STEPS)), ids=", ".join)
 def test_tf_keras_is_what_it_would_be_without_tf_laq_in_any_order(order):
     # The first import of TFMOT turns `tf.keras` into Keras 2 if nothing has looked at it. Ours does not.

@@ -32,8 +32,13 @@ def small(keras):
 @pytest.mark.parametrize(
     ("keras", "network"),
     [
-        *(("tf_keras", network) for network in ("MobileNetV2", "ResNet50V2", "EfficientNetB0", "DenseNet121")),
-        *(("keras", network) for network in ("MobileNetV2", "EfficientNetB0")),
+        ("tf_keras", "MobileNetV2"),
+        ("keras", "MobileNetV2"),
+        *(
+            pytest.param("tf_keras", network, marks=pytest.mark.slow)
+            for network in ("ResNet50V2", "EfficientNetB0", "DenseNet121")
+        ),
+        pytest.param("keras", "EfficientNetB0", marks=pytest.mark.slow),
     ],
     indirect=["keras"],
 )

@@ -77,7 +77,7 @@ def test_the_wrapped_model_trains_all_the_weights_the_float_model_trains(zoo):
     # Keras 3 with NumPy 2.
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
 )
-@pytest.mark.parametrize("file", ["model.keras", "model.h5", "model"])
+@pytest.mark.parametrize("file", ["model.keras", "model.h5", pytest.param("model", marks=pytest.mark.slow)])
 def test_a_wrapped_model_reloads_without_a_scope_and_without_a_difference(zoo, file, tmp_path, difference):
     if (zoo.keras.__name__, zoo.name, file) in UNSUPPORTED:
         pytest.skip("this Keras cannot reload the float model in this format either")
@@ -91,6 +91,7 @@ def test_a_wrapped_model_reloads_without_a_scope_and_without_a_difference(zoo, f
         assert difference(loaded, zoo.wrapped, zoo.batch) == 0
 
 
+@pytest.mark.slow
 def test_an_exported_file_computes_what_the_model_computes(zoo, tmp_path):
     if zoo.name in NOT_FOR_FILES:
         with pytest.raises(InputError, match=r"expected .*Received"):
