@@ -65,8 +65,10 @@ def tasks_of(battery: Battery, subjects: Subjects, blind: Collection[str]) -> li
         subjects: The models.
         blind: Names of the models whose second search follows a completed gradient.
     """
+    completed: dict[tuple[str, float], Logits] = {}
     return [
-        [*_first(column, subjects, battery.ensemble), *_second(column, subjects, blind)] for column in battery.columns
+        [*_first(column, subjects, battery.ensemble), *_second(column, subjects, blind, completed)]
+        for column in battery.columns
     ]
 
 
@@ -98,7 +100,10 @@ def _first(column: Column, subjects: Subjects, ensemble: bool) -> Iterator[Task]
     yield from found.values()
 
 
-def _second(column: Column, subjects: Subjects, blind: Collection[str]) -> Iterator[Task]:
+def _second(
+    column: Column, subjects: Subjects, blind: Collection[str], completed: dict[tuple[str, float], Logits]
+) -> Iterator[Task]:
+    """Yield the second searches of a column; `completed` keeps one callable for each model and radius, so one graph."""
     attack = column.attacks.get("white")
     if not isinstance(attack, (IterativeAttack, APGD)):
         return
@@ -107,7 +112,10 @@ def _second(column: Column, subjects: Subjects, blind: Collection[str]) -> Itera
         if model.differentiable and (twin or model.name in blind):
             searched = model.logits
             if model.name in blind:
-                searched = completed_gradient(searched, attack.epsilon, twin.logits if twin else None)
+                key = model.name, attack.epsilon
+                if key not in completed:
+                    completed[key] = completed_gradient(searched, attack.epsilon, twin.logits if twin else None)
+                searched = completed[key]
             cell = Cell(model.name, column.name, "white", None, assisted=True)
             yield Task(attack, model, [(model, cell)], Search(_self_adjusting(attack), searched))
 
