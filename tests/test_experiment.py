@@ -127,6 +127,7 @@ def test_another_seed_recipe_or_a_damaged_file_is_trained_anew(tmp_path):
         ({"attacks": ["deepfool"]}, "column"),
         ({"preset": "hard"}, "preset"),
         ({"recipe": "slow"}, "recipe for digits"),
+        ({"recipe": "plain"}, "adversarial training"),
         ({"examples": 0}, "examples"),
         ({"surrogates": ["sister"]}, "surrogates"),
     ],

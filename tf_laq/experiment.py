@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import json
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -229,6 +230,8 @@ def run(
         one_of("surrogates", surrogate, ["twin", "adv"])
     named = recipe if isinstance(recipe, str) else "custom"
     recipe = recipe_named(data.name, recipe) if isinstance(recipe, str) else recipe
+    if recipe.attack is None:
+        raise InputError("recipe", expected="adversarial training", received=f"{named}, which has no attack")
     folder = _results_folder(out)
 
     trained, reused = _train_both(
@@ -300,6 +303,8 @@ def trained_model(
 ) -> tuple[Any, bool]:
     """Return a trained model and whether it was there already; a new one is saved to `path` with its record.
 
+    A training that was interrupted goes on from its checkpoint, a folder beside `path` until the end.
+
     Args:
         data: The data set.
         recipe: The training recipe.
@@ -313,13 +318,16 @@ def trained_model(
     record_path = path.with_suffix(".training.json")
     settings = {name: value for name, value in dataclasses.asdict(recipe).items() if name != "about"}
     record = TrainingRecord(data.name, settings, keras, seed, __version__, _sha256(path))
+    started = hashlib.sha256(json.dumps(dataclasses.replace(record, sha256="").to_dict()).encode()).hexdigest()
     if not retrain and record.sha256 and _saved_record(record_path) == record:
         announce(f"Use the model trained earlier: {path} (same data set, recipe and seed)")
         return load_model(path), True
-    announce(f"Train {path.stem} adversarially on {data.name}: {recipe.epochs} epochs, seed {seed}")
+    kind = "adversarially " if recipe.attack is not None else ""
+    announce(f"Train {path.stem} {kind}on {data.name}: {recipe.epochs} epochs, seed {seed}")
     from tf_laq.training.fitting import train
 
-    model = train(data, recipe, keras=keras, seed=seed, progress=progress)
+    checkpoint = path.with_suffix(f".{started[:8]}.checkpoint")
+    model = train(data, recipe, keras=keras, seed=seed, checkpoint=checkpoint, progress=progress)
     save_model(model, path)
     dataclasses.replace(record, sha256=_sha256(path)).save(record_path)
     return model, False

@@ -259,6 +259,7 @@ def test_a_network_with_a_softmax_is_refused_by_the_name_of_its_layer(small_netw
     [
         ({"attack": PGD(epsilon=0.1, restarts=2)}, "attack: expected a PGD"),
         ({"attack": "pgd"}, "attack: expected a PGD"),
+        ({"validation_attack": PGD(epsilon=0.1, restarts=2)}, "validation_attack: expected a PGD"),
         ({"warmup_steps": -1}, "warmup_steps"),
         ({"clean_fraction": 1.5}, "clean_fraction"),
         ({"seed": 0.5}, "seed"),
@@ -286,6 +287,24 @@ def test_the_model_is_of_the_keras_of_the_network_and_trains_the_same_there() ->
         assert set(model.evaluate(images, labels, verbose=0, return_dict=True)) == {"loss", "robust_accuracy"}
     for ours, theirs in zip(plain.get_weights(), twin.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_validation_can_be_under_another_attack_than_training(digits, small_network, compiled, tmp_path) -> None:
+    def robust_accuracy(validation_attack):
+        network = small_network()
+        model = AdversarialModel(
+            network, PGD(epsilon=0.0, steps=1), robust_accuracy=True, validation_attack=validation_attack
+        )
+        compiled(model).fit(digits.train.images, digits.train.labels, epochs=20, verbose=0)
+        model.save(tmp_path / "model.keras")
+        loaded = tf_keras.models.load_model(tmp_path / "model.keras")
+        assert loaded.validation_attack == model.validation_attack
+        return model.evaluate(digits.test.images, digits.test.labels, verbose=0, return_dict=True)
+
+    weak = robust_accuracy(None)
+    assert weak["robust_accuracy"] == pytest.approx(weak["accuracy"])
+    strong = robust_accuracy(PGD(epsilon=0.2, steps=3))
+    assert strong["robust_accuracy"] < strong["accuracy"] - 0.3
 
 
 def test_what_is_no_keras_model_is_refused() -> None:

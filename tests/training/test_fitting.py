@@ -54,15 +54,35 @@ def test_a_seed_fixes_the_weights_even_of_a_run_that_was_interrupted(trained, di
         if epoch == 5:
             raise PowerCutError
 
-    def backup():
-        return tf_keras.callbacks.BackupAndRestore(str(tmp_path))
-
     power_cut = tf_keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: cut(epoch))
     with pytest.raises(PowerCutError):
-        train(digits, short, seed=1, callbacks=[backup(), power_cut])
-    resumed = train(digits, short, seed=1, callbacks=[backup()])
+        train(digits, short, seed=1, checkpoint=tmp_path, callbacks=[power_cut])
+    resumed = train(digits, short, seed=1, checkpoint=tmp_path)
     for a, b in zip(resumed.get_weights(), trained[0].get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_recipe_without_an_attack_trains_on_the_images_as_they_are(digits, accuracy) -> None:
+    logs: list[dict] = []
+    log = tf_keras.callbacks.LambdaCallback(on_epoch_end=lambda _, epoch: logs.append(epoch))
+    model = train(digits, dataclasses.replace(recipe("digits", "plain"), epochs=8), callbacks=[log])
+    assert accuracy(model, digits.test) > 0.8
+    assert all("val_accuracy" in log and "val_robust_accuracy" not in log for log in logs)
+
+
+@pytest.mark.parametrize("keras", [2, 3])
+def test_mixed_precision_gives_a_float32_model_that_classifies(digits, short, accuracy, keras: int) -> None:
+    mixed = dataclasses.replace(short, precision="mixed_bfloat16")
+    model = train(digits, mixed, keras=keras)
+    assert {tf.as_dtype(weight.dtype) for weight in model.weights} == {tf.float32}
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    assert accuracy(model, digits.test) > 0.8
+
+
+def test_only_the_logits_of_mixed_precision_are_float32() -> None:
+    mixed = fitting._with_precision(tf_keras, models.build("digits_cnn"), "mixed_bfloat16")
+    assert {layer.compute_dtype for layer in mixed.layers[1:-1]} == {"bfloat16"}
+    assert mixed.layers[-1].compute_dtype == "float32"
 
 
 @pytest.mark.parametrize("iterations", [0, 10])

@@ -29,9 +29,11 @@ def test_every_data_set_has_a_recipe_by_default() -> None:
 @pytest.mark.parametrize(("dataset", "name"), PAIRS)
 def test_every_recipe_has_an_attack_that_can_cross_its_ball_and_says_what_it_is_for(dataset: str, name: str) -> None:
     chosen = recipe(dataset, name)
-    attack = PGD(**chosen.attack)
-    assert attack.steps * attack.step >= attack.epsilon
     assert chosen.about
+    assert (chosen.attack is None) == (name == "plain")
+    if chosen.attack is not None:
+        attack = PGD(**chosen.attack)
+        assert attack.steps * attack.step >= attack.epsilon
 
 
 def test_a_recipe_can_be_changed_in_one_setting() -> None:
@@ -63,6 +65,7 @@ def test_an_unknown_recipe_is_refused_with_the_known_ones(arguments: tuple, said
         ("attack", {"epsilon": -0.1}),
         ("attack", {"epsilon": 0.1, "stepz": 3}),
         ("model_options", {"widht": 2}),
+        ("precision", "float8"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(setting: str, value: object) -> None:

@@ -44,8 +44,10 @@ class AdversarialModel(_Model):  # type: ignore[misc]
         warmup_steps: Optimizer steps over which epsilon and the step size rise linearly from 0 to those of
             the attack. On MNIST at 0.3, training does not get off the ground without.
         clean_fraction: The share of examples that stay clean, in [0, 1], drawn anew in each step.
-        robust_accuracy: Let `evaluate` and validation report "robust_accuracy", the accuracy under the
-            attack.
+        robust_accuracy: Let `evaluate` and validation report "robust_accuracy", the accuracy under
+            `validation_attack`.
+        validation_attack: A PGD with one restart; default: `attack`. Where training takes one or two steps, give
+            more here: a network can learn to withstand just those (catastrophic overfitting).
         seed: Seed of the random starts.
         **options: `name` and `dtype`, as for any Keras model.
 
@@ -77,17 +79,22 @@ tf_keras.layers.Dense(10)])
         warmup_steps: int = 0,
         clean_fraction: float = 0.0,
         robust_accuracy: bool = False,
+        validation_attack: PGD | None = None,
         seed: int = 0,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         attack = PGD(epsilon=0.3, steps=7) if attack is None else attack
-        _check_arguments(self._keras, model, attack)
+        validation_attack = attack if validation_attack is None else validation_attack
+        _check_model(self._keras, model)
+        _check_attack("attack", attack)
+        _check_attack("validation_attack", validation_attack)
         whole("warmup_steps", warmup_steps, minimum=0)
         real("clean_fraction", clean_fraction, maximum=1.0)
         whole("seed", seed, minimum=0)
         self.model = model
         self.attack = attack
+        self.validation_attack = validation_attack
         self.warmup_steps = warmup_steps
         self.clean_fraction = clean_fraction
         self.seed = seed
@@ -144,17 +151,19 @@ tf_keras.layers.Dense(10)])
         Returns:
             float32 images in [0, 1], at most `epsilon_at(step)` from `images`.
         """
+        return self._perturb(images, labels, self.attack, self.epsilon_at(step), self._random_seed(step, 0))
+
+    def _perturb(self, images: Any, labels: Any, attack: PGD, epsilon: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         images = tf.cast(images, tf.float32)
         labels = _class_numbers(labels)
-        epsilon = self.epsilon_at(step)
-        step_size = self.attack.step / max(self.attack.epsilon, 1e-12) * epsilon
+        step_size = attack.step / max(attack.epsilon, 1e-12) * epsilon
         current = images
-        if self.attack.random_start:
-            start = _uniform_in_ball(tf.shape(images), epsilon, self.attack.norm, self._random_seed(step, 0))
-            current = project(images + start, images, epsilon, self.attack.norm)
-        for _ in range(self.attack.steps):
-            moved = gradient_step(self._logits, current, labels, step_size, self.attack.norm)
-            current = project(moved, images, epsilon, self.attack.norm)
+        if attack.random_start:
+            start = _uniform_in_ball(tf.shape(images), epsilon, attack.norm, seed)
+            current = project(images + start, images, epsilon, attack.norm)
+        for _ in range(attack.steps):
+            moved = gradient_step(self._logits, current, labels, step_size, attack.norm)
+            current = project(moved, images, epsilon, attack.norm)
         return tf.stop_gradient(current)
 
     def train_step(self, data: Any) -> dict[str, Any]:
@@ -173,7 +182,8 @@ tf_keras.layers.Dense(10)])
         """Evaluate the batch clean and, if `robust_accuracy` was asked for, under the attack."""
         images, labels, weights = self._keras.utils.unpack_x_y_sample_weight(data)
         if self._robust_accuracy is not None:
-            examples = self.perturb(images, labels, self.warmup_steps)
+            attack, seed = self.validation_attack, self._random_seed(self.warmup_steps, 0)
+            examples = self._perturb(images, labels, attack, tf.constant(attack.epsilon, tf.float32), seed)
             predicted = tf.argmax(self._logits(examples), axis=-1)
             right = tf.cast(tf.equal(predicted, _class_numbers(labels)), tf.float32)
             self._robust_accuracy.update_state(right, None if weights is None else tf.reshape(weights, [-1]))
@@ -186,6 +196,7 @@ tf_keras.layers.Dense(10)])
             "name": self.name,
             "model": self._keras.saving.serialize_keras_object(self.model),
             "attack": self.attack.to_dict(),
+            "validation_attack": self.validation_attack.to_dict(),
             "warmup_steps": self.warmup_steps,
             "clean_fraction": self.clean_fraction,
             "robust_accuracy": self._robust_accuracy is not None,
@@ -195,9 +206,9 @@ tf_keras.layers.Dense(10)])
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> AdversarialModel:
         """Build the model from what `get_config` returned."""
-        settings = {name: value for name, value in config["attack"].items() if name != "name"}
         model = cls._keras.saving.deserialize_keras_object(config["model"], custom_objects=custom_objects)
-        return cls(**{**config, "model": model, "attack": PGD(**settings)})
+        attacks = {name: _attack_of(config[name]) for name in ("attack", "validation_attack")}
+        return cls(**{**config, "model": model, **attacks})
 
     def _random_seed(self, step: int | tf.Tensor, stream: int) -> tf.Tensor:
         """Return a seed for stateless random numbers that no other step, replica or stream has."""
@@ -218,7 +229,11 @@ def adversarial_class(version: int, cls: type[Any] = AdversarialModel) -> type[A
     return made
 
 
-def _check_arguments(keras: Any, model: Any, attack: Any) -> None:
+def _attack_of(config: dict[str, Any]) -> PGD:
+    return PGD(**{name: value for name, value in config.items() if name != "name"})
+
+
+def _check_model(keras: Any, model: Any) -> None:
     last: Any = model.layers[-1] if model.layers else None
     softmax = keras.activations.softmax
     if isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is softmax:
@@ -228,8 +243,11 @@ def _check_arguments(keras: Any, model: Any, attack: Any) -> None:
             received=f"one that ends with the softmax of layer {last.name!r}",
             remedy="Leave the softmax out and train with a loss that has from_logits=True.",
         )
+
+
+def _check_attack(argument: str, attack: Any) -> None:
     if not isinstance(attack, PGD) or attack.restarts != 1:
-        raise InputError("attack", expected="a PGD attack with one restart", received=repr(attack))
+        raise InputError(argument, expected="a PGD attack with one restart", received=repr(attack))
 
 
 def _class_numbers(labels: tf.Tensor) -> tf.Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +21,7 @@ from tf_laq.training.adversarial import ROBUST_ACCURACY, AdversarialModel
 from tf_laq.training.recipes import Recipe
 
 _VALIDATION_IMAGES = 1000
+_VALIDATION_STEPS = 10
 
 
 def train(
@@ -28,21 +31,24 @@ def train(
     keras: int = 2,
     seed: int = 0,
     callbacks: Sequence[Any] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Any:
-    """Adversarially train a network.
+    """Train a network, adversarially if the recipe has an attack.
 
     The seed fixes the initial weights, the order of the images and the random starts of the attack, so on one
-    machine the weights come out the same. All of it is keyed by the optimizer's step: with a BackupAndRestore
-    callback, a run that was interrupted ends with the weights of one that was not.
+    machine the weights come out the same. All of it is keyed by the optimizer's step: with a checkpoint, a run
+    that was interrupted ends with the weights of one that was not.
 
     Args:
         dataset: What `datasets.load` returned, or its name.
         recipe: A recipe, or the name of one for this data set.
         keras: The version of Keras that the network is built with, 2 or 3.
         seed: At least 0. Two seeds give two independent models, as gray-box attacks need.
-        callbacks: Further callbacks of that Keras; they see the `AdversarialModel`, and in the logs of each epoch
-            "val_accuracy" and "val_robust_accuracy" on at most 1,000 validation images.
+        callbacks: Further callbacks of that Keras; in the logs of each epoch they see "val_accuracy" and, in
+            adversarial training, "val_robust_accuracy" on at most 1,000 validation images.
+        checkpoint: A folder to keep the state of the training in, renewed after each epoch and removed at the end;
+            a training that finds one there goes on from it.
         progress: Show a bar when the output is a terminal.
 
     Returns:
@@ -58,32 +64,30 @@ def train(
     model = models.build(
         recipe.model, keras=keras, seed=seed, **{"classes": len(dataset.classes), **recipe.model_options}
     )
+    trained = _with_precision(module, model, recipe.precision)
     steps_per_epoch = math.ceil(len(dataset.train) / recipe.batch_size)
-    adversarial = AdversarialModel(
-        model,
-        PGD(**recipe.attack),
-        warmup_steps=round(recipe.epsilon_warmup * recipe.epochs * steps_per_epoch),
-        robust_accuracy=True,
-        seed=seed,
-    )
-    adversarial.compile(
-        optimizer=_optimizer(module, recipe, recipe.epochs * steps_per_epoch),
+    steps = recipe.epochs * steps_per_epoch
+    fitted = _adversarial(trained, recipe, steps, seed) if recipe.attack is not None else trained
+    fitted.compile(
+        optimizer=_optimizer(module, recipe, steps),
         loss=module.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
     validation = dataset.validation
-    adversarial.fit(
-        _batches(dataset.train, recipe, adversarial.optimizer.iterations, seed),
+    kept = [] if checkpoint is None else [module.callbacks.BackupAndRestore(os.fspath(checkpoint))]
+    fitted.fit(
+        _batches(dataset.train, recipe, fitted.optimizer.iterations, seed),
         epochs=recipe.epochs,
         validation_data=(validation.images[:_VALIDATION_IMAGES], validation.labels[:_VALIDATION_IMAGES])
         if len(validation)
         else None,
         validation_batch_size=recipe.batch_size,
-        callbacks=[_bar(module, dataset.name, recipe.epochs, progress), *callbacks],
+        callbacks=[_bar(module, dataset.name, recipe.epochs, progress), *kept, *callbacks],
         # The order of the images is that of the data set.
         shuffle=False,
         verbose=0,
     )
+    model.set_weights(trained.get_weights())
     return model
 
 
@@ -96,6 +100,32 @@ def _check_images(dataset: Dataset, recipe: Recipe) -> None:
             expected=f"a network for images of {received}",
             received=f"{recipe.model}, which takes {expected}",
         )
+
+
+def _with_precision(keras: Any, model: Any, precision: str) -> Any:
+    """Return a copy of the network that computes in another precision, but for its logits."""
+    if precision == "float32":
+        return model
+
+    def copy(layer: Any) -> Any:
+        dtype = "float32" if layer is model.layers[-1] else precision
+        return type(layer).from_config({**layer.get_config(), "dtype": dtype})
+
+    copied = keras.models.clone_model(model, clone_function=copy)
+    copied.set_weights(model.get_weights())
+    return copied
+
+
+def _adversarial(model: Any, recipe: Recipe, steps: int, seed: int) -> AdversarialModel:
+    attack = PGD(**(recipe.attack or {}))
+    return AdversarialModel(
+        model,
+        attack,
+        warmup_steps=round(recipe.epsilon_warmup * steps),
+        robust_accuracy=True,
+        validation_attack=dataclasses.replace(attack, step_size=None, steps=max(attack.steps, _VALIDATION_STEPS)),
+        seed=seed,
+    )
 
 
 def _optimizer(keras: Any, recipe: Recipe, steps: int) -> Any:

@@ -1,4 +1,4 @@
-"""Recipes of adversarial training, kept as data in `recipes.json`."""
+"""Recipes of training, kept as data in `recipes.json`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from tf_laq.models import names, options_of
 
 OPTIMIZERS = ("adam", "sgd")
 AUGMENTATIONS = ("none", "crop_and_flip")
+PRECISIONS = ("float32", "mixed_bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that decides how a network is adversarially trained, except the images and the seed.
+    """Everything that decides how a network is trained, except the images and the seed.
 
     Attributes:
         model: Name of the network for `models.build`.
@@ -32,8 +33,10 @@ class Recipe:
         weight_decay: Decay of the kernels per unit of learning rate; 0 for none.
         augmentation: "none", or "crop_and_flip": four pixels of padding, a random crop, a random mirror
             image.
-        attack: Settings of `attacks.PGD`, in pixel units of [0, 1].
+        attack: Settings of `attacks.PGD`, in pixel units of [0, 1]; None trains on the images as they are.
         epsilon_warmup: The share of all steps in which epsilon rises from 0, in [0, 1].
+        precision: "float32", or "mixed_bfloat16": bfloat16 activations and gradients with float32 weights and
+            logits, up to twice as fast on processors that have it. The trained model is float32 either way.
         about: What the recipe is for and what was measured.
 
     Raises:
@@ -44,13 +47,14 @@ class Recipe:
     epochs: int
     batch_size: int
     learning_rate: float
-    attack: Mapping[str, Any]
+    attack: Mapping[str, Any] | None
     model_options: Mapping[str, Any] = field(default_factory=dict)
     optimizer: str = "adam"
     learning_rate_warmup: float = 0.0
     weight_decay: float = 0.0
     augmentation: str = "none"
     epsilon_warmup: float = 0.0
+    precision: str = "float32"
     about: str = ""
 
     def __post_init__(self) -> None:
@@ -59,7 +63,8 @@ class Recipe:
         for option, value in self.model_options.items():
             one_of("model_options", option, options_of(self.model))
             whole(f"model_options {option}", value)
-        _check_attack(self.attack)
+        if self.attack is not None:
+            _check_attack(self.attack)
         whole("epochs", self.epochs)
         whole("batch_size", self.batch_size)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
@@ -68,6 +73,7 @@ class Recipe:
         real("weight_decay", self.weight_decay)
         one_of("augmentation", self.augmentation, AUGMENTATIONS)
         real("epsilon_warmup", self.epsilon_warmup, maximum=1.0)
+        one_of("precision", self.precision, PRECISIONS)
 
 
 def _check_attack(settings: Mapping[str, Any]) -> None:
@@ -86,7 +92,8 @@ def recipe(dataset: str, name: str = "fast") -> Recipe:
 
     Args:
         dataset: "digits", "mnist" or "cifar10".
-        name: "fast", or "full" for MNIST and CIFAR-10.
+        name: "fast" for adversarial training; "full" for more of it, on MNIST and CIFAR-10; "plain" for training
+            without an attack.
 
     Raises:
         InputError: There is no such recipe.
