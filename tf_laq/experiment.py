@@ -258,7 +258,7 @@ def run(
         overwrite=True,
         progress=progress,
     )
-    _save_robustness(folder, robustness)
+    robustness.write(folder)
     announce("[5/6] Export lq to TensorFlow Lite and compare it with the Keras model")
     export = _export(folder, quantized["lq"], plans["lq"], data.test.images[:_COMPARISON_IMAGES])
     settings = {
@@ -405,13 +405,6 @@ def _save_quantized(folder: Path, plans: Mapping[str, QuantizationPlan], models:
         plan.save(folder / PLAN_FILES[name])
         files.write_text((folder / PLAN_FILES[name]).with_suffix(".txt"), f"{plan}\n")
         save_model(models[name], folder / "models" / f"{name}.keras")
-
-
-def _save_robustness(folder: Path, robustness: RobustnessReport) -> None:
-    robustness.save(folder / "robustness.json")
-    files.write_text(folder / "robustness.csv", robustness.to_csv())
-    files.write_text(folder / "robustness.txt", f"{robustness}\n")
-    files.write_text(folder / "robustness.md", robustness.to_markdown())
 
 
 def _export(folder: Path, model: Any, plan: QuantizationPlan, images: Any) -> ExportReport:
