@@ -4,7 +4,7 @@ Importing it registers `QuantizeWrapper`, its configuration and the quantizers w
 models load without a custom-object scope.
 """
 
-from tf_laq.keras2.convert import bake, is_wrapped, strip, wrap
+from tf_laq.keras2.convert import bake, float_twin, is_wrapped, strip, wrap
 from tf_laq.keras2.inference import input_shape, logits
 from tf_laq.keras2.kernels import find_weights
 from tf_laq.keras2.quantize_config import LinearQuantizer, LogQuantizer, WeightOnlyConfig, WeightQuantizer
@@ -20,6 +20,7 @@ __all__ = [
     "WeightQuantizer",
     "bake",
     "find_weights",
+    "float_twin",
     "input_shape",
     "is_wrapped",
     "logits",

@@ -103,12 +103,7 @@ def strip(model: Any) -> Any:
     Raises:
         InputError: The model has no wrapped layer.
     """
-    if not is_wrapped(model):
-        raise InputError(
-            "model",
-            expected="a model that laq.apply(model) has wrapped",
-            received=f"{type(model).__name__} {model.name!r} without a wrapped layer",
-        )
+    _check_wrapped(model)
 
     def plain(path: str, layer: Any) -> LayerCopy:
         if not isinstance(layer, QuantizeWrapper):
@@ -119,6 +114,21 @@ def strip(model: Any) -> Any:
         return LayerCopy(twin, twin, layer.layer, {path: weight.quantizer for path, weight in weights.items()})
 
     return rebuild(model, plain)
+
+
+def float_twin(model: Any) -> Any:
+    """Return the float network underneath a wrapped model: a plain model of the same layers, with their very weights.
+
+    Raises:
+        InputError: The model has no wrapped layer.
+    """
+    _check_wrapped(model)
+
+    def inner(path: str, layer: Any) -> LayerCopy:
+        plain = layer.layer if isinstance(layer, QuantizeWrapper) else layer
+        return LayerCopy(plain, plain, plain)
+
+    return rebuild(model, inner)
 
 
 def is_graph(model: Any) -> bool:
@@ -170,3 +180,12 @@ def _copy_subclassed(model: Any) -> Any:
         ) from error
     kernels.copy_names(model, twin)
     return twin
+
+
+def _check_wrapped(model: Any) -> None:
+    if not is_wrapped(model):
+        raise InputError(
+            "model",
+            expected="a model that laq.apply(model) has wrapped",
+            received=f"{type(model).__name__} {model.name!r} without a wrapped layer",
+        )

@@ -4,7 +4,7 @@ Importing it registers `QuantizeWrapper` and `QuantizedModel` with Keras 3, so t
 without a custom-object scope.
 """
 
-from tf_laq.keras3.convert import bake, is_wrapped, strip, wrap
+from tf_laq.keras3.convert import bake, float_twin, is_wrapped, strip, wrap
 from tf_laq.keras3.inference import input_shape, logits
 from tf_laq.keras3.kernels import find_weights
 from tf_laq.keras3.wrapper import QuantizedModel, QuantizeWrapper
@@ -14,6 +14,7 @@ __all__ = [
     "QuantizedModel",
     "bake",
     "find_weights",
+    "float_twin",
     "input_shape",
     "is_wrapped",
     "logits",

@@ -63,12 +63,7 @@ def strip(model: Any) -> Any:
     Raises:
         InputError: The model has no wrapped layer.
     """
-    if not is_wrapped(model):
-        raise InputError(
-            "model",
-            expected="a model that laq.apply(model) has wrapped",
-            received=f"{type(model).__name__} {model.name!r} without a wrapped layer",
-        )
+    _check_wrapped(model)
     if isinstance(model, QuantizedModel):
         twin = plain_copy(model.model)
         quantize_weights(twin, model.quantized_weights)
@@ -87,6 +82,32 @@ def strip(model: Any) -> Any:
     for layer, weights in settings:
         quantize_weights(layer, weights)
     return stripped
+
+
+def float_twin(model: Any) -> Any:
+    """Return the float network underneath a wrapped model: a plain model of the same layers, with their very weights.
+
+    Raises:
+        InputError: The model has no wrapped layer.
+    """
+    _check_wrapped(model)
+    if isinstance(model, QuantizedModel):
+        return model.model
+
+    def inner(path: str, layer: Any) -> tuple[Any, Any]:
+        plain = layer.layer if isinstance(layer, QuantizeWrapper) else layer
+        return plain, plain
+
+    return rebuild(model, inner)
+
+
+def _check_wrapped(model: Any) -> None:
+    if not is_wrapped(model):
+        raise InputError(
+            "model",
+            expected="a model that laq.apply(model) has wrapped",
+            received=f"{type(model).__name__} {model.name!r} without a wrapped layer",
+        )
 
 
 def _places(model: Any, names: str = "", place: str = "") -> Iterator[tuple[str, str]]:
