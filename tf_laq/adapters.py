@@ -29,6 +29,9 @@ class Adapter(Protocol):
     def strip(self, model: Any) -> Any:
         """Return a wrapped model as a plain one with quantized values as weights."""
 
+    def float_twin(self, model: Any) -> Any:
+        """Return the float network underneath a wrapped model, with the same variables."""
+
     def logits(self, model: Any) -> Callable[[Any], Any]:
         """Return the model as a function from images to logits in inference mode."""
 

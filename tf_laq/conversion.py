@@ -123,15 +123,24 @@ class Conversion(abc.ABC):
         Raises:
             InputError: The model has no wrapped layer.
         """
-        if not self.is_wrapped(model):
-            raise InputError(
-                "model",
-                expected="a model that laq.apply(model) has wrapped",
-                received=f"{type(model).__name__} {model.name!r} without a wrapped layer",
-            )
+        self._check_wrapped(model)
         return self._rebuild_plain(
             model, lambda path, layer: self.wrapped_weights(layer) if isinstance(layer, self.wrapper) else {}
         )
+
+    def float_twin(self, model: Any) -> Any:
+        """Return the float network underneath a wrapped model: a plain model of the same layers and variables.
+
+        Raises:
+            InputError: The model has no wrapped layer.
+        """
+        self._check_wrapped(model)
+
+        def inner(path: str, layer: Any) -> tuple[Any, Any]:
+            plain = layer.layer if isinstance(layer, self.wrapper) else layer
+            return plain, plain
+
+        return self._rebuild(model, inner)
 
     def logits(self, model: Any) -> Callable[[Any], Any]:
         """Return the model as a function from images to logits in inference mode.
@@ -182,6 +191,14 @@ class Conversion(abc.ABC):
             ) from error
         self.kinds.copy_names(model, twin)
         return twin
+
+    def _check_wrapped(self, model: Any) -> None:
+        if not self.is_wrapped(model):
+            raise InputError(
+                "model",
+                expected="a model that laq.apply(model) has wrapped",
+                received=f"{type(model).__name__} {model.name!r} without a wrapped layer",
+            )
 
     def _is_graph(self, model: Any) -> bool:
         """Return whether a model is made of a graph of layers, which can be rebuilt, or subclassed."""

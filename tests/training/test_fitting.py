@@ -10,6 +10,7 @@ import tf_keras
 from tf_laq import datasets, models
 from tf_laq.errors import InputError
 from tf_laq.training import fitting, recipe, train
+from tf_laq.training.copying import with_precision
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_mixed_precision_gives_a_float32_model_that_classifies(digits, short, ac
 
 
 def test_only_the_logits_of_mixed_precision_are_float32() -> None:
-    mixed = fitting._with_precision(tf_keras, models.build("digits_cnn"), "mixed_bfloat16")
+    mixed = with_precision(models.build("digits_cnn"), "mixed_bfloat16")
     assert {layer.compute_dtype for layer in mixed.layers[1:-1]} == {"bfloat16"}
     assert mixed.layers[-1].compute_dtype == "float32"
 

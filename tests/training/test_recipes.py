@@ -66,6 +66,7 @@ def test_an_unknown_recipe_is_refused_with_the_known_ones(arguments: tuple, said
         ("attack", {"epsilon": 0.1, "stepz": 3}),
         ("model_options", {"widht": 2}),
         ("precision", "float8"),
+        ("lipschitz_penalty", -1e-4),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(setting: str, value: object) -> None:

@@ -1,1 +1,1 @@
-"""The command line: `laq train`, `quantize`, `evaluate`, `export`, `inspect`, `report` and `demo`."""
+"""The command line: `laq train`, `quantize`, `evaluate`, `export`, `report` and more; see `laq --help`."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_laq import api, files, quantizers
+from tf_laq.cli import retraining
 from tf_laq.errors import InputError
 from tf_laq.plan import QuantizationPlan
 from tf_laq.quantizers import Quantizer
@@ -75,7 +76,7 @@ def train(
     Args:
         dataset: digits, mnist or cifar10.
         out: File to write, ending in .keras; what it was trained with goes beside it, into .training.json.
-        recipe: Training recipe: fast, or full.
+        recipe: Training recipe: fast, full, or plain (no attack).
         keras: Version of Keras that the network is built with: 2 (tf_keras) or 3.
         seed: Seed of the weights, the order of the images and the random starts.
         retrain: Train even if the file is there.
@@ -402,7 +403,10 @@ def _check_ending(path: str, ending: str, argument: str) -> None:
 COMMANDS: dict[str, Callable[..., object]] = {
     "demo": demo,
     "train": train,
+    "feedback": retraining.feedback,
     "quantize": quantize,
+    "finetune": retraining.finetune,
+    "recalibrate": retraining.recalibrate,
     "evaluate": evaluate,
     "pictures": pictures,
     "curve": curve,

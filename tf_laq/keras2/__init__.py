@@ -11,7 +11,7 @@ from tf_laq.keras2.wrapper import QuantizeWrapper
 
 _conversion = TfKerasConversion()
 find_weights, wrap, bake = _conversion.find_weights, _conversion.wrap, _conversion.bake
-is_wrapped, strip = _conversion.is_wrapped, _conversion.strip
+is_wrapped, strip, float_twin = _conversion.is_wrapped, _conversion.strip, _conversion.float_twin
 logits, input_shape = _conversion.logits, _conversion.input_shape
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "WeightQuantizer",
     "bake",
     "find_weights",
+    "float_twin",
     "input_shape",
     "is_wrapped",
     "logits",

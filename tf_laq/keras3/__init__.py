@@ -9,7 +9,7 @@ from tf_laq.keras3.wrapper import QuantizedModel, QuantizeWrapper
 
 _conversion = Keras3Conversion()
 find_weights, wrap, bake = _conversion.find_weights, _conversion.wrap, _conversion.bake
-is_wrapped, strip = _conversion.is_wrapped, _conversion.strip
+is_wrapped, strip, float_twin = _conversion.is_wrapped, _conversion.strip, _conversion.float_twin
 logits, input_shape = _conversion.logits, _conversion.input_shape
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "QuantizedModel",
     "bake",
     "find_weights",
+    "float_twin",
     "input_shape",
     "is_wrapped",
     "logits",

@@ -72,6 +72,10 @@ class Keras3Conversion(Conversion):
         quantize_weights(twin, model.quantized_weights)
         return twin
 
+    def float_twin(self, model: Any) -> Any:
+        """Return the float network underneath a wrapped model, with the same variables."""
+        return model.model if isinstance(model, QuantizedModel) else super().float_twin(model)
+
     def known_input_shape(self, model: Any) -> Any:
         """Return what Keras knows of a model's input shape, or None."""
         plain = model.model if isinstance(model, QuantizedModel) else model

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import tensorflow as tf
 
 from tf_laq.adapters import keras_module, keras_version
+from tf_laq.attacks.base import Logits
 from tf_laq.attacks.checks import real, whole
 from tf_laq.attacks.cleverhans import gradient_step, project
 from tf_laq.attacks.pgd import PGD
@@ -48,6 +49,8 @@ class AdversarialModel(_Model):  # type: ignore[misc]
             `validation_attack`.
         validation_attack: A PGD with one restart; default: `attack`. Where training takes one or two steps, give
             more here: a network can learn to withstand just those (catastrophic overfitting).
+        examples_from: A function from images to logits that the training examples are made on, where the model's own
+            gradient is blinded (see `fine_tune`); None for the model. It is not saved with the model.
         seed: Seed of the random starts.
         **options: `name` and `dtype`, as for any Keras model.
 
@@ -80,6 +83,7 @@ tf_keras.layers.Dense(10)])
         clean_fraction: float = 0.0,
         robust_accuracy: bool = False,
         validation_attack: PGD | None = None,
+        examples_from: Logits | None = None,
         seed: int = 0,
         **options: Any,
     ) -> None:
@@ -101,6 +105,7 @@ tf_keras.layers.Dense(10)])
         self._robust_accuracy = self._keras.metrics.Mean(ROBUST_ACCURACY) if robust_accuracy else None
         # CleverHans keeps one graph per callable, so it must be one object for the life of the model.
         self._logits: Any = lambda images: tf.cast(model(images, training=False), tf.float32)
+        self._examples_from: Any = self._logits if examples_from is None else examples_from
         if model.built:
             self.build(model.input_shape)
 
@@ -151,20 +156,8 @@ tf_keras.layers.Dense(10)])
         Returns:
             float32 images in [0, 1], at most `epsilon_at(step)` from `images`.
         """
-        return self._perturb(images, labels, self.attack, self.epsilon_at(step), self._random_seed(step, 0))
-
-    def _perturb(self, images: Any, labels: Any, attack: PGD, epsilon: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        images = tf.cast(images, tf.float32)
-        labels = _class_numbers(labels)
-        step_size = attack.step / max(attack.epsilon, 1e-12) * epsilon
-        current = images
-        if attack.random_start:
-            start = _uniform_in_ball(tf.shape(images), epsilon, attack.norm, seed)
-            current = project(images + start, images, epsilon, attack.norm)
-        for _ in range(attack.steps):
-            moved = gradient_step(self._logits, current, labels, step_size, attack.norm)
-            current = project(moved, images, epsilon, attack.norm)
-        return tf.stop_gradient(current)
+        seed = self._random_seed(step, 0)
+        return _perturb(self._examples_from, images, labels, self.attack, self.epsilon_at(step), seed)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Make adversarial examples of the batch and take an ordinary training step on them."""
@@ -183,7 +176,8 @@ tf_keras.layers.Dense(10)])
         images, labels, weights = self._keras.utils.unpack_x_y_sample_weight(data)
         if self._robust_accuracy is not None:
             attack, seed = self.validation_attack, self._random_seed(self.warmup_steps, 0)
-            examples = self._perturb(images, labels, attack, tf.constant(attack.epsilon, tf.float32), seed)
+            epsilon = tf.constant(attack.epsilon, tf.float32)
+            examples = _perturb(self._logits, images, labels, attack, epsilon, seed)
             predicted = tf.argmax(self._logits(examples), axis=-1)
             right = tf.cast(tf.equal(predicted, _class_numbers(labels)), tf.float32)
             self._robust_accuracy.update_state(right, None if weights is None else tf.reshape(weights, [-1]))
@@ -227,6 +221,21 @@ def adversarial_class(version: int, cls: type[Any] = AdversarialModel) -> type[A
     if cls is AdversarialModel:
         keras.utils.register_keras_serializable(package="tf_laq")(made)
     return made
+
+
+def _perturb(logits: Logits, images: Any, labels: Any, attack: PGD, epsilon: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Return the images of one ascent with `attack`, its ball of radius `epsilon`."""
+    images = tf.cast(images, tf.float32)
+    labels = _class_numbers(labels)
+    step_size = attack.step / max(attack.epsilon, 1e-12) * epsilon
+    current = images
+    if attack.random_start:
+        start = _uniform_in_ball(tf.shape(images), epsilon, attack.norm, seed)
+        current = project(images + start, images, epsilon, attack.norm)
+    for _ in range(attack.steps):
+        moved = gradient_step(logits, current, labels, step_size, attack.norm)
+        current = project(moved, images, epsilon, attack.norm)
+    return tf.stop_gradient(current)
 
 
 def _attack_of(config: dict[str, Any]) -> PGD:

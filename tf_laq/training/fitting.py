@@ -13,12 +13,15 @@ import tensorflow as tf
 from tqdm.auto import tqdm
 
 from tf_laq import datasets, models
-from tf_laq.adapters import keras_module
+from tf_laq.adapters import keras_module, keras_version
+from tf_laq.attacks.base import Logits
 from tf_laq.attacks.pgd import PGD
 from tf_laq.datasets import Dataset, Split
 from tf_laq.errors import InputError
 from tf_laq.training import recipes
 from tf_laq.training.adversarial import ROBUST_ACCURACY, AdversarialModel
+from tf_laq.training.copying import copy_of, with_precision
+from tf_laq.training.lipschitz_penalty import add_lipschitz_penalty
 from tf_laq.training.recipes import Recipe
 
 _VALIDATION_IMAGES = 1000
@@ -61,14 +64,36 @@ def train(
     dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
     recipe = recipes.recipe(dataset.name, recipe) if isinstance(recipe, str) else recipe
     _check_images(dataset, recipe)
-    module = keras_module(keras)
     model = models.build(
         recipe.model, keras=keras, seed=seed, **{"classes": len(dataset.classes), **recipe.model_options}
     )
-    trained = _with_precision(module, model, recipe.precision)
-    steps_per_epoch = math.ceil(len(dataset.train) / recipe.batch_size)
-    steps = recipe.epochs * steps_per_epoch
-    fitted = _adversarial(trained, recipe, steps, seed) if recipe.attack is not None else trained
+    trained = with_precision(model, recipe.precision)
+    if recipe.lipschitz_penalty:
+        trained = copy_of(model) if trained is model else trained
+        add_lipschitz_penalty(trained, recipe.lipschitz_penalty)
+    fit(trained, dataset, recipe, seed=seed, callbacks=callbacks, checkpoint=checkpoint, progress=progress)
+    model.set_weights(trained.get_weights())
+    return model
+
+
+def fit(
+    model: Any,
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    examples_from: Logits | None = None,
+    seed: int = 0,
+    callbacks: Sequence[Any] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> None:
+    """Fit a network in place by a recipe, whatever network the recipe names; its precision is the network's own.
+
+    Arguments are those of `train`, and `examples_from` that of `AdversarialModel`.
+    """
+    module = keras_module(keras_version(model))
+    steps = recipe.epochs * math.ceil(len(dataset.train) / recipe.batch_size)
+    fitted = model if recipe.attack is None else _adversarial(model, recipe, steps, seed, examples_from)
     fitted.compile(
         optimizer=_optimizer(module, recipe, steps),
         loss=module.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -90,8 +115,6 @@ def train(
     )
     if checkpoint is not None:
         shutil.rmtree(checkpoint, ignore_errors=True)  # BackupAndRestore leaves an empty folder.
-    model.set_weights(trained.get_weights())
-    return model
 
 
 def _check_images(dataset: Dataset, recipe: Recipe) -> None:
@@ -105,21 +128,7 @@ def _check_images(dataset: Dataset, recipe: Recipe) -> None:
         )
 
 
-def _with_precision(keras: Any, model: Any, precision: str) -> Any:
-    """Return a copy of the network that computes in another precision, but for its logits."""
-    if precision == "float32":
-        return model
-
-    def copy(layer: Any) -> Any:
-        dtype = "float32" if layer is model.layers[-1] else precision
-        return type(layer).from_config({**layer.get_config(), "dtype": dtype})
-
-    copied = keras.models.clone_model(model, clone_function=copy)
-    copied.set_weights(model.get_weights())
-    return copied
-
-
-def _adversarial(model: Any, recipe: Recipe, steps: int, seed: int) -> AdversarialModel:
+def _adversarial(model: Any, recipe: Recipe, steps: int, seed: int, examples_from: Logits | None) -> AdversarialModel:
     attack = PGD(**(recipe.attack or {}))
     return AdversarialModel(
         model,
@@ -127,6 +136,7 @@ def _adversarial(model: Any, recipe: Recipe, steps: int, seed: int) -> Adversari
         warmup_steps=round(recipe.epsilon_warmup * steps),
         robust_accuracy=True,
         validation_attack=dataclasses.replace(attack, step_size=None, steps=max(attack.steps, _VALIDATION_STEPS)),
+        examples_from=examples_from,
         seed=seed,
     )
 

@@ -35,6 +35,7 @@ class Recipe:
             image.
         attack: Settings of `attacks.PGD`, in pixel units of [0, 1]; None trains on the images as they are.
         epsilon_warmup: The share of all steps in which epsilon rises from 0, in [0, 1].
+        lipschitz_penalty: beta of `add_lipschitz_penalty`; 0 for none.
         precision: "float32", or "mixed_bfloat16": bfloat16 activations and gradients with float32 weights and
             logits, up to twice as fast on processors that have it. The trained model is float32 either way.
         about: What the recipe is for and what was measured.
@@ -54,6 +55,7 @@ class Recipe:
     weight_decay: float = 0.0
     augmentation: str = "none"
     epsilon_warmup: float = 0.0
+    lipschitz_penalty: float = 0.0
     precision: str = "float32"
     about: str = ""
 
@@ -73,6 +75,7 @@ class Recipe:
         real("weight_decay", self.weight_decay)
         one_of("augmentation", self.augmentation, AUGMENTATIONS)
         real("epsilon_warmup", self.epsilon_warmup, maximum=1.0)
+        real("lipschitz_penalty", self.lipschitz_penalty)
         one_of("precision", self.precision, PRECISIONS)
 
 
@@ -93,7 +96,7 @@ def recipe(dataset: str, name: str = "fast") -> Recipe:
     Args:
         dataset: "digits", "mnist" or "cifar10".
         name: "fast" for adversarial training; "full" for more of it, on MNIST and CIFAR-10; "plain" for training
-            without an attack.
+            without an attack; "finetune" for `fine_tune`.
 
     Raises:
         InputError: There is no such recipe.

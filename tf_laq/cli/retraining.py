@@ -1,0 +1,93 @@
+"""The commands that train a network further: near its decision boundary, under quantization, its normalisation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tf_laq.errors import InputError
+from tf_laq.saving import load_model, save_model
+
+
+def feedback(
+    model: str,
+    dataset: str = "digits",
+    out: str = "fl.keras",
+    rounds: int | None = None,
+    images: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Retrain a network by feedback learning, on examples at its decision boundary, and save it.
+
+    Args:
+        model: Saved Keras model, plainly trained.
+        dataset: digits, mnist or cifar10.
+        out: File to write, ending in .keras.
+        rounds: Times that distances are measured and the network is retrained, in place of the data set's own.
+        images: Training images that are measured in a round, in place of the data set's own.
+        seed: Seed of the images and directions that are drawn.
+    """
+    import dataclasses
+
+    from tf_laq.training import FeedbackSettings, feedback_learning
+
+    _check_out(out)
+    settings = FeedbackSettings.preset(dataset)
+    settings = settings if rounds is None else dataclasses.replace(settings, rounds=rounds)
+    settings = settings if images is None else dataclasses.replace(settings, images_per_round=images)
+    save_model(feedback_learning(load_model(model), dataset, settings, seed=seed), out)
+    print(f"{out}: see laq evaluate for its accuracy")
+
+
+def finetune(
+    model: str,
+    plan: str,
+    dataset: str = "digits",
+    out: str = "tuned.keras",
+    recipe: str = "finetune",
+    examples: str = "float",
+    seed: int = 0,
+) -> None:
+    """Train a network adversarially under a plan, and save it with quantized values as weights.
+
+    Args:
+        model: Saved Keras model, float, as a rule adversarially trained.
+        plan: The plan's JSON file.
+        dataset: digits, mnist or cifar10.
+        out: File to write, ending in .keras.
+        recipe: Training recipe with an attack.
+        examples: What examples are made on: float (the weights underneath), quantized, or mean (of both).
+        seed: Seed of the order of the images and the random starts.
+    """
+    from tf_laq import api
+    from tf_laq.plan import QuantizationPlan
+    from tf_laq.training import fine_tune
+
+    _check_out(out)
+    chosen = QuantizationPlan.load(plan)
+    tuned = fine_tune(load_model(model), chosen, dataset, recipe, examples=examples, seed=seed)
+    save_model(api.strip(tuned), out)
+    print(f"{out}: {chosen.average_bits:.2f} bits a weight on average; see laq evaluate for its accuracy")
+
+
+def recalibrate(model: str, dataset: str = "digits", out: str = "recalibrated.keras", images: int = 1000) -> None:
+    """Give the batch normalisation of a quantized network the statistics of its own activations, and save it.
+
+    Args:
+        model: Saved Keras model, quantized.
+        dataset: digits, mnist or cifar10.
+        out: File to write, ending in .keras.
+        images: Number of training images, from the first on.
+    """
+    from tf_laq.attacks.checks import whole
+    from tf_laq.datasets import load
+    from tf_laq.training import recalibrate_batch_norm
+
+    _check_out(out)
+    whole("images", images)
+    save_model(recalibrate_batch_norm(load_model(model), load(dataset).train.images[:images]), out)
+    print(f"{out}: see laq evaluate for its accuracy")
+
+
+def _check_out(path: str) -> None:
+    if Path(path).suffix != ".keras":
+        raise InputError("out", expected="a file name that ends in .keras", received=repr(path))

@@ -1,0 +1,123 @@
+"""Batch normalisation statistics of a quantized network."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tf_laq.adapters import keras_module, keras_version
+from tf_laq.attacks.checks import checked_images, whole
+from tf_laq.errors import InputError
+from tf_laq.training.copying import copy_of
+
+Moments = npt.NDArray[np.float64]
+
+
+def recalibrate_batch_norm(model: Any, images: npt.ArrayLike, *, batch_size: int = 256) -> Any:
+    """Return a network whose batch normalisation has the statistics of the values that it normalises.
+
+    Quantized kernels give other activations than those that the moving averages were taken from. Here each
+    normalisation gets, in the order in which a call reaches them, the population mean and variance of its inputs over
+    all images, with those before it already renewed. Nothing is trained, and no labels are needed.
+
+    Args:
+        model: A built Sequential or functional model, plain, baked or wrapped; it stays as it is.
+        images: Float images in [0, 1] (n, height, width, channels), of the kind that the network was trained on.
+        batch_size: Images in a call; the statistics do not depend on it.
+
+    Raises:
+        InputError: The model has no batch normalisation or cannot be copied, or an argument is wrong.
+
+    Example:
+        >>> import tf_keras
+        >>> model = tf_keras.Sequential([tf_keras.Input((1, 1, 1)), tf_keras.layers.BatchNormalization()])
+        >>> images = np.array([0.25, 0.75]).reshape(2, 1, 1, 1)
+        >>> [float(value) for value in recalibrate_batch_norm(model, images).get_weights()[2:]]
+        [0.5, 0.0625]
+    """
+    images = checked_images(images)
+    whole("batch_size", batch_size)
+    keras = keras_module(keras_version(model))
+    if not _normalisations(keras, model):
+        raise InputError(
+            "model",
+            expected="a model with batch normalisation",
+            received=f"{type(model).__name__} {model.name!r} without a layer of {keras.__name__}'s BatchNormalization",
+        )
+    twin = copy_of(model)
+
+    def run(count: int | None = None) -> None:
+        for start in range(0, len(images) if count is None else count, batch_size):
+            twin(tf.constant(images[start : start + batch_size]), training=False)
+
+    for layer in _in_order(_normalisations(keras, twin), lambda: run(count=1)):
+        moments = _Moments(layer.axis)
+        with _before_each_call(layer, moments.add):
+            run()
+        for variable, value in ((layer.moving_mean, moments.mean), (layer.moving_variance, moments.variance)):
+            variable.assign(value.reshape(variable.shape))
+    return twin
+
+
+class _Moments:
+    """Mean and variance per channel, merged over batches in float64 (Chan, Golub, LeVeque 1983)."""
+
+    def __init__(self, axis: Any) -> None:
+        self._axes = np.atleast_1d(np.asarray(axis, np.int64))
+        self._count, self._squares = 0, np.zeros(())
+        self.mean: Moments = np.zeros(())
+
+    def add(self, inputs: Any) -> None:
+        values = np.asarray(tf.cast(inputs, tf.float32), np.float64)
+        kept = {int(axis) % values.ndim for axis in self._axes}
+        others = tuple(axis for axis in range(values.ndim) if axis not in kept)
+        count, mean = values.size // int(np.prod([values.shape[axis] for axis in kept])), values.mean(others)
+        total = self._count + count
+        shift = mean - self.mean
+        self._squares = self._squares + values.var(others) * count + shift**2 * self._count * count / total
+        self.mean = self.mean + shift * count / total
+        self._count = total
+
+    @property
+    def variance(self) -> Moments:
+        return self._squares / self._count
+
+
+def _normalisations(keras: Any, model: Any) -> list[Any]:
+    layers = model._flatten_layers(include_self=False)
+    return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+def _in_order(layers: list[Any], run: Callable[[], None]) -> list[Any]:
+    """Return the layers in the order in which a run of the model calls them; those it does not call are left out."""
+    called: dict[int, Any] = {}
+
+    def noting(layer: Any) -> Callable[[Any], Any]:
+        return lambda inputs: called.setdefault(id(layer), layer)
+
+    with contextlib.ExitStack() as stack:
+        for layer in layers:
+            stack.enter_context(_before_each_call(layer, noting(layer)))
+        run()
+    return list(called.values())
+
+
+@contextlib.contextmanager
+def _before_each_call(layer: Any, see: Callable[[Any], Any]) -> Iterator[None]:
+    """Show the inputs of a layer to `see` before it is called; Keras 3 has no hook for that, nor has Keras 2."""
+    call = layer.call
+
+    def seen(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        see(inputs)
+        return call(inputs, *args, **kwargs)
+
+    layer.call = seen
+    try:
+        yield
+    finally:
+        del layer.call

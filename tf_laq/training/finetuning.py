@@ -1,0 +1,96 @@
+"""Adversarial fine-tuning of quantized networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tf_laq import api, datasets
+from tf_laq.adapters import adapter_of
+from tf_laq.attacks.base import Logits
+from tf_laq.attacks.checks import one_of
+from tf_laq.datasets import Dataset
+from tf_laq.errors import InputError
+from tf_laq.plan import QuantizationPlan
+from tf_laq.training import recipes
+from tf_laq.training.copying import with_precision
+from tf_laq.training.fitting import fit
+from tf_laq.training.recipes import Recipe
+
+EXAMPLES = ("float", "quantized", "mean")
+
+
+def fine_tune(
+    model: Any,
+    plan: QuantizationPlan,
+    dataset: str | Dataset,
+    recipe: str | Recipe = "finetune",
+    *,
+    examples: str = "float",
+    seed: int = 0,
+    callbacks: Sequence[Any] = (),
+    progress: bool = True,
+) -> Any:
+    """Train a network adversarially under its quantization: what it computes with stays on the grid of the plan.
+
+    min over W of E[loss(f(x + d; Q(W)), y)]. The gradient at Q(W) goes straight through to the float weights W
+    (Bengio et al. 2013). Quantizers and bits are the plan's; the scales follow the weights as they move, and that of
+    a log grid, a power of two, may jump by a factor of two.
+
+    The network that the examples x + d are made on matters more than their strength. Quantized weights are often zero
+    and so are entries of the gradient: examples made on such a network leave pixels as they are, and the network
+    learns to withstand its own blinded gradient instead of an attack.
+
+    Args:
+        model: A built float model to logits, as a rule adversarially trained; it stays as it is.
+        plan: A plan for it.
+        dataset: What `datasets.load` returned, or its name.
+        recipe: A recipe with an attack, or the name of one for this data set; the network that it names is ignored.
+        examples: What training examples are made on: "float", the float network underneath, with the weights of the
+            moment; "quantized", the network itself; "mean", the mean of the logits of both.
+        seed: Of the order of the images and the random starts, at least 0.
+        callbacks: Further Keras callbacks, as in `train`.
+        progress: Show a bar when the output is a terminal.
+
+    Returns:
+        The wrapped model, not compiled: `strip` makes it a plain one with values on the grid.
+
+    Raises:
+        InputError: The plan is for another model, the recipe has no attack, the images do not fit, or an argument is
+            wrong.
+    """
+    one_of("examples", examples, EXAMPLES)
+    dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
+    recipe = recipes.recipe(dataset.name, recipe) if isinstance(recipe, str) else recipe
+    if recipe.attack is None:
+        raise InputError("recipe", expected="one with an attack", received="one without")
+    trained = api.apply(with_precision(model, recipe.precision), plan)
+    fit(
+        trained,
+        dataset,
+        recipe,
+        examples_from=_examples_from(trained, examples),
+        seed=seed,
+        callbacks=callbacks,
+        progress=progress,
+    )
+    # A new one, since the layers of the trained one are in the graph of its float twin too.
+    tuned = api.apply(model, plan)
+    tuned.set_weights(trained.get_weights())
+    return tuned
+
+
+def _examples_from(wrapped: Any, examples: str) -> Logits | None:
+    if examples == "quantized":
+        return None
+    twin = adapter_of(wrapped).float_twin(wrapped)
+
+    def float_logits(images: tf.Tensor) -> tf.Tensor:
+        return tf.cast(twin(images, training=False), tf.float32)
+
+    def mean_logits(images: tf.Tensor) -> tf.Tensor:
+        return (tf.cast(wrapped(images, training=False), tf.float32) + float_logits(images)) / 2.0
+
+    return float_logits if examples == "float" else mean_logits
