@@ -1,7 +1,7 @@
 """Speed and strength of the attacks: ours against CleverHans, Foolbox and ART, interleaved in the same run.
 
 Images per CPU-second (process_time, TensorFlow on one thread), the best of several repeats where a run is short. The
-network is the four-layer MNIST CNN in saved_models/mnist_small_adv; without it, or without the MNIST images, a small
+network is the four-layer MNIST CNN in saved_models/mnist_adv; without it, or without the MNIST images, a small
 network trained on the digits for a few seconds, whose figures are not comparable. AutoAttack is not on the package
 index: its figures, measured with its published code on another four-layer MNIST CNN of about 40 % robust accuracy, are
 constants here.
@@ -33,7 +33,7 @@ from tf_laq.adapters import logits_function
 from tf_laq.errors import InputError
 from tf_laq.saving import load_model
 
-SAVED = Path(__file__).parents[1] / "saved_models" / "mnist_small_adv" / "model.keras"
+SAVED = Path(__file__).parents[1] / "saved_models" / "mnist_adv" / "model.keras"
 PUBLISHED = {"apgd_t": 2.6, "square": 4.2}
 PGD = {"steps": 40, "step_size": 0.01}
 QUERIES = 5000

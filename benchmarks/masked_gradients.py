@@ -27,7 +27,7 @@ from tf_laq.adapters import logits_function
 from tf_laq.attacks.base import Images, Labels, Logits
 from tf_laq.attacks.completed_gradient import completed_gradient
 
-MODEL = Path(__file__).resolve().parent.parent / "saved_models" / "mnist_small_adv" / "model.keras"
+MODEL = Path(__file__).resolve().parent.parent / "saved_models" / "mnist_adv" / "model.keras"
 EPSILON = 0.3
 PGD = attacks.get("pgd", epsilon=EPSILON, steps=100, step_size=0.01)
 APGD = attacks.get("apgd_ce", epsilon=EPSILON, steps=100)

@@ -49,8 +49,8 @@ def row(report: RobustnessReport, name: str) -> list[str]:
 def main() -> int:
     """Run the check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=SAVED / "mnist_small_adv" / "model.keras")
-    parser.add_argument("--twin", type=Path, default=SAVED / "mnist_small_twin" / "model.keras")
+    parser.add_argument("--model", type=Path, default=SAVED / "mnist_adv" / "model.keras")
+    parser.add_argument("--twin", type=Path, default=SAVED / "mnist_twin" / "model.keras")
     parser.add_argument("--examples", type=int, default=200, help="number of test images (default: 200)")
     parser.add_argument("--bits", type=int, nargs="+", default=[3, 4, 5, 8], help="bit widths (default: 3 4 5 8)")
     parser.add_argument("--out", type=Path, default=results.FOLDER, help="folder to write to (default: docs/results)")

@@ -32,7 +32,7 @@ from tf_laq.keras2 import logits
 from tf_laq.tflite import load
 from tf_laq.tflite.encodings import LAYOUTS
 
-MODEL = Path(__file__).parent.parent / "saved_models" / "mnist_small_adv" / "model.keras"
+MODEL = Path(__file__).parent.parent / "saved_models" / "mnist_adv" / "model.keras"
 TOLERANCE = 1e-5
 """What counts as rounding, in units of the largest logit: the tolerance of the export."""
 

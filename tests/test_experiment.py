@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import warnings
 
+import numpy as np
 import pytest
 
 from tf_laq import experiment, training
@@ -113,6 +114,9 @@ def test_another_seed_recipe_or_a_damaged_file_is_trained_anew(tmp_path):
         return experiment.trained_model(few, recipe, 2, seed, path, **more)[1]
 
     assert not reused(recipe, 0)
+    log = np.genfromtxt(tmp_path / "adv.log.csv", delimiter=",", names=True)
+    assert log["epoch"] == 0 and log["val_robust_accuracy"] >= 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["adv.keras", "adv.log.csv", "adv.training.json"]
     assert reused(dataclasses.replace(recipe, about="the same in other words"), 0)
     assert not reused(recipe, 1)
     assert not reused(other, 1)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tf_laq import api, datasets, evaluation, files
+from tf_laq.adapters import keras_module
 from tf_laq.attacks.battery import Battery
 from tf_laq.attacks.checks import one_of, whole
 from tf_laq.datasets import Dataset
@@ -257,7 +258,7 @@ def run(
         overwrite=True,
         progress=progress,
     )
-    _save_robustness(folder, robustness)
+    robustness.write(folder)
     announce("[5/6] Export lq to TensorFlow Lite and compare it with the Keras model")
     export = _export(folder, quantized["lq"], plans["lq"], data.test.images[:_COMPARISON_IMAGES])
     settings = {
@@ -303,7 +304,8 @@ def trained_model(
 ) -> tuple[Any, bool]:
     """Return a trained model and whether it was there already; a new one is saved to `path` with its record.
 
-    A training that was interrupted goes on from its checkpoint, a folder beside `path` until the end.
+    A training that was interrupted goes on from its checkpoint, a folder beside `path` until the end. The losses and
+    accuracies of each epoch lie beside it too, as `<name>.log.csv`.
 
     Args:
         data: The data set.
@@ -326,9 +328,13 @@ def trained_model(
     announce(f"Train {path.stem} {kind}on {data.name}: {recipe.epochs} epochs, seed {seed}")
     from tf_laq.training.fitting import train
 
-    checkpoint = path.with_suffix(f".{started[:8]}.checkpoint")
-    model = train(data, recipe, keras=keras, seed=seed, checkpoint=checkpoint, progress=progress)
+    begun = path.with_suffix(f".{started[:8]}.checkpoint")
+    epochs = begun.with_suffix(".csv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log = keras_module(keras).callbacks.CSVLogger(epochs, append=True)
+    model = train(data, recipe, keras=keras, seed=seed, checkpoint=begun, callbacks=[log], progress=progress)
     save_model(model, path)
+    epochs.replace(path.with_suffix(".log.csv"))
     dataclasses.replace(record, sha256=_sha256(path)).save(record_path)
     return model, False
 
@@ -399,13 +405,6 @@ def _save_quantized(folder: Path, plans: Mapping[str, QuantizationPlan], models:
         plan.save(folder / PLAN_FILES[name])
         files.write_text((folder / PLAN_FILES[name]).with_suffix(".txt"), f"{plan}\n")
         save_model(models[name], folder / "models" / f"{name}.keras")
-
-
-def _save_robustness(folder: Path, robustness: RobustnessReport) -> None:
-    robustness.save(folder / "robustness.json")
-    files.write_text(folder / "robustness.csv", robustness.to_csv())
-    files.write_text(folder / "robustness.txt", f"{robustness}\n")
-    files.write_text(folder / "robustness.md", robustness.to_markdown())
 
 
 def _export(folder: Path, model: Any, plan: QuantizationPlan, images: Any) -> ExportReport:

@@ -137,7 +137,7 @@ class TestAgainstFoolbox:
 @pytest.fixture(scope="module")
 def mnist():
     """Return an adversarially trained network, its logits, and 500 test images and labels."""
-    saved = Path(__file__).parents[2] / "saved_models" / "mnist_small_adv" / "model.keras"
+    saved = Path(__file__).parents[2] / "saved_models" / "mnist_adv" / "model.keras"
     data = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser() / "mnist"
     for needed in (saved, data):
         if not needed.exists():

@@ -1,10 +1,33 @@
 from __future__ import annotations
 
+import dataclasses
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tf_laq.adapters import logits_function
+from tf_laq.attacks import PGD
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Noting(PGD):
+    """Leaves the images alone and notes the numbers of the examples that it was asked for."""
+
+    name: ClassVar[str] = "noting"
+    seen: ClassVar[list[np.ndarray]] = []
+
+    def _perturb(self, logits, images, labels, seed, indices):
+        self.seen.append(indices)
+        return images
+
+
+@pytest.fixture
+def noting():
+    """Return an attack that only notes what it is asked for, having noted nothing."""
+    Noting.seen.clear()
+    return Noting(epsilon=0.1)
 
 
 @pytest.fixture(scope="session")

@@ -80,25 +80,13 @@ def test_in_l2_the_accuracy_need_not_reach_chance(run) -> None:
     assert found.verdict == "ok"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Noting(PGD):
-    """Notes the examples it was asked for."""
-
-    name: ClassVar[str] = "noting"
-    seen: ClassVar[list[np.ndarray]] = []
-
-    def _perturb(self, logits, images, labels, seed, indices):
-        self.seen.append(indices)
-        return images
-
-
-def test_only_the_first_examples_are_looked_at_and_none_if_turned_off(run) -> None:
+def test_only_the_first_examples_are_looked_at_and_none_if_turned_off(run, noting) -> None:
     names = {"more_steps", "more_restarts", "epsilon"}
-    assert not names & set(run(Noting(epsilon=0.1), count=LOOKED_AT + 40, check_strength=False))
-    once = len(Noting.seen)
-    Noting.seen.clear()
-    assert names <= set(run(Noting(epsilon=0.1), count=LOOKED_AT + 40))
-    assert np.concatenate(Noting.seen[once:]).max() < LOOKED_AT
+    assert not names & set(run(noting, count=LOOKED_AT + 40, check_strength=False))
+    once = len(noting.seen)
+    noting.seen.clear()
+    assert names <= set(run(noting, count=LOOKED_AT + 40))
+    assert np.concatenate(noting.seen[once:]).max() < LOOKED_AT
 
 
 @pytest.mark.parametrize(

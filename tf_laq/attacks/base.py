@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+from typing_extensions import Self
 
 from tf_laq.attacks.checks import check_logits, checked_images, checked_labels, one_of, real, whole
 from tf_laq.errors import InputError
@@ -155,6 +156,10 @@ class BallAttack(Attack):
         real("epsilon", self.epsilon)
         one_of("norm", self.norm, NORMS)
 
+    def with_epsilon(self, epsilon: float) -> Self:
+        """Return the attack in a ball of another radius; a given step size changes in proportion."""
+        return dataclasses.replace(self, epsilon=epsilon)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StartableAttack(BallAttack):
@@ -211,6 +216,13 @@ class IterativeAttack(BallAttack):
         if self.step_size is not None:
             real("step_size", self.step_size, maximum=self.epsilon)
 
+    def with_epsilon(self, epsilon: float) -> Self:
+        """Return the attack in a ball of another radius; a given step size changes in proportion."""
+        step_size = self.step_size
+        if step_size is not None and self.epsilon:
+            step_size = min(step_size * epsilon / self.epsilon, epsilon)
+        return dataclasses.replace(self, epsilon=epsilon, step_size=step_size)
+
     @property
     def step(self) -> float:
         """Length of one step, in the units of epsilon."""
@@ -241,17 +253,28 @@ def checked_arguments(
 
 def _check_gradient(logits: Logits, images: Images, attack: str) -> None:
     """Refuse a model that TensorFlow cannot differentiate: CleverHans would fail deep inside."""
-    image = tf.constant(images[:1])
-    with tf.GradientTape() as tape:
-        tape.watch(image)
-        outputs = logits(image)
-    if tape.gradient(outputs, image) is None:
+    if not has_gradient(logits, tf.constant(images[:1])):
         raise InputError(
             "logits",
             expected=f"a model with a gradient, which the attack {attack} needs",
             received="no gradient from the logits to the images",
             remedy="Use the attack square, or give its rounding a straight-through gradient.",
         )
+
+
+def has_gradient(logits: Logits, images: tf.Tensor) -> bool:
+    """Return whether TensorFlow finds a gradient from the logits to the images.
+
+    Example:
+        >>> has_gradient(lambda x: tf.reduce_sum(x, [2, 3]), tf.zeros([1, 2, 1, 1]))
+        True
+        >>> has_gradient(lambda x: tf.cast(tf.reduce_sum(x, [2, 3]) > 0, tf.float32), tf.zeros([1, 2, 1, 1]))
+        False
+    """
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        outputs = logits(images)
+    return tape.gradient(outputs, images) is not None
 
 
 def _plain(value: object) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -116,13 +116,13 @@ class PGD(StartableAttack, IterativeAttack):
         """Return the images at the end of one ascent, or where each was first broken, and their margins."""
         examples = tf.constant(images), tf.constant(labels)
         current = project(tf.constant(start), examples[0], self.epsilon, self.norm)
-        step = logits, self.norm, tf.constant(self.epsilon, tf.float32), tf.constant(self.step, tf.float32)
+        ball = _Ball(self.norm, tf.constant(self.epsilon, tf.float32), tf.constant(self.step, tf.float32))
         batch = Leaving(images.shape)
         for _ in range(self.steps):
             if not self.stop_when_broken:
-                current = _step(*step, *examples, current)
+                current = _step(logits, ball, *examples, current)
                 continue
-            moved, margin = _step_and_margins(*step, *examples, current)
+            moved, margin = _step_and_margins(logits, ball, *examples, current)
             kept = batch.leave(~self._standing(margin.numpy()), current, margin.numpy())
             if kept is not None:
                 examples, moved = only(kept, (examples, moved))
@@ -134,32 +134,25 @@ class PGD(StartableAttack, IterativeAttack):
         return batch.images, batch.margins
 
 
+class _Ball(NamedTuple):
+    norm: str
+    epsilon: tf.Tensor
+    step: tf.Tensor
+
+
 @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped
-def _step(
-    logits: Logits,
-    norm: str,
-    epsilon: tf.Tensor,
-    step_size: tf.Tensor,
-    center: tf.Tensor,
-    labels: tf.Tensor,
-    current: tf.Tensor,
-) -> tf.Tensor:
-    return project(gradient_step(logits, current, labels, step_size, norm), center, epsilon, norm)
+def _step(logits: Logits, ball: _Ball, center: tf.Tensor, labels: tf.Tensor, current: tf.Tensor) -> tf.Tensor:
+    moved = gradient_step(logits, current, labels, ball.step, ball.norm)
+    return project(moved, center, ball.epsilon, ball.norm)
 
 
 @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped
 def _step_and_margins(
-    logits: Logits,
-    norm: str,
-    epsilon: tf.Tensor,
-    step_size: tf.Tensor,
-    center: tf.Tensor,
-    labels: tf.Tensor,
-    current: tf.Tensor,
+    logits: Logits, ball: _Ball, center: tf.Tensor, labels: tf.Tensor, current: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the next images, and the margins at the current ones."""
-    moved, margin = gradient_step_and_margins(logits, current, labels, step_size, norm)
-    return project(moved, center, epsilon, norm), margin
+    moved, margin = gradient_step_and_margins(logits, current, labels, ball.step, ball.norm)
+    return project(moved, center, ball.epsilon, ball.norm), margin
 
 
 @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped

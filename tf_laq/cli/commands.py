@@ -243,10 +243,7 @@ def evaluate(
         folder=folder / "examples",
         overwrite=overwrite,
     )
-    found.save(folder / "robustness.json")
-    files.write_text(folder / "robustness.csv", found.to_csv())
-    files.write_text(folder / "robustness.txt", f"{found}\n")
-    files.write_text(folder / "robustness.md", found.to_markdown())
+    found.write(folder)
     facts = {"Data set": f"{dataset}, {found.count} test images", "Models": models, "Seed": str(seed)}
     saved = evaluation.load_examples(folder / "examples")
     page = report.write_report(folder / "report.html", facts=facts, robustness=found, examples=saved)

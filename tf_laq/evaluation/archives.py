@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,6 +41,20 @@ def opened(path: str | os.PathLike[str], expected: str, remedy: str) -> Iterator
     except (OSError, EOFError, zipfile.BadZipFile, KeyError, TypeError, AttributeError, ValueError) as error:
         received = f"something else ({type(error).__name__}: {error})"
         raise InputError(str(path), expected=expected, received=received, remedy=remedy) from error
+
+
+def sha256(arrays: Iterable[Array]) -> str:
+    """Return the SHA-256 of arrays in their order, with shapes and dtypes, as hexadecimal text.
+
+    Example:
+        >>> sha256([np.zeros(2)])[:8] == sha256([np.zeros((1, 2))])[:8]
+        False
+    """
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:

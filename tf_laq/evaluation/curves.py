@@ -18,12 +18,13 @@ from typing_extensions import Self
 
 from tf_laq.adapters import logits_function
 from tf_laq.attacks import registry
-from tf_laq.attacks.base import Attack, BallAttack, Images, IterativeAttack, Logits, MinimumNormAttack
+from tf_laq.attacks.base import Attack, BallAttack, Images, Logits, MinimumNormAttack
 from tf_laq.attacks.checks import check_logits, checked_images, checked_labels, real, whole
 from tf_laq.documents import Document
 from tf_laq.errors import InputError
 from tf_laq.evaluation.examples import Examples
 from tf_laq.evaluation.statistics import Share
+from tf_laq.evaluation.subjects import named
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -155,7 +156,7 @@ def accuracy_curve(
         (2, 1, 1, 2)
     """
     strengths = (0.0, *_checked_epsilons(epsilons))
-    steps = [_with_epsilon(_checked_attack(attack), epsilon) for epsilon in strengths[1:]]
+    steps = [_checked_attack(attack).with_epsilon(epsilon) for epsilon in strengths[1:]]
     data = _checked_examples(images, labels, batch_size, seed)
     evaluated, broken_at = _checked_models(models, data), {}
     with tqdm(total=len(models) * len(steps), disable=None if progress else True, unit="epsilon") as bar:
@@ -298,18 +299,8 @@ def _over(data: Examples, run: _Run) -> npt.NDArray[np.float32]:
     return np.concatenate(parts)[: len(data.images)]
 
 
-def _with_epsilon(attack: BallAttack, epsilon: float) -> BallAttack:
-    changes: dict[str, Any] = {"epsilon": epsilon}
-    if isinstance(attack, IterativeAttack) and attack.step_size is not None and attack.epsilon:
-        changes["step_size"] = min(attack.step_size * epsilon / attack.epsilon, epsilon)
-    return dataclasses.replace(attack, **changes)
-
-
 def _checked_models(models: Mapping[str, Any], data: Examples) -> dict[str, Logits]:
-    if not isinstance(models, Mapping) or not models:
-        expected = "a mapping from names to models"
-        raise InputError("models", expected=expected, received=repr(models), remedy='Give {"name": model}.')
-    checked = {str(name): logits_function(model) for name, model in models.items()}
+    checked = {name: logits_function(model) for name, model in named("models", models).items()}
     for name, logits in checked.items():
         check_logits(np.asarray(logits(tf.constant(data.images[:1]))), data.labels[:1], f"models[{name!r}]")
     return checked

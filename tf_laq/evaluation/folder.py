@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 import re
 import shutil
@@ -58,8 +57,8 @@ class Inputs(Document):
         """Describe an evaluation."""
         return cls(
             release=__version__,
-            images=_sha256(data.images),
-            labels=_sha256(data.labels),
+            images=archives.sha256([data.images]),
+            labels=archives.sha256([data.labels]),
             part_size=int(part_size),
             seed=data.seed,
             battery=battery.to_dict(),
@@ -240,9 +239,3 @@ def _same_model(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
     if mine["sha256"] != theirs["sha256"] or outputs.shape != others.shape:
         return False
     return bool(np.abs(outputs - others).max() <= SAME_OUTPUTS * max(1.0, np.abs(outputs).max()))
-
-
-def _sha256(array: Array) -> str:
-    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
-    digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()

@@ -7,6 +7,8 @@ import dataclasses
 import functools
 import io
 import json
+import os
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +16,7 @@ import numpy.typing as npt
 from tabulate import tabulate
 from typing_extensions import Self
 
+from tf_laq import files
 from tf_laq.attacks.battery import KNOWLEDGE, Battery, Column
 from tf_laq.documents import Document
 from tf_laq.errors import InputError
@@ -268,6 +271,13 @@ class RobustnessReport(Document):
         writer.writeheader()
         writer.writerows(records)
         return text.getvalue()
+
+    def write(self, folder: str | os.PathLike[str]) -> None:
+        """Write `robustness.json`, which `load` reads, and the table as `.csv`, `.txt` and `.md`, to a folder."""
+        path = Path(folder) / "robustness.json"
+        self.save(path)
+        for ending, text in ((".csv", self.to_csv()), (".txt", f"{self}\n"), (".md", self.to_markdown())):
+            files.write_text(path.with_suffix(ending), text)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as JSON-ready values."""

@@ -117,7 +117,7 @@ class _Trial:
         strengths = {factor * self.attack.epsilon for factor in FACTORS}
         if self.attack.norm == "linf":
             strengths = {epsilon for epsilon in strengths if epsilon < GREY or epsilon == self.attack.epsilon} | {GREY}
-        runs = {epsilon: self._at(epsilon / self.attack.epsilon, once) for epsilon in strengths}
+        runs = {epsilon: self._at(epsilon, once) for epsilon in strengths}
         ordered = [runs[epsilon] for epsilon in sorted(runs)]
         pairs = [
             (int((~low & high & self.right).sum()), int((low & ~high).sum()))
@@ -141,8 +141,9 @@ class _Trial:
             + (f"; the accuracy {' and '.join(wrong)}: the attack does not work on this model." if wrong else "."),
         )
 
-    def _at(self, factor: float, once: Correct) -> Correct:
-        return once if factor == 1.0 else self._correct(_stronger(self.attack, factor), self.right)
+    def _at(self, epsilon: float, once: Correct) -> Correct:
+        same = epsilon == self.attack.epsilon
+        return once if same else self._correct(self.attack.with_epsilon(epsilon), self.right)
 
     def _correct(self, attack: BallAttack, among: Correct) -> Correct:
         """Return where the model withstands an attack that is tried on some of the examples."""
@@ -168,11 +169,3 @@ def _twice_the_steps(attack: Stepping) -> BallAttack:
     if isinstance(attack, IterativeAttack):
         return dataclasses.replace(attack, steps=2 * attack.steps, step_size=attack.step)
     return dataclasses.replace(attack, steps=2 * attack.steps)
-
-
-def _stronger(attack: BallAttack, factor: float) -> BallAttack:
-    """Return the attack in a ball of `factor` times the radius, with steps that grow as much."""
-    epsilon = factor * attack.epsilon
-    if isinstance(attack, IterativeAttack):
-        return dataclasses.replace(attack, epsilon=epsilon, step_size=min(factor * attack.step, epsilon))
-    return dataclasses.replace(attack, epsilon=epsilon)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from tf_laq.adapters import is_keras_model, logits_function, logits_of_arrays
-from tf_laq.attacks.base import Logits
+from tf_laq.attacks.base import Logits, has_gradient
 from tf_laq.attacks.checks import check_logits, one_of
 from tf_laq.errors import InputError
+from tf_laq.evaluation import archives
 from tf_laq.evaluation.examples import Examples
 
 # Number of the first images whose outputs tell models apart.
@@ -77,16 +77,22 @@ class Subjects:
 
 def _subjects(argument: str, models: Mapping[str, Any], data: Examples, known: dict[int, Subject]) -> list[Subject]:
     """Return the models in the form that attacks know; `known` keeps one for each, whatever its names."""
+    given = named(argument, models)
+    for name, model in given.items():
+        if id(model) not in known:
+            known[id(model)] = _subject(f"{argument}[{name!r}]", model, data)
+    return [dataclasses.replace(known[id(model)], name=name) for name, model in given.items()]
+
+
+def named(argument: str, models: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a mapping from names to models after checking that it is one; only that of `models` may not be empty."""
     if not isinstance(models, Mapping) or (argument == "models" and not models):
         expected = "a mapping from names to models"
         raise InputError(argument, expected=expected, received=repr(models), remedy='Give {"name": model}.')
-    for name, model in models.items():
-        if id(model) not in known:
-            known[id(model)] = _subject(f"{argument}[{str(name)!r}]", model, data)
-    return [dataclasses.replace(known[id(model)], name=str(name)) for name, model in models.items()]
+    return {str(name): model for name, model in models.items()}
 
 
-def _subject(named: str, model: Any, data: Examples) -> Subject:
+def _subject(argument: str, model: Any, data: Examples) -> Subject:
     logits = logits_function(model)
     numbers = next(iter(data))
     images = tf.constant(data.images[numbers])
@@ -97,28 +103,12 @@ def _subject(named: str, model: Any, data: Examples) -> Subject:
             outputs = logits(images)
     except (ValueError, TypeError, tf.errors.OpError) as error:
         raise InputError(
-            named,
+            argument,
             expected=f"a model of images of shape {data.images.shape[1:]}",
             received=f"an error from it: {str(error).splitlines()[0]}",
             remedy="Give images of the shape that the model was built for.",
         ) from error
-    check_logits(np.asarray(outputs), data.labels[numbers], named)
+    check_logits(np.asarray(outputs), data.labels[numbers], argument)
     first = np.asarray(logits(tf.constant(data.images[:FINGERPRINT_IMAGES])), np.float64)
-    sha256 = weights_sha256(model) if is_keras_model(model) else ""
-    return Subject("", logits, _differentiable(logits, images[:1]), sha256, first.tolist())
-
-
-def _differentiable(logits: Logits, image: tf.Tensor) -> bool:
-    with tf.GradientTape() as tape:
-        tape.watch(image)
-        outputs = logits(image)
-    return tape.gradient(outputs, image) is not None
-
-
-def weights_sha256(model: Any) -> str:
-    """Return the SHA-256 of a Keras model's weights in their order, with shapes and dtypes, as hexadecimal text."""
-    digest = hashlib.sha256()
-    for weight in model.get_weights():
-        digest.update(f"{weight.dtype.str}{weight.shape}".encode())
-        digest.update(np.ascontiguousarray(weight).tobytes())
-    return digest.hexdigest()
+    sha256 = archives.sha256(model.get_weights()) if is_keras_model(model) else ""
+    return Subject("", logits, has_gradient(logits, images[:1]), sha256, first.tolist())

@@ -1,60 +1,56 @@
-"""From a float tf_keras model to a quantized one, wrapped or baked, and back; the given model is never changed."""
+"""How tf_keras models are copied and wrapped."""
 
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import tf_keras
 
+from tf_laq.conversion import Conversion, Weights
 from tf_laq.errors import InputError
-from tf_laq.keras2 import kernels
 from tf_laq.keras2.quantize_config import WeightOnlyConfig, WeightQuantizer
 from tf_laq.keras2.wrapper import QuantizeWrapper
-from tf_laq.plan import QuantizationPlan
-from tf_laq.quantizers import Quantizer
-
-Settings = Mapping[str, Quantizer]
-"""Attribute path of a weight in its layer -> quantizer."""
 
 
-@dataclasses.dataclass
-class LayerCopy:
-    """A layer made anew from a source layer's configuration.
+class TfKerasConversion(Conversion):
+    """Copies layers by their configuration and subclassed models by `copy.deepcopy`; these cannot be wrapped."""
 
-    Attributes:
-        layer: The layer to put into the new model.
-        target: The layer in it (or itself) that gets the source's weights.
-        source: The layer the weights come from.
-        baked: Quantizers to put the copied weights through.
-    """
+    keras = tf_keras
+    wrapper = QuantizeWrapper
 
-    layer: Any
-    target: Any
-    source: Any
-    baked: Settings = dataclasses.field(default_factory=dict)
+    def is_functional(self, model: Any) -> bool:
+        """Return whether a model is a functional one."""
+        return bool(getattr(model, "_is_graph_network", False))
 
-    def copy_weights(self) -> None:
-        """Give the target the source's weights, quantized where that is asked for."""
-        self.target.set_weights(self.source.get_weights())
-        for path, quantizer in self.baked.items():
-            variable = kernels.attribute(self.target, path)
-            quantized = quantizer.quantize(kernels.values(self.source, path))
-            variable.assign(quantized.astype(variable.dtype.as_numpy_dtype))
-        if isinstance(self.target, tf_keras.layers.experimental.preprocessing.PreprocessingLayer):
-            self.target.finalize_state()
+    def duplicate(self, layer: Any, **changes: Any) -> Any:
+        """Return a new layer with the layer's configuration, or a changed one, and fresh weights."""
+        return type(layer).from_config({**layer.get_config(), **changes})
 
+    def copy_weights(self, source: Any, target: Any) -> None:
+        """Give a layer the weights of another one of the same kind."""
+        target.set_weights(source.get_weights())
+        if isinstance(target, tf_keras.layers.experimental.preprocessing.PreprocessingLayer):
+            target.finalize_state()
 
-def wrap(model: Any, plan: QuantizationPlan) -> Any:
-    """Return a trainable model whose layers compute with quantized weights.
+    def clone(self, model: Any, clone_layer: Callable[[Any], Any]) -> Any:
+        """Return the graph of a model, nested models included, with what `clone_layer` returns for each layer."""
 
-    Raises:
-        InputError: The plan is for another model, or the model is subclassed.
-    """
-    settings = kernels.settings(model, plan)
-    if not is_graph(model):
+        def clone_part(layer: Any) -> Any:
+            return self.clone(layer, clone_layer) if isinstance(layer, tf_keras.Model) else clone_layer(layer)
+
+        return tf_keras.models.clone_model(model, clone_function=clone_part)
+
+    def copy_whole(self, model: Any) -> Any:
+        """Return a copy of a subclassed model with its weights; it may raise anything."""
+        twin = copy.deepcopy(model)
+        for (_, source), (_, target) in zip(self.kinds.walk(model), self.kinds.walk(twin), strict=True):
+            self.copy_weights(source, target)
+        return twin
+
+    def wrap_whole(self, model: Any, settings: Mapping[str, Weights]) -> Any:
+        """Refuse a subclassed model: TFMOT's wrappers are for layers."""
         raise InputError(
             "model",
             expected="a Sequential or functional model (only these can be rebuilt with wrapped layers)",
@@ -62,111 +58,15 @@ def wrap(model: Any, plan: QuantizationPlan) -> Any:
             remedy="Use laq.apply(model, baked=True), or build the model with the functional API.",
         )
 
-    def wrapped(path: str, layer: Any) -> LayerCopy:
-        inner = duplicate(layer)
-        if not settings.get(path):
-            return LayerCopy(inner, inner, layer)
-        config = WeightOnlyConfig({w: WeightQuantizer(q.name, q.bits) for w, q in settings[path].items()})
-        return LayerCopy(QuantizeWrapper(inner, config), inner, layer)
+    def wrap_layer(self, layer: Any, weights: Weights, **options: Any) -> Any:
+        """Return a wrapper that runs a layer with quantized weights; the options are arguments of a Keras layer."""
+        config = WeightOnlyConfig({path: WeightQuantizer(q.name, q.bits) for path, q in weights.items()})
+        return QuantizeWrapper(layer, config, **options)
 
-    return rebuild(model, wrapped)
+    def wrapped_weights(self, wrapper: Any) -> Weights:
+        """Return the quantized weights of the layer in a wrapper."""
+        return {path: weight.quantizer for path, weight in wrapper.quantize_config.weights.items()}
 
-
-def bake(model: Any, plan: QuantizationPlan) -> Any:
-    """Return a plain model of the same architecture with quantized values as weights.
-
-    Raises:
-        InputError: The plan is for another model, or the model is subclassed and cannot be copied.
-    """
-    settings = kernels.settings(model, plan)
-
-    def baked(path: str, layer: Any) -> LayerCopy:
-        plain = duplicate(layer)
-        return LayerCopy(plain, plain, layer, settings.get(path, {}))
-
-    if is_graph(model):
-        return rebuild(model, baked)
-    twin = _copy_subclassed(model)
-    for (path, source), (_, target) in zip(kernels.walk(model), kernels.walk(twin), strict=True):
-        LayerCopy(target, target, source, settings.get(path, {})).copy_weights()
-    return twin
-
-
-def is_wrapped(model: Any) -> bool:
-    """Return whether a model has layers that compute with quantized weights."""
-    return any(isinstance(layer, QuantizeWrapper) for _, layer in kernels.walk(model))
-
-
-def strip(model: Any) -> Any:
-    """Return a wrapped model as a plain one with quantized values as weights; its outputs are the same bits.
-
-    Raises:
-        InputError: The model has no wrapped layer.
-    """
-    if not is_wrapped(model):
-        raise InputError(
-            "model",
-            expected="a model that laq.apply(model) has wrapped",
-            received=f"{type(model).__name__} {model.name!r} without a wrapped layer",
-        )
-
-    def plain(path: str, layer: Any) -> LayerCopy:
-        if not isinstance(layer, QuantizeWrapper):
-            twin = duplicate(layer)
-            return LayerCopy(twin, twin, layer)
-        twin = duplicate(layer.layer)
-        weights = layer.quantize_config.weights
-        return LayerCopy(twin, twin, layer.layer, {path: weight.quantizer for path, weight in weights.items()})
-
-    return rebuild(model, plain)
-
-
-def is_graph(model: Any) -> bool:
-    """Return whether a tf_keras model is made of a graph of layers, which can be rebuilt, or subclassed."""
-    return isinstance(model, tf_keras.Sequential) or bool(getattr(model, "_is_graph_network", False))
-
-
-def duplicate(layer: Any, **changes: Any) -> Any:
-    """Return a new layer with the layer's configuration, or a changed one, and fresh weights."""
-    return type(layer).from_config({**layer.get_config(), **changes})
-
-
-def rebuild(model: Any, convert: Callable[[str, Any], LayerCopy]) -> Any:
-    """Return a model of the same graph, nested models included, with every layer converted and its weights copied.
-
-    Args:
-        model: A Sequential or functional model.
-        convert: Makes the copy of the layer at a path.
-    """
-    copies: dict[int, LayerCopy] = {}
-
-    def clone(part: Any, prefix: str) -> Any:
-        def clone_layer(layer: Any) -> Any:
-            if isinstance(layer, tf_keras.Model):
-                return clone(layer, f"{prefix}{layer.name}/")
-            if id(layer) not in copies:
-                copies[id(layer)] = convert(f"{prefix}{layer.name}", layer)
-            return copies[id(layer)].layer
-
-        return tf_keras.models.clone_model(part, clone_function=clone_layer)
-
-    twin = clone(model, "")
-    if not twin.built:
-        twin.build(model.input_shape)
-    for layer_copy in copies.values():
-        layer_copy.copy_weights()
-    return twin
-
-
-def _copy_subclassed(model: Any) -> Any:
-    try:
-        twin = copy.deepcopy(model)
-    except Exception as error:  # Keras raises whatever the user's class raises.
-        raise InputError(
-            "model",
-            expected="a model that can be copied",
-            received=f"the subclassed model {type(model).__name__}, whose copy fails with: {error}",
-            remedy="Give the class get_config and from_config, or build the model with the functional API.",
-        ) from error
-    kernels.copy_names(model, twin)
-    return twin
+    def known_input_shape(self, model: Any) -> Any:
+        """Return what Keras knows of a model's input shape, or None."""
+        return getattr(model, "input_shape" if self._is_graph(model) else "_build_input_shape", None)

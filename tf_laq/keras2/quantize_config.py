@@ -7,8 +7,8 @@ from typing import Any
 
 import tf_keras
 
-from tf_laq import quantizers
-from tf_laq.keras2 import kernels, tfmot
+from tf_laq import kernels, quantizers
+from tf_laq.keras2 import tfmot
 
 _register = tf_keras.utils.register_keras_serializable(package="tf_laq")
 

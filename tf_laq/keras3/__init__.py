@@ -4,10 +4,13 @@ Importing it registers `QuantizeWrapper` and `QuantizedModel` with Keras 3, so t
 without a custom-object scope.
 """
 
-from tf_laq.keras3.convert import bake, is_wrapped, strip, wrap
-from tf_laq.keras3.inference import input_shape, logits
-from tf_laq.keras3.kernels import find_weights
+from tf_laq.keras3.convert import Keras3Conversion
 from tf_laq.keras3.wrapper import QuantizedModel, QuantizeWrapper
+
+_conversion = Keras3Conversion()
+find_weights, wrap, bake = _conversion.find_weights, _conversion.wrap, _conversion.bake
+is_wrapped, strip = _conversion.is_wrapped, _conversion.strip
+logits, input_shape = _conversion.logits, _conversion.input_shape
 
 __all__ = [
     "QuantizeWrapper",

@@ -1,92 +1,81 @@
-"""From a float Keras 3 model to a quantized one, wrapped or baked, and back; the given model is never changed."""
+"""How Keras 3 models are copied and wrapped."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
 
-from tf_laq.errors import InputError
-from tf_laq.keras3 import kernels
-from tf_laq.keras3.wrapper import QuantizedModel, QuantizeWrapper, Weights
-from tf_laq.plan import QuantizationPlan
-
-# From the path of a layer and the layer to the layer for the new model, and the part of it that gets the weights.
-Convert = Callable[[str, Any], tuple[Any, Any]]
+from tf_laq.conversion import Conversion, Weights, quantize_weights
+from tf_laq.keras3.wrapper import QuantizedModel, QuantizeWrapper
 
 
-def wrap(model: Any, plan: QuantizationPlan) -> Any:
-    """Return a trainable model that computes with quantized weights.
+class Keras3Conversion(Conversion):
+    """Copies layers and subclassed models by their configuration, and wraps both."""
 
-    The layers of a Sequential or functional model are wrapped one by one, a subclassed model as a whole.
+    keras = keras
+    wrapper = QuantizeWrapper
 
-    Raises:
-        InputError: The plan is for another model, or a subclassed model cannot be copied.
-    """
-    settings = kernels.settings(model, plan)
-    if not is_graph(model):
+    def is_functional(self, model: Any) -> bool:
+        """Return whether a model is a functional one."""
+        return hasattr(model, "operations")
+
+    def duplicate(self, layer: Any, **changes: Any) -> Any:
+        """Return a new layer with the layer's configuration, or a changed one, and fresh weights."""
+        # A Python function in a layer of the running program is no risk, as one in a file would be.
+        trusted = {"safe_mode": False} if isinstance(layer, keras.layers.Lambda) else {}
+        return type(layer).from_config({**layer.get_config(), **changes}, **trusted)
+
+    def copy_weights(self, source: Any, target: Any) -> None:
+        """Give a layer the weights of another one of the same kind, the states of random generators included."""
+        for given, variable in zip(getattr(source, "variables", ()), getattr(target, "variables", ()), strict=True):
+            variable.assign(given)
+        if isinstance(target, keras.layers.Normalization):
+            target.finalize_state()
+
+    def clone(self, model: Any, clone_layer: Callable[[Any], Any]) -> Any:
+        """Return the graph of a model, nested models included, with what `clone_layer` returns for each layer."""
+        return keras.models.clone_model(model, clone_function=clone_layer, recursive=True)
+
+    def copy_whole(self, model: Any) -> Any:
+        """Return a copy of a subclassed model with its weights; it may raise anything."""
+        twin = type(model).from_config(model.get_config())
+        twin.build_from_config(model.get_build_config())
+        self.copy_weights(model, twin)
+        twin.built = model.built  # Keras leaves it unset where the class has no method build.
+        return twin
+
+    def wrap_whole(self, model: Any, settings: Mapping[str, Weights]) -> Any:
+        """Return a trainable copy of a subclassed model that computes with quantized weights."""
         places = dict(_places(model))
         by_place = {f"{places[path]}.{weight}": q for path, layer in settings.items() for weight, q in layer.items()}
-        return QuantizedModel(copy_subclassed(model), by_place)
+        return QuantizedModel(self.copy_subclassed(model), by_place)
 
-    def wrapped(path: str, layer: Any) -> tuple[Any, Any]:
-        inner = duplicate(layer)
-        return (QuantizeWrapper(inner, settings[path]) if path in settings else inner), inner
+    def wrap_layer(self, layer: Any, weights: Weights, **options: Any) -> Any:
+        """Return a wrapper that runs a layer with quantized weights; the options are arguments of a Keras layer."""
+        return QuantizeWrapper(layer, weights, **options)
 
-    return rebuild(model, wrapped)
+    def wrapped_weights(self, wrapper: Any) -> Weights:
+        """Return the quantized weights of the layer in a wrapper."""
+        return dict(wrapper.quantized_weights)
 
+    def is_wrapped(self, model: Any) -> bool:
+        """Return whether a model, or layers of it, compute with quantized weights."""
+        return isinstance(model, QuantizedModel) or super().is_wrapped(model)
 
-def bake(model: Any, plan: QuantizationPlan) -> Any:
-    """Return a plain model of the same architecture with quantized values as weights.
-
-    Raises:
-        InputError: The plan is for another model, or a subclassed model cannot be copied.
-    """
-    settings = kernels.settings(model, plan)
-    twin = plain_copy(model)
-    for path, layer in kernels.walk(twin):
-        quantize_weights(layer, settings.get(path, {}))
-    return twin
-
-
-def is_wrapped(model: Any) -> bool:
-    """Return whether a model has layers that compute with quantized weights."""
-    if isinstance(model, QuantizedModel):
-        return True
-    return any(isinstance(layer, QuantizeWrapper) for _, layer in kernels.walk(model))
-
-
-def strip(model: Any) -> Any:
-    """Return a wrapped model as a plain one with quantized values as weights; its outputs are the same bits.
-
-    Raises:
-        InputError: The model has no wrapped layer.
-    """
-    if not is_wrapped(model):
-        raise InputError(
-            "model",
-            expected="a model that laq.apply(model) has wrapped",
-            received=f"{type(model).__name__} {model.name!r} without a wrapped layer",
-        )
-    if isinstance(model, QuantizedModel):
-        twin = plain_copy(model.model)
+    def strip(self, model: Any) -> Any:
+        """Return a wrapped model as a plain one with quantized values as weights; its outputs are the same bits."""
+        if not isinstance(model, QuantizedModel):
+            return super().strip(model)
+        twin = self.copy_subclassed(model.model)
         quantize_weights(twin, model.quantized_weights)
         return twin
-    settings: list[tuple[Any, Weights]] = []
 
-    def plain(path: str, layer: Any) -> tuple[Any, Any]:
-        if not isinstance(layer, QuantizeWrapper):
-            twin = duplicate(layer)
-        else:
-            twin = duplicate(layer.layer)
-            settings.append((twin, layer.quantized_weights))
-        return twin, twin
-
-    stripped = rebuild(model, plain)
-    for layer, weights in settings:
-        quantize_weights(layer, weights)
-    return stripped
+    def known_input_shape(self, model: Any) -> Any:
+        """Return what Keras knows of a model's input shape, or None."""
+        plain = model.model if isinstance(model, QuantizedModel) else model
+        return plain.input_shape if self._is_graph(plain) else (plain.get_build_config() or {}).get("input_shape")
 
 
 def _places(model: Any, names: str = "", place: str = "") -> Iterator[tuple[str, str]]:
@@ -96,86 +85,3 @@ def _places(model: Any, names: str = "", place: str = "") -> Iterator[tuple[str,
         yield path, at
         if isinstance(layer, keras.Model):
             yield from _places(layer, f"{path}/", f"{at}.")
-
-
-def is_graph(model: Any) -> bool:
-    """Return whether a Keras 3 model is made of a graph of layers, which can be rebuilt, or subclassed."""
-    return isinstance(model, keras.Sequential) or hasattr(model, "operations")
-
-
-def duplicate(layer: Any, **changes: Any) -> Any:
-    """Return a new layer with the layer's configuration, or a changed one, and fresh weights."""
-    # A Python function in a layer of the running program is no risk, as one in a file would be.
-    trusted = {"safe_mode": False} if isinstance(layer, keras.layers.Lambda) else {}
-    return type(layer).from_config({**layer.get_config(), **changes}, **trusted)
-
-
-def plain_copy(model: Any) -> Any:
-    """Return a model with the same layers and weights and nothing shared."""
-    if not is_graph(model):
-        return copy_subclassed(model)
-
-    def copied(path: str, layer: Any) -> tuple[Any, Any]:
-        twin = duplicate(layer)
-        return twin, twin
-
-    return rebuild(model, copied)
-
-
-def rebuild(model: Any, convert: Convert) -> Any:
-    """Return a model of the same graph, nested models included, with every layer converted and its weights copied.
-
-    Args:
-        model: A Sequential or functional model.
-        convert: Makes the copy of the layer at a path.
-    """
-    paths = {id(layer): path for path, layer in kernels.walk(model)}
-    copies: dict[int, tuple[Any, Any]] = {}
-
-    def clone_layer(layer: Any) -> Any:
-        # Operations of keras.ops are nodes of the graph too, without weights.
-        path = paths.get(id(layer))
-        converted, target = convert(path, layer) if path is not None else (duplicate(layer),) * 2
-        copies[id(layer)] = layer, target
-        return converted
-
-    twin = keras.models.clone_model(model, clone_function=clone_layer, recursive=True)
-    if not twin.built:
-        twin.build(model.input_shape)
-    for source, target in copies.values():
-        copy_weights(source.layer if isinstance(source, QuantizeWrapper) else source, target)
-    return twin
-
-
-def copy_weights(source: Any, target: Any) -> None:
-    """Give a layer the weights of another one of the same kind, the states of random generators included."""
-    for given, variable in zip(getattr(source, "variables", ()), getattr(target, "variables", ()), strict=True):
-        variable.assign(given)
-    if isinstance(target, keras.layers.Normalization):
-        target.finalize_state()
-
-
-def quantize_weights(layer: Any, weights: Weights) -> None:
-    """Put weights of a layer through their quantizers."""
-    for path, quantizer in weights.items():
-        variable = kernels.attribute(layer, path)
-        variable.assign(quantizer.quantize(kernels.values(layer, path)))
-
-
-def copy_subclassed(model: Any) -> Any:
-    """Return a copy of a subclassed model, by its configuration."""
-    try:
-        twin = type(model).from_config(model.get_config())
-        twin.build_from_config(model.get_build_config())
-        copy_weights(model, twin)
-        twin.built = model.built  # Keras leaves it unset where the class has no method build.
-    except Exception as error:  # Keras raises whatever the user's class raises.
-        reason = " ".join(str(error).split())
-        raise InputError(
-            "model",
-            expected="a model that can be copied",
-            received=f"the subclassed model {type(model).__name__}, whose copy fails with: {reason}",
-            remedy="Give the class get_config and from_config, or build the model with the functional API.",
-        ) from error
-    kernels.copy_names(model, twin)
-    return twin

@@ -11,12 +11,9 @@ from typing import Any
 
 import keras
 
-from tf_laq import quantizers
-from tf_laq.keras3 import kernels
+from tf_laq import kernels, quantizers
+from tf_laq.conversion import Weights
 from tf_laq.quantizers import Quantizer
-
-Weights = Mapping[str, Quantizer]
-"""Attribute path of a weight in its layer -> quantizer."""
 
 _register = keras.saving.register_keras_serializable(package="tf_laq")
 

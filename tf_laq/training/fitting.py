@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,6 +88,8 @@ def train(
         shuffle=False,
         verbose=0,
     )
+    if checkpoint is not None:
+        shutil.rmtree(checkpoint, ignore_errors=True)  # BackupAndRestore leaves an empty folder.
     model.set_weights(trained.get_weights())
     return model
 

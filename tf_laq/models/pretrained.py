@@ -1,0 +1,120 @@
+"""Networks that come with their trained weights: the ones behind the published figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import tf_laq
+from tf_laq.attacks.checks import one_of
+from tf_laq.documents import Document
+from tf_laq.errors import InputError
+from tf_laq.models.networks import build
+from tf_laq.saving import load_model
+
+CARD = "card.json"
+WEIGHTS = "model.keras"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Card(Document):
+    """What a trained network is, how it was trained and how it scored.
+
+    Attributes:
+        name: The name that `load` knows it by.
+        about: What it is, in a line.
+        dataset: Name of the data set.
+        network: Name of the network for `build`.
+        options: Its options for `build`.
+        recipe: All settings of its training.
+        seed: Seed of its training.
+        command: What trains it again.
+        minutes: Processor time of the training.
+        epochs: The log of the training: one mapping of losses and accuracies per epoch.
+        scores: Accuracies, each with its attack, count, 95 % Wilson interval, seed and command.
+        sha256: Of the file of weights.
+    """
+
+    document: ClassVar[str] = "tf_laq trained network"
+    version: ClassVar[int] = 1
+
+    name: str
+    about: str
+    dataset: str
+    network: str
+    options: Mapping[str, int]
+    recipe: Mapping[str, Any]
+    seed: int
+    command: str
+    minutes: float
+    epochs: tuple[Mapping[str, float], ...]
+    scores: tuple[Mapping[str, Any], ...]
+    sha256: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the card as JSON-ready values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Card:
+        """Build the card from what `to_dict` returned."""
+        fields = {field.name: content[field.name] for field in dataclasses.fields(cls)}
+        return cls(**{**fields, "epochs": tuple(fields["epochs"]), "scores": tuple(fields["scores"])})
+
+
+def trained() -> dict[str, Card]:
+    """Return the cards of the trained networks that come with the package, by name.
+
+    Example:
+        >>> trained()["mnist_adv"].network
+        'mnist_cnn'
+    """
+    cards = (Card.load(path) for path in sorted(_folder().glob(f"*/{CARD}")))
+    return {card.name: card for card in cards}
+
+
+def load(name: str, *, keras: int = 2) -> Any:
+    """Load a trained network that comes with the package, whole and undamaged.
+
+    Args:
+        name: One of `trained()`.
+        keras: The version of Keras: 2 (`tf_keras`) or 3. Both have the same weights.
+
+    Returns:
+        A model from float32 images in [0, 1] to logits, not compiled.
+
+    Raises:
+        InputError: There is no such network, or its file is missing or damaged.
+
+    Example:
+        >>> load("mnist_adv").output_shape
+        (None, 10)
+    """
+    cards = trained()
+    one_of("name", name, cards)
+    card, path = cards[name], _folder() / name / WEIGHTS
+    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no such file"
+    if found != card.sha256:
+        raise InputError(
+            str(path),
+            expected=f"the file of SHA-256 {card.sha256}",
+            received=found,
+            remedy="It is damaged or was changed: install the package again, or check the file out again.",
+        )
+    model = load_model(path)
+    if keras == 2:
+        return model
+    # The layers have the same names, shapes and order in both versions.
+    twin = build(card.network, keras=keras, **card.options)
+    twin.set_weights(model.get_weights())
+    return twin
+
+
+def _folder() -> Path:
+    """Return where the trained networks are: in the installed package, or beside it in the repository."""
+    package = Path(tf_laq.__file__).parent
+    installed = package / "saved_models"
+    return installed if installed.is_dir() else package.parent / "saved_models"
