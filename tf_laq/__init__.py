@@ -20,11 +20,11 @@ from tf_laq.saving import load_model, save_model
 from tf_laq.version import __version__
 
 if TYPE_CHECKING:
-    from tf_laq import attacks, datasets, evaluation, models, quantizers, report, tflite, training
+    from tf_laq import attacks, datasets, evaluation, models, policies, quantizers, report, tflite, training
     from tf_laq.tflite import export_tflite
 
 _SUBMODULES = (
-    "attacks", "datasets", "evaluation", "models", "quantizers", "report", "tflite", "training",
+    "attacks", "datasets", "evaluation", "models", "policies", "quantizers", "report", "tflite", "training",
 )  # fmt: skip
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "load_model",
     "measure",
     "models",
+    "policies",
     "quantizers",
     "report",
     "save_model",

@@ -10,7 +10,7 @@ from tf_laq.adapters import adapter_of
 from tf_laq.errors import InputError
 from tf_laq.lipschitz import NormName
 from tf_laq.plan import LeftAlone, QuantizationPlan
-from tf_laq.policies import Algorithm1, Policy, Thresholds, Uniform, make_plan
+from tf_laq.policies import Policy, Thresholds, Uniform, make_plan, named
 from tf_laq.quantizers import Quantizer
 from tf_laq.sensitivity import SensitivityTable, WeightTensor
 
@@ -18,29 +18,37 @@ from tf_laq.sensitivity import SensitivityTable, WeightTensor
 def search(
     model: Any,
     *,
+    policy: str | Policy = "paper",
     thresholds: Thresholds | None = None,
+    average_bits: float | None = None,
+    max_bytes: int | None = None,
     methods: tuple[str, ...] | None = None,
     max_bits: int | None = None,
     norm: NormName = "spectral",
     overrides: Mapping[str, Quantizer | None] | None = None,
     progress: bool = True,
 ) -> QuantizationPlan:
-    """Choose a quantizer and a bit width for every kernel by Algorithm 1 of the paper; no data is needed.
+    """Choose a quantizer and a bit width for every kernel, by default by Algorithm 1 of the paper.
 
     Args:
         model: A built Keras model: Sequential, functional, nested or subclassed.
-        thresholds: The limits of Eq. (11); None for the paper's.
-        methods: Quantizers to choose from; None for all that are registered.
-        max_bits: Widest setting to try; None for each quantizer's own.
+        policy: What chooses: "paper" for Algorithm 1, "guarded" for the fewest bits within relative limits, "budget"
+            for the least predicted loss within a size, none of which needs data; or an object of `tf_laq.policies`.
+        thresholds: The limits of Eq. (11), for "paper"; None for the paper's.
+        average_bits: Most bits a weight on average, for "budget"; either this or `max_bytes`.
+        max_bytes: Most bytes of all codes, for "budget".
+        methods: Quantizers to choose from; None for linear and log with "paper", for all with the others.
+        max_bits: Widest setting to try; None for the policy's own.
         norm: "spectral" (p = 2) or "inf".
         overrides: Settings by hand: shell pattern of the layer path -> quantizer, or None for float32.
         progress: Show a progress bar on a terminal.
 
     Raises:
-        InputError: The model is not built, has NaN weights or nothing to quantize, or an argument is wrong.
+        InputError: The model is not built, has NaN weights or nothing to quantize, or an argument is wrong or not one
+            of the policy's.
 
     Warns:
-        UnsatisfiedWarning: A kernel meets the thresholds under no setting.
+        UnsatisfiedWarning: A kernel meets the policy's conditions under no setting.
 
     Example:
         >>> import tf_keras
@@ -50,8 +58,19 @@ def search(
         >>> entry.layer, entry.quantizer, entry.bits
         ('dense', 'log', 1)
     """
-    policy = Algorithm1(thresholds=thresholds or Thresholds(), methods=methods, max_bits=max_bits)
-    return _plan(model, policy, norm, overrides, progress)
+    settings: dict[str, Any] = {
+        "thresholds": thresholds,
+        "average_bits": average_bits,
+        "max_bytes": max_bytes,
+        "methods": methods,
+        "max_bits": max_bits,
+    }
+    if isinstance(policy, Policy):
+        for name, value in settings.items():
+            if value is not None:
+                raise InputError(name, expected="none beside a policy object, which has its own", received=repr(value))
+        return _plan(model, policy, norm, overrides, progress)
+    return _plan(model, named(policy, **settings), norm, overrides, progress)
 
 
 def uniform(
@@ -72,12 +91,15 @@ def measure(model: Any, *, norm: NormName = "spectral", progress: bool = True) -
     return sensitivity.measure(_weights(model)[0], norm=norm, progress=progress)
 
 
-def apply(model: Any, plan: QuantizationPlan | None = None, *, baked: bool = False) -> Any:
+def apply(
+    model: Any, plan: QuantizationPlan | None = None, *, policy: str | Policy | None = None, baked: bool = False
+) -> Any:
     """Quantize a model; the one given stays as it is.
 
     Args:
         model: A built Keras model.
-        plan: Which quantizer and bit width each kernel gets; None for `search(model)`.
+        plan: Which quantizer and bit width each kernel gets; None for `search(model, policy=policy)`.
+        policy: What makes the plan if none is given, as in `search`; None for "paper".
         baked: False for a trainable model that quantizes its weights at every step, with a straight-through gradient;
             True for a plain model with quantized values as weights. Their outputs are the same bits.
 
@@ -95,7 +117,9 @@ def apply(model: Any, plan: QuantizationPlan | None = None, *, baked: bool = Fal
         >>> np.unique(strip(quantized).layers[0].kernel).size <= 3
         True
     """
-    plan = search(model) if plan is None else plan
+    if plan is not None and policy is not None:
+        raise InputError("policy", expected="none beside a plan", received=repr(policy))
+    plan = search(model, policy=policy or "paper") if plan is None else plan
     adapter = adapter_of(model)
     return adapter.bake(model, plan) if baked else adapter.wrap(model, plan)
 

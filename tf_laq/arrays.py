@@ -58,10 +58,31 @@ class ArrayOperations(Protocol):
         """Return w with -0.0 replaced by 0.0, so that equal values have equal bits."""
 
     def maximum(self, a: Array, b: Any) -> Array:
-        """Return the larger of two int32 values, elementwise."""
+        """Return the larger of two int32 or int64 values, elementwise."""
 
     def nearest(self, levels: Array, w: Array) -> Array:
         """Return the level nearest to each element; `levels` (L,) ascend, a tie goes to the lower level."""
+
+    def histogram(self, w: Array, largest: int) -> Array:
+        """Return int64 (2 * `largest` + 1,): how often each of -`largest` ... `largest` is among the whole floats w."""
+
+    def running_sum(self, values: Array) -> Array:
+        """Return int64 (n + 1,): the sums of the first 0 ... n of the int64 values (n,)."""
+
+    def where(self, condition: Any, values: Any, others: Any) -> Array:
+        """Return the int64 `values` where the condition holds, `others` elsewhere; all three are broadcast."""
+
+    def lowest_row(self, values: Array) -> Array:
+        """Return the first row that holds the minimum of each column of int64 values (rows, columns)."""
+
+    def column_minimum(self, values: Array) -> Array:
+        """Return the minimum of each column of int64 values (rows, columns)."""
+
+    def stack(self, values: list[Array]) -> Array:
+        """Return int64 scalars as one array."""
+
+    def as_float(self, values: Array) -> Array:
+        """Return int64 values as float32."""
 
 
 class _NumpyOperations:
@@ -107,11 +128,32 @@ class _NumpyOperations:
         return w + np.float32(0.0)
 
     def maximum(self, a: Array, b: Any) -> Array:
-        return np.maximum(a, np.int32(b))
+        return np.maximum(a, a.dtype.type(b))
 
     def nearest(self, levels: Array, w: Array) -> Array:
         midpoints = (levels[1:] + levels[:-1]) * np.float32(0.5)
         return levels[np.searchsorted(midpoints, w, side="left")]
+
+    def histogram(self, w: Array, largest: int) -> Array:
+        return np.bincount(w.reshape(-1).astype(np.int64) + largest, minlength=2 * largest + 1)
+
+    def running_sum(self, values: Array) -> Array:
+        return np.append(np.int64(0), np.cumsum(values))
+
+    def where(self, condition: Any, values: Any, others: Any) -> Array:
+        return np.where(condition, values, others)
+
+    def lowest_row(self, values: Array) -> Array:
+        return np.argmin(values, axis=0)
+
+    def column_minimum(self, values: Array) -> Array:
+        return np.min(values, axis=0)
+
+    def stack(self, values: list[Array]) -> Array:
+        return np.stack(values)
+
+    def as_float(self, values: Array) -> Array:
+        return values.astype(np.float32)
 
 
 NUMPY: ArrayOperations = _NumpyOperations()
@@ -168,5 +210,28 @@ def tensorflow_operations() -> ArrayOperations:
             midpoints = (levels[1:] + levels[:-1]) * 0.5
             index = tf.searchsorted(midpoints, tf.reshape(w, [-1]), side="left")
             return tf.reshape(tf.gather(levels, index), tf.shape(w))
+
+        def histogram(self, w: Array, largest: int) -> Array:
+            size = 2 * largest + 1
+            counts = tf.math.bincount(tf.cast(tf.reshape(w, [-1]), tf.int32) + largest, minlength=size, maxlength=size)
+            return tf.ensure_shape(tf.cast(counts, tf.int64), [size])
+
+        def running_sum(self, values: Array) -> Array:
+            return tf.concat([tf.zeros([1], tf.int64), tf.cumsum(values)], 0)
+
+        def where(self, condition: Any, values: Any, others: Any) -> Array:
+            return tf.where(condition, values, others)
+
+        def lowest_row(self, values: Array) -> Array:
+            return tf.argmin(values, axis=0)
+
+        def column_minimum(self, values: Array) -> Array:
+            return tf.reduce_min(values, axis=0)
+
+        def stack(self, values: list[Array]) -> Array:
+            return tf.stack(values)
+
+        def as_float(self, values: Array) -> Array:
+            return tf.cast(values, tf.float32)
 
     return TensorFlowOperations()

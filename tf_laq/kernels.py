@@ -25,6 +25,7 @@ import numpy as np
 
 from tf_laq import lipschitz
 from tf_laq.errors import InputError
+from tf_laq.first_layers import first_layers
 from tf_laq.lipschitz import MatrixLayout
 from tf_laq.plan import LeftAlone, QuantizationPlan
 from tf_laq.quantizers import Quantizer
@@ -77,6 +78,7 @@ class LayerKinds:
                 remedy="Call model.build(input_shape), or call the model on a batch.",
             )
         tensors, left_alone = [], []
+        at_input = first_layers(model, lambda layer: bool(self.kernels_of(layer)))
         for path, layer in self.walk(model):
             if type(layer).__name__ == QUANTIZE_WRAPPER:
                 raise InputError(
@@ -86,7 +88,10 @@ class LayerKinds:
                     remedy="Take it back to plain layers with laq.strip(model).",
                 )
             kernels = self.kernels_of(layer)
-            tensors += [WeightTensor(path, weight, values(layer, weight), layout) for weight, layout in kernels.items()]
+            tensors += [
+                WeightTensor(path, weight, values(layer, weight), layout, fed_by_input=id(layer) in at_input)
+                for weight, layout in kernels.items()
+            ]
             if not kernels:
                 left_alone.append(LeftAlone(path, type(layer).__name__, self._why_left_alone(layer)))
         return tensors, left_alone

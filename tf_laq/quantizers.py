@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tf_laq.arrays import NUMPY, Array, ArrayOperations, tensorflow_operations
+from tf_laq.clustering import best_levels
 from tf_laq.errors import InputError
 
 # Added to a float's bits, it carries into the exponent exactly where the mantissa reaches sqrt(2).
@@ -35,6 +36,9 @@ _EXPONENT_MASK = 0x7F800000
 _OCTAVE = 0x00800000
 _SMALLEST_NORMAL_BITS = 0x00800000
 _LARGEST_MAGNITUDE = 2.0**127
+
+# As many as an int8 holds on each side.
+_KMEANS_STEPS = 127
 
 # Weights are quantized in blocks that stay in the cache.
 _BLOCK = 1 << 15
@@ -325,6 +329,38 @@ class Log(Quantizer):
         present = bits[bits > _SMALLEST_NORMAL_BITS]
         octaves = int(np.ptp(present)) // _OCTAVE + 1 if present.size else 1
         return min(cls.max_bits, octaves.bit_length() + 1)
+
+
+@register
+class KMeans(Quantizer):
+    """Codebook of one tensor: the 2**b levels with the smallest squared error, zero among them, 2 to 6 bits.
+
+    The levels are -127 D ... 127 D, for D the smallest power of two that reaches max|W|; those are chosen that fit
+    the weights, rounded to whole D, best (k-means in one dimension, solved exactly), and w becomes the nearest one.
+    Where few weights are large, as in most trained networks, the levels lie where the weights are, while those of the
+    linear quantizer are spread evenly up to max|W|.
+
+    Example:
+        >>> KMeans(bits=2).quantize([-0.1, 0.0, 0.1, 0.1, 0.5, 0.5, 12.0, 11.0])
+        array([ 0. ,  0. ,  0. ,  0. ,  0.5,  0.5, 12. , 11. ], dtype=float32)
+    """
+
+    name = "kmeans"
+    min_bits = 2
+    max_bits = 6
+
+    def scale(self, weights: Array, operations: ArrayOperations) -> Array:
+        """Return the levels."""
+        step = operations.times(operations.max_magnitude(weights), 1 / _KMEANS_STEPS)
+        # Rounded up to a power of two: the levels are exact, and their own levels are themselves.
+        bits = operations.bits_and(operations.magnitude_bits(step) + (_OCTAVE - 1), _EXPONENT_MASK)
+        step = operations.at_least(operations.from_bits(bits), 2.0**-125)
+        counts = operations.histogram(operations.round(weights / step), _KMEANS_STEPS)
+        return operations.as_float(best_levels(counts, 2**self.bits, operations)) * step
+
+    def levels(self, scale: Array, operations: ArrayOperations) -> Array:
+        """Return the levels: 2**bits, some of them equal where the weights have fewer values."""
+        return scale
 
 
 def _power_of_two_bits(w: Array, operations: ArrayOperations) -> Array:

@@ -33,6 +33,7 @@ class WeightTensor:
         weight: Path of the weight in the layer, e.g. "kernel" or "cell.recurrent_kernel".
         values: float32, finite.
         layout: How the values are read as a matrix.
+        fed_by_input: Whether the model's input reaches the layer through no other kernel.
 
     Raises:
         InputError: The values are empty, or NaN or infinite.
@@ -42,6 +43,7 @@ class WeightTensor:
     weight: str
     values: Values
     layout: lipschitz.MatrixLayout
+    fed_by_input: bool = False
 
     def __post_init__(self) -> None:
         if not self.values.size or not np.isfinite([self.values.min(), self.values.max()]).all():
@@ -107,6 +109,15 @@ class TensorSensitivity:
             self._measured[quantizer] = self._measure(quantizer, quantized, error)
         measured = self._measured[quantizer]
         return measured.error_norm <= error_limit and measured.quantized_norm <= quantized_limit
+
+    def relative_error(self, quantizer: Quantizer) -> float:
+        """Return ||W - W_q|| / ||W||; 0 for a tensor of zeros."""
+        return self.measure(quantizer).error_norm / self.norm if self.norm else 0.0
+
+    def squared_error(self, quantizer: Quantizer) -> float:
+        """Return ||W - W_q||_F^2, the sum of the squared errors of all weights."""
+        error = self.tensor.values - quantizer.quantize(self.tensor.values)
+        return float(np.sum(np.square(error, dtype=np.float64)))
 
     def _measure(self, quantizer: Quantizer, quantized: Values, error: Values) -> Measurement:
         return Measurement(

@@ -44,6 +44,29 @@ def test_quantize_searches_layer_by_layer_unless_told_otherwise(saved, tmp_path,
     assert laq.QuantizationPlan.load(tmp_path / "q.plan.json") == expected
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("--method", "budget", "--average-bits", 3.5),
+        ("--method", "random", "--max-bytes", 5000, "--seed", 1),
+        ("--method", "hawq", "--average-bits", 3.5, "--dataset", "digits", "--examples", 8, "--quantizer", "linear"),
+        ("--method", "ans", "--dataset", "digits", "--examples", 8, "--max-bits", 5),
+    ],
+    ids=lambda settings: settings[1],
+)
+def test_quantize_takes_every_policy_with_its_settings(settings, saved, tmp_path, laq_command):
+    code, output, _ = laq_command("quantize", saved, "--out", tmp_path / "q.keras", *settings)
+    assert code == 0
+    plan = laq.QuantizationPlan.load(tmp_path / "q.plan.json")
+    assert plan.policy in output
+    if "--average-bits" in settings:
+        assert plan.average_bits <= 3.5
+    elif "--max-bytes" in settings:
+        assert plan.bytes <= 5000
+    else:
+        assert max(entry.bits for entry in plan.entries) == 5
+
+
 def test_evaluate_writes_the_report_of_the_named_models(saved, tmp_path, laq_command):
     code, output, errors = laq_command(
         "evaluate", f"a={saved},b={saved}", "--surrogates", f"c={saved}", "--out", tmp_path / "e",
@@ -113,7 +136,7 @@ def test_export_takes_a_layout_and_inspect_shows_what_is_in_the_file(saved, tmp_
 
 
 def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, saved, tmp_path, laq_command):
-    assert "linear, log, ternary" in laq_command("quantize", "--help")[1]
+    assert "linear, log, kmeans, ternary" in laq_command("quantize", "--help")[1]
     out = tmp_path / "q.keras"
     settings = ("--method", "uniform", "--quantizer", "ternary", "--bits", 2)
     assert laq_command("quantize", saved, "--out", out, *settings)[0] == 0
@@ -133,12 +156,16 @@ def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, sa
         (["quantize", "SAVED", "--out", "q.h5"], "ends in .keras"),
         (["quantize", "SAVED", "--bits", "3"], "Use max_bits"),
         (["quantize", "SAVED", "--quantizer", "cubic"], "expected one of linear, log"),
-        (["quantize", "SAVED", "--method", "magic"], "algorithm1 or uniform"),
+        (["quantize", "SAVED", "--method", "magic"], "one of algorithm1, uniform, paper, guarded, budget"),
         (["quantize", "SAVED", "--method", "uniform", "--quantizer", "linear"], "a quantizer and bits"),
         (
             ["quantize", "SAVED", "--method", "uniform", "--quantizer", "linear", "--bits", "x"],
             "bits: expected",
         ),
+        (["quantize", "SAVED", "--method", "budget"], "limit: expected average_bits or max_bytes"),
+        (["quantize", "SAVED", "--average-bits", "3"], "average_bits: expected none with the policy paper"),
+        (["quantize", "SAVED", "--method", "hawq", "--average-bits", "3"], "dataset: expected a data set"),
+        (["quantize", "SAVED", "--method", "ans", "--dataset", "digits", "--max-bytes", "9"], "none with ans"),
         (["quantize", "SAVED", "--norm", "l7"], "norm"),
         (["quantize", "SAVED", "--overrides", "conv1"], "overrides: expected"),
         (["quantize", "SAVED", "--overrides", "conv9=linear:8"], "conv9"),

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tf_laq import api, files, quantizers
+from tf_laq import api, files, policies, quantizers
 from tf_laq.cli import retraining
 from tf_laq.errors import InputError
 from tf_laq.plan import QuantizationPlan
 from tf_laq.quantizers import Quantizer
 from tf_laq.saving import load_model, save_model
+
+DATA_DRIVEN = ("hawq", "ans")
 
 
 def demo(
@@ -97,6 +99,11 @@ def quantize(
     quantizer: str = "",
     bits: int | None = None,
     max_bits: int | None = None,
+    average_bits: float | None = None,
+    max_bytes: int | None = None,
+    dataset: str = "",
+    examples: int = 256,
+    seed: int = 0,
     norm: str = "spectral",
     overrides: str = "",
 ) -> None:
@@ -105,11 +112,18 @@ def quantize(
     Args:
         model: Saved Keras model.
         out: File to write, ending in .keras; the plan goes beside it, into .plan.json.
-        method: algorithm1 (layer by layer) or uniform (the same everywhere).
-        quantizer: Quantizers to choose from (<quantizers>), separated by commas; empty for all. For uniform,
-            the one to use.
+        method: algorithm1 (as in the paper), guarded (the fewest bits within relative limits), budget (the least
+            predicted loss within a size), uniform (the same everywhere), random (within a size); and, on images of
+            a data set, hawq (error times curvature, within a size) and ans (by adversarial noise sensitivity).
+        quantizer: Quantizers to choose from (<quantizers>), separated by commas; empty for all, and for
+            algorithm1 for linear and log. For uniform, the one to use.
         bits: Bit width, for uniform.
-        max_bits: Widest setting that algorithm1 tries.
+        max_bits: Widest setting to try; for ans, that of the most sensitive layer.
+        average_bits: Most bits a weight on average, for budget, random and hawq; either this or max_bytes.
+        max_bytes: Most bytes of all codes.
+        dataset: digits, mnist or cifar10, for hawq and ans.
+        examples: Number of its training images to measure on.
+        seed: Seed of random, hawq and ans.
         norm: Norm that is limited: spectral or inf.
         overrides: Layers set by hand, as "conv1=linear:8,dense*=float32": a name or shell pattern, then a
             quantizer with its bits, or float32.
@@ -117,23 +131,63 @@ def quantize(
     _check_ending(out, ".keras", "out")
     by_hand = parse_overrides(overrides)
     network = load_model(model)
-    if method == "algorithm1":
-        if bits is not None:
-            raise InputError("bits", expected="none with algorithm1", received=bits, remedy="Use max_bits.")
-        methods = tuple(_list(quantizer)) or None
-        plan = api.search(network, methods=methods, max_bits=max_bits, norm=norm, overrides=by_hand)  # type: ignore[arg-type]
-    elif method == "uniform":
+    methods = tuple(_list(quantizer)) or None
+    size: dict[str, Any] = {"average_bits": average_bits, "max_bytes": max_bytes}
+    if method == "uniform":
         if not quantizer or bits is None or max_bits is not None:
             raise InputError(
                 "method uniform", expected="a quantizer and bits", received=_given(quantizer, bits, max_bits)
             )
-        plan = api.uniform(network, quantizer, bits, norm=norm, overrides=by_hand)  # type: ignore[arg-type]
+        policy: policies.Policy = policies.Uniform(quantizers.get(quantizer, bits))
+    elif bits is not None:
+        raise InputError("bits", expected=f"none with {method}", received=bits, remedy="Use max_bits.")
+    elif method in DATA_DRIVEN:
+        policy = _data_driven(
+            method, network, dataset, examples, methods=methods, max_bits=max_bits, seed=seed, size=size
+        )
     else:
-        raise InputError("method", expected="algorithm1 or uniform", received=repr(method))
+        name = "paper" if method == "algorithm1" else method
+        if name not in policies.NAMES:
+            names = ["algorithm1", "uniform", *policies.NAMES, *DATA_DRIVEN]
+            raise InputError("method", expected=f"one of {', '.join(names)}", received=repr(method))
+        seeded = {"seed": seed} if name == "random" else {}
+        policy = policies.named(name, methods=methods, max_bits=max_bits, **size, **seeded)
+    plan = api.search(network, policy=policy, norm=norm, overrides=by_hand)  # type: ignore[arg-type]
     save_model(api.apply(network, plan, baked=True), out)
     plan_path = Path(out).with_suffix(".plan.json")
     plan.save(plan_path)
     print(f"{plan}\n\nQuantized model: {out}\nPlan: {plan_path}")
+
+
+def _data_driven(
+    method: str,
+    network: Any,
+    dataset: str,
+    examples: int,
+    *,
+    methods: tuple[str, ...] | None,
+    max_bits: int | None,
+    seed: int,
+    size: dict[str, Any],
+) -> policies.Policy:
+    """Return the policy `method`, measured on the first training images of the data set."""
+    from tf_laq import datasets
+    from tf_laq.attacks.battery import Battery
+    from tf_laq.attacks.checks import whole
+
+    whole("examples", examples)
+    if not dataset:
+        raise InputError("dataset", expected=f"a data set, which {method} measures on", received="none")
+    train = datasets.load(dataset).train
+    batch = train.images[:examples], train.labels[:examples]
+    bits = 8 if max_bits is None else max_bits
+    if method == "hawq":
+        return policies.hawq(network, *batch, limit=policies.Limit(**size), methods=methods, max_bits=bits, seed=seed)
+    for name, value in size.items():
+        if value is not None:
+            raise InputError(name, expected="none with ans", received=value, remedy="Use max_bits.")
+    attack = Battery.preset(dataset).only("pgd").columns[0].attacks["white"]
+    return policies.ans(network, *batch, attack=attack, initial_bits=bits, methods=methods, seed=seed)
 
 
 def evaluate(

@@ -34,9 +34,9 @@ def copy_of(model: Any, clone_function: Callable[[Any], Any] | None = None) -> A
 
 
 def with_precision(model: Any, precision: str) -> Any:
-    """Return the network itself for "float32", else a copy that computes in `precision` but for its logits."""
+    """Return a copy of a network that computes in `precision`, "float32" or "mixed_bfloat16", but for its logits."""
     if precision == "float32":
-        return model
+        return copy_of(model)
 
     def copy(layer: Any) -> Any:
         dtype = "float32" if layer is model.layers[-1] else precision

@@ -20,7 +20,7 @@ from tf_laq.datasets import Dataset, Split
 from tf_laq.errors import InputError
 from tf_laq.training import recipes
 from tf_laq.training.adversarial import ROBUST_ACCURACY, AdversarialModel
-from tf_laq.training.copying import copy_of, with_precision
+from tf_laq.training.copying import with_precision
 from tf_laq.training.lipschitz_penalty import add_lipschitz_penalty
 from tf_laq.training.recipes import Recipe
 
@@ -69,7 +69,6 @@ def train(
     )
     trained = with_precision(model, recipe.precision)
     if recipe.lipschitz_penalty:
-        trained = copy_of(model) if trained is model else trained
         add_lipschitz_penalty(trained, recipe.lipschitz_penalty)
     fit(trained, dataset, recipe, seed=seed, callbacks=callbacks, checkpoint=checkpoint, progress=progress)
     model.set_weights(trained.get_weights())

@@ -1,0 +1,18 @@
+"""Weight tensors of networks that do not exist."""
+
+import numpy as np
+import pytest
+
+from tf_laq import lipschitz
+from tf_laq.sensitivity import WeightTensor
+
+
+@pytest.fixture
+def network():
+    """Three tensors of different sizes and tails, the first fed by the input."""
+    random = np.random.default_rng(0)
+    values = [random.normal(size=(9, 8)), random.standard_t(3, (40, 30)), random.normal(size=(60, 50)) / 8]
+    return [
+        WeightTensor(f"layer{index}", "kernel", w.astype(np.float32), lipschitz.dense(), fed_by_input=index == 0)
+        for index, w in enumerate(values)
+    ]

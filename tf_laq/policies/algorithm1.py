@@ -1,0 +1,109 @@
+"""Algorithm 1 and the thresholds of Eq. (11).
+
+Song, Ranjan, Li, "A Layer-wise Adversarial-aware Quantization Optimization for Improving Robustness" (2021).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from tf_laq import quantizers
+from tf_laq.errors import InputError
+from tf_laq.plan import PlanEntry
+from tf_laq.policies.base import TensorPolicy, best_of, check_candidates, measured_entry
+from tf_laq.quantizers import Quantizer
+from tf_laq.sensitivity import TensorSensitivity
+
+PAPER_METHODS = ("linear", "log")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """The limits of Algorithm 1, by default those of Eq. (11).
+
+    A setting passes if ||W_q|| <= `ratio` * L_W (11a) and ||W - W_q|| <= `error_below` where L_W < `boundary`,
+    `error_above` elsewhere (11b).
+
+    Raises:
+        InputError: A limit is not a number above zero.
+
+    Example:
+        >>> Thresholds().error_limit(2.9), Thresholds().error_limit(3.0)
+        (0.3, 1.5)
+    """
+
+    ratio: float = 1.10
+    boundary: float = 3.0
+    error_below: float = 0.3
+    error_above: float = 1.5
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                raise InputError(field.name, expected="a number above 0", received=repr(value))
+
+    def quantized_limit(self, norm: float) -> float:
+        """Return the largest ||W_q|| that passes, Eq. (11a), for ||W|| = `norm`."""
+        return self.ratio * norm
+
+    def error_limit(self, norm: float) -> float:
+        """Return the largest ||W - W_q|| that passes, Eq. (11b), for ||W|| = `norm`."""
+        return self.error_below if norm < self.boundary else self.error_above
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Algorithm1(TensorPolicy):
+    """The paper's Algorithm 1: bits upward per quantizer until both thresholds hold, then the smaller error.
+
+    The error of a quantizer does not fall steadily with its bits, and that of the log quantizer has a floor, so a
+    quantizer may never pass. It is tried up to `max_bits`, its own largest width, or the width beyond which its values
+    no longer change; if it has not passed by then it is out. If all are out, the one with the smallest error at its
+    last width is taken, with `satisfied=False` and a warning. Equal errors go to the later quantizer, as in the paper.
+
+    Attributes:
+        thresholds: The limits.
+        methods: Names of the quantizers to try; None for the paper's, linear and log.
+        max_bits: Widest setting to try; None for each quantizer's own.
+    """
+
+    thresholds: Thresholds = Thresholds()
+    methods: tuple[str, ...] | None = None
+    max_bits: int | None = None
+
+    def __post_init__(self) -> None:
+        check_candidates(self.methods, self.max_bits)
+
+    def choose_one(self, sensitivity: TensorSensitivity) -> PlanEntry:
+        """Return the entry of the plan for this weight tensor."""
+        ends = {method: self._last_setting(sensitivity, method) for method in self.methods or PAPER_METHODS}
+        passed = {method: quantizer for method, (quantizer, passes) in ends.items() if passes}
+        pool = passed or {method: quantizer for method, (quantizer, _) in ends.items()}
+        best = best_of(sensitivity, pool.values())
+        others = [
+            f"{method} passes at {quantizer.bits} (error {sensitivity.measure(quantizer).error_norm:.3g})"
+            if passes
+            else f"{method} fails to {quantizer.bits}"
+            for method, (quantizer, passes) in ends.items()
+            if quantizer is not best
+        ]
+        verdict = "passes" if passed else f"no setting passes, smallest error at {best.bits} bits"
+        entry = measured_entry(sensitivity, best, "; ".join([verdict, *others]))
+        return dataclasses.replace(entry, satisfied=bool(passed))
+
+    def describe(self) -> str:
+        """Return the policy and its settings in words."""
+        limits = ", ".join(f"{name} {value:g}" for name, value in dataclasses.asdict(self.thresholds).items())
+        return f"Algorithm 1 ({limits})"
+
+    def _last_setting(self, sensitivity: TensorSensitivity, method: str) -> tuple[Quantizer, bool]:
+        """Return the first setting of a quantizer that passes, or the last one tried, and whether it passes."""
+        norm = sensitivity.norm
+        limits = self.thresholds.quantized_limit(norm), self.thresholds.error_limit(norm)
+        saturation = quantizers.quantizer_class(method).saturation_bits(sensitivity.tensor.values)
+        settings = list(quantizers.candidates((method,), min(saturation, self.max_bits or saturation)))
+        for quantizer in settings:
+            if sensitivity.meets(quantizer, *limits):
+                return quantizer, True
+        return settings[-1], False

@@ -1,0 +1,130 @@
+"""What a policy is, and how it makes a plan of a model's weight tensors."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import fnmatch
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+
+from tqdm import tqdm
+
+from tf_laq import lipschitz, quantizers
+from tf_laq.plan import FLOAT_BITS, LeftAlone, PlanEntry, QuantizationPlan, no_match
+from tf_laq.quantizers import Quantizer
+from tf_laq.sensitivity import TensorSensitivity, WeightTensor
+
+
+class UnsatisfiedWarning(UserWarning):
+    """A weight tensor meets the policy's conditions under no setting; it got the best one there is."""
+
+
+class Policy(abc.ABC):
+    """Chooses a setting for every weight tensor of a model."""
+
+    @abc.abstractmethod
+    def choose(self, tensors: Iterable[TensorSensitivity], by_hand: Sequence[PlanEntry] = ()) -> list[PlanEntry]:
+        """Return the entries of the plan for these weight tensors, in their order.
+
+        Args:
+            tensors: Each is measured when the policy comes to it.
+            by_hand: The entries of the model's other weight tensors, which were set by hand.
+        """
+
+    @abc.abstractmethod
+    def describe(self) -> str:
+        """Return the policy and its settings in words."""
+
+
+class TensorPolicy(Policy):
+    """A policy that looks at one weight tensor at a time."""
+
+    def choose(self, tensors: Iterable[TensorSensitivity], by_hand: Sequence[PlanEntry] = ()) -> list[PlanEntry]:
+        """Return the entries of the plan for these weight tensors, in their order."""
+        return [self.choose_one(tensor) for tensor in tensors]
+
+    @abc.abstractmethod
+    def choose_one(self, sensitivity: TensorSensitivity) -> PlanEntry:
+        """Return the entry of the plan for this weight tensor."""
+
+
+def check_candidates(methods: Sequence[str] | None, max_bits: int | None) -> None:
+    """Raise an `InputError` if there is no such quantizer or bit width."""
+    for method in methods or ():
+        quantizers.quantizer_class(method)
+    if max_bits is not None:
+        quantizers.Linear(max_bits)
+
+
+def best_of(sensitivity: TensorSensitivity, settings: Iterable[Quantizer]) -> Quantizer:
+    """Return the setting with the smallest ||W - W_q||; equal ones go to the later, as in the paper."""
+    return min(reversed(list(settings)), key=lambda quantizer: sensitivity.measure(quantizer).error_norm)
+
+
+def measured_entry(sensitivity: TensorSensitivity, quantizer: Quantizer | None, reason: str) -> PlanEntry:
+    """Return the entry that gives a weight tensor this quantizer (None: float32), with its measurements."""
+    tensor = sensitivity.tensor
+    entry = PlanEntry(
+        layer=tensor.layer,
+        weight=tensor.weight,
+        shape=tuple(tensor.values.shape),
+        quantizer=None,
+        bits=FLOAT_BITS,
+        norm=sensitivity.norm,
+        reason=reason,
+    )
+    if quantizer is None:
+        return entry
+    return dataclasses.replace(entry, **dataclasses.asdict(sensitivity.measure(quantizer)))
+
+
+def make_plan(
+    tensors: Sequence[WeightTensor],
+    left_alone: Sequence[LeftAlone],
+    policy: Policy,
+    *,
+    norm: lipschitz.NormName = "spectral",
+    overrides: Mapping[str, Quantizer | None] | None = None,
+    progress: bool = True,
+) -> QuantizationPlan:
+    """Ask the policy for the settings of all weight tensors.
+
+    Args:
+        tensors: The weight tensors of a model.
+        left_alone: Its other layers, with the reasons.
+        policy: What chooses.
+        norm: "spectral" or "inf".
+        overrides: Settings by hand: shell pattern of the layer path -> quantizer, or None for float32. The last
+            pattern that matches counts.
+        progress: Show a progress bar on a terminal.
+
+    Raises:
+        InputError: A pattern matches no layer, or there is no such norm.
+
+    Warns:
+        UnsatisfiedWarning: A weight tensor meets the policy's conditions under no setting.
+    """
+    layers = [tensor.layer for tensor in tensors]
+    for pattern in overrides or {}:
+        if not fnmatch.filter(layers, pattern):
+            raise no_match(pattern, layers)
+    by_hand = {}
+    for index, tensor in enumerate(tensors):
+        settings = [q for pattern, q in (overrides or {}).items() if fnmatch.fnmatchcase(tensor.layer, pattern)]
+        if settings:
+            by_hand[index] = measured_entry(TensorSensitivity(tensor, norm), settings[-1], "set by hand")
+    free = [tensor for index, tensor in enumerate(tensors) if index not in by_hand]
+    bar = tqdm(free, "Quantization search", unit="tensor", disable=None if progress else True)
+    chosen = iter(policy.choose((TensorSensitivity(tensor, norm) for tensor in bar), tuple(by_hand.values())))
+    entries = [by_hand[index] if index in by_hand else next(chosen) for index in range(len(tensors))]
+    plan = QuantizationPlan(policy.describe(), norm, tuple(entries), tuple(left_alone))
+    failed = [f"{entry.layer}.{entry.weight}" for entry in entries if not entry.satisfied]
+    if failed:
+        warnings.warn(
+            f"No setting meets the conditions of {policy.describe()} for {', '.join(failed)}: the plan has the setting "
+            "with the smallest error there. Widen max_bits or the thresholds, or override these layers.",
+            UnsatisfiedWarning,
+            stacklevel=3,
+        )
+    return plan

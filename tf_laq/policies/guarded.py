@@ -1,0 +1,82 @@
+"""Relative limits, tight where they cost little and where the perturbation enters."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from tf_laq import quantizers
+from tf_laq.errors import InputError
+from tf_laq.plan import PlanEntry
+from tf_laq.policies.base import Policy, best_of, check_candidates, measured_entry
+from tf_laq.quantizers import Quantizer
+from tf_laq.sensitivity import TensorSensitivity
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Guarded(Policy):
+    """The fewest bits with which every tensor's relative error stays within a limit that falls with its size.
+
+        ||W - W_q|| / ||W|| <= error * sqrt(n / n_max),   and <= input_error where the input enters
+
+    n is the number of weights of the tensor, n_max that of the largest. One more bit costs n bits and quarters the
+    squared relative error, so for the least sum of these at a given size they are proportional to n. Among settings
+    of equal width that with the smallest error is taken. If none passes, it is the one with the smallest error, with
+    `satisfied=False` and a warning. No data is needed.
+
+    Attributes:
+        error: Limit for the largest tensor: 0.25 is what a codebook of 3 bits reaches on weights with heavy tails.
+        input_error: Limit for layers that the input reaches first: their error acts on the perturbation itself.
+        methods: Names of the quantizers to choose from; None for all that are registered.
+        max_bits: Widest setting.
+
+    Raises:
+        InputError: A setting is out of range.
+    """
+
+    error: float = 0.25
+    input_error: float = 0.03
+    methods: tuple[str, ...] | None = None
+    max_bits: int = 8
+
+    def __post_init__(self) -> None:
+        check_candidates(self.methods, self.max_bits)
+        for name in ("error", "input_error"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                raise InputError(name, expected="a number above 0", received=repr(value))
+
+    def choose(self, tensors: Iterable[TensorSensitivity], by_hand: Sequence[PlanEntry] = ()) -> list[PlanEntry]:
+        """Return the entries of the plan for these weight tensors, in their order."""
+        measured = list(tensors)
+        largest = max([tensor.tensor.values.size for tensor in measured] + [entry.size for entry in by_hand])
+        return [self._choose_one(tensor, self._limit(tensor, largest)) for tensor in measured]
+
+    def describe(self) -> str:
+        """Return the policy and its settings in words."""
+        return f"guarded (relative error {self.error:g}, at the input {self.input_error:g})"
+
+    def _limit(self, sensitivity: TensorSensitivity, largest: int) -> float:
+        limit = self.error * math.sqrt(sensitivity.tensor.values.size / largest)
+        return min(limit, self.input_error) if sensitivity.tensor.fed_by_input else limit
+
+    def _choose_one(self, sensitivity: TensorSensitivity, limit: float) -> PlanEntry:
+        by_bits = sorted(quantizers.candidates(self.methods or quantizers.names(), self.max_bits), key=_bits)
+        for _, settings in groupby(by_bits, _bits):
+            passing = [q for q in settings if sensitivity.meets(q, math.inf, limit * sensitivity.norm)]
+            if passing:
+                best = best_of(sensitivity, passing)
+                return measured_entry(sensitivity, best, _reason(sensitivity, best, limit))
+        best = best_of(sensitivity, by_bits)
+        entry = measured_entry(sensitivity, best, f"no setting passes; {_reason(sensitivity, best, limit)}")
+        return dataclasses.replace(entry, satisfied=False)
+
+
+def _bits(quantizer: Quantizer) -> int:
+    return quantizer.bits
+
+
+def _reason(sensitivity: TensorSensitivity, quantizer: Quantizer, limit: float) -> str:
+    return f"relative error {sensitivity.relative_error(quantizer):.3g}, limit {limit:.3g}"
