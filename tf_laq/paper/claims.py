@@ -8,7 +8,8 @@ from typing import NamedTuple
 from tf_laq import api
 from tf_laq.evaluation.report import Correct
 from tf_laq.evaluation.statistics import Share
-from tf_laq.paper.facts import facts_of, short_bits
+from tf_laq.paper import reference
+from tf_laq.paper.facts import facts_of, named, short_bits
 from tf_laq.paper.figure import BITS, FLOAT, QUANTIZERS, bits_curve
 from tf_laq.paper.figure import ROLES as CURVE_ROLES
 from tf_laq.paper.plans import PAPER, PlanScore, judge, score
@@ -18,10 +19,12 @@ from tf_laq.paper.study import WORST_CASE, Study
 from tf_laq.paper.writing import Result, Section, markdown_table
 
 _COLUMNS = {"clean": "no attack", PAPER: "the paper's PGD", WORST_CASE: "worst case with Square"}
+# The first two, which the paper has, with what the attacker knows.
+_KNOWLEDGE = {"clean": "none", PAPER: "white"}
 _SUMMARIES = {
-    "sum_error": "sum of \\|\\|W - W_q\\|\\|",
-    "max_error": "largest \\|\\|W - W_q\\|\\|",
-    "sum_relative_error": "sum of \\|\\|W - W_q\\|\\| / \\|\\|W\\|\\|",
+    "sum_error": "sum of ‖W - W_q‖",
+    "max_error": "largest ‖W - W_q‖",
+    "sum_relative_error": "sum of ‖W - W_q‖ / ‖W‖",
     "average_bits": "average bits",
 }
 # Where the curves of Figure 1 are far apart.
@@ -46,7 +49,7 @@ def claims(study: Study, command: str) -> Result:
     settings = study.settings
     return Result(
         name=f"{study.dataset}_claims",
-        title=f"The paper's claims on {study.dataset}",
+        title=f"The paper's claims on {named(study)}",
         sections=[part.section for part in parts],
         facts=[
             f"Claims 2 and 3: the images and attacks of Table {_table(study)}. Claim 4, and claim 1 under attack: the "
@@ -57,7 +60,7 @@ def claims(study: Study, command: str) -> Result:
         values={name: value for part in parts for name, value in part.values.items()},
         headers=_HEADERS,
         rows=[_record(study, each) for each in scores],
-        picture=draw_scores(study.dataset, scores, {PAPER: _COLUMNS[PAPER], WORST_CASE: _COLUMNS[WORST_CASE]}),
+        picture=draw_scores(named(study), scores, {PAPER: _COLUMNS[PAPER], WORST_CASE: _COLUMNS[WORST_CASE]}),
     )
 
 
@@ -125,27 +128,31 @@ def _layer_wise(study: Study) -> _Part:
 
 def _against_adv(study: Study, names: Sequence[str]) -> tuple[str, dict[str, str]]:
     """Return a table of quantized networks beside `adv`, and its values."""
-    judged = {
-        "clean": lambda network: study.correct(network, "clean", "none"),
-        PAPER: lambda network: study.correct(network, PAPER, "white"),
-        WORST_CASE: study.worst,
-    }
+    before = _judged(study, "adv")
     rows, values = [], {}
     for name in ("adv", *names):
         plan = study.networks.evaluated[name].plan
         bits = f"{plan.average_bits if plan else 32.0:.2f}"
         row: list[object] = [name, bits]
         values[f"{name}.bits"] = bits
-        for column, right in judged.items():
-            lost = drop(right("adv"), right(name))
-            row += [_percent(right(name)), lost if name != "adv" else None]
-            values[f"{name}.{column}"] = f"{100 * right(name).mean():.1f}"
+        for column, right in _judged(study, name).items():
+            share, lost = _percent(right), drop(before[column], right)
+            row += [share, lost if name != "adv" else None]
+            if column in _KNOWLEDGE:
+                row.append(reference.accuracy(_table(study), study.dataset, name, column, _KNOWLEDGE[column]))
+            values[f"{name}.{column}"] = f"{100 * share.value:.1f}"
             values[f"drop.{name}.{column}"] = f"{lost.value:.1f}"
         rows.append(row)
-    headers = ["network", "average bits", *(text for about in _COLUMNS.values() for text in (about, "drop"))]
-    counts = ", ".join(f"{_COLUMNS[column]} {len(right('adv'))}" for column, right in judged.items())
-    about = f"Accuracy in % and drop from `adv` in points, with 95 % intervals. N: {counts}."
+    clean, pgd, worst = _COLUMNS.values()
+    headers = ["network", "average bits", clean, "drop", "paper", pgd, "drop", "paper", worst, "drop"]
+    counts = ", ".join(f"{_COLUMNS[column]} {len(right)}" for column, right in before.items())
+    about = f"Accuracy in %, beside the paper's, and drop from `adv` in points, with 95 % intervals. N: {counts}."
     return f"{about}\n\n{markdown_table(headers, rows)}", values
+
+
+def _judged(study: Study, network: str) -> dict[str, Correct]:
+    of_the_paper = {column: study.correct(network, column, known) for column, known in _KNOWLEDGE.items()}
+    return {**of_the_paper, WORST_CASE: study.worst(network)}
 
 
 def _norms(study: Study, scores: Sequence[PlanScore]) -> _Part:

@@ -17,7 +17,7 @@ from tf_laq.documents import Document
 from tf_laq.evaluation.report import Correct, Outcome
 from tf_laq.evaluation.statistics import Share
 from tf_laq.paper import reference
-from tf_laq.paper.facts import facts_of
+from tf_laq.paper.facts import facts_of, named
 from tf_laq.paper.networks import Network
 from tf_laq.paper.plots import draw_bits
 from tf_laq.paper.study import Study, sha256_of
@@ -90,13 +90,13 @@ def bits_figure(study: Study, command: str) -> Result:
     for point in points:
         table[point.quantizer, point.bits] += [point.share, point.paper]
     headers = ["quantizer", "bits", *(text for role in roles for text in (role, "paper"))]
-    named = [(_setting(point.quantizer, point.bits), point) for point in points]
-    values = {f"{p.role}.{name.replace(' ', '.')}": f"{100 * p.share.value:.1f}" for name, p in named}
-    printed = {name: point.paper for name, point in named if point.paper is not None}
+    by_setting = [(_setting(point.quantizer, point.bits), point) for point in points]
+    values = {f"{p.role}.{name.replace(' ', '.')}": f"{100 * p.share.value:.1f}" for name, p in by_setting}
+    printed = {name: point.paper for name, point in by_setting if point.paper is not None}
     body = f"{_ABOUT}\n\n{markdown_table(headers, list(table.values()))}"
     return Result(
         name=f"{study.dataset}_figure1",
-        title=f"Figure 1: {study.dataset}, clean accuracy by bits",
+        title=f"Figure 1: {named(study)}, clean accuracy by bits",
         sections=[Section("", body, f"{study.dataset}_figure1")],
         facts=[
             f"The first {points[0].share.count} test images.",
@@ -109,7 +109,7 @@ def bits_figure(study: Study, command: str) -> Result:
         values=values,
         headers=_HEADERS,
         rows=[_record(study.dataset, point) for point in points],
-        picture=draw_bits(study.dataset, points),
+        picture=draw_bits(named(study), points),
     )
 
 

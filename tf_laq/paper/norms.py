@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from tf_laq.paper import reference
-from tf_laq.paper.facts import facts_of
+from tf_laq.paper.facts import facts_of, named
 from tf_laq.paper.reference import Spread
 from tf_laq.paper.study import Study
 from tf_laq.paper.writing import Result, Section, markdown_table
 from tf_laq.plan import PlanEntry, QuantizationPlan
 
-_QUANTITIES = {"L_Wq": "||W_q||", "L_dW": "||W - W_q||"}
+_QUANTITIES = {"L_Wq": "‖W_q‖", "L_dW": "‖W - W_q‖"}
 
 
 def norm_table(study: Study, command: str) -> Result:
@@ -29,7 +29,7 @@ def norm_table(study: Study, command: str) -> Result:
     layers = [
         [a.layer, f"{a.norm:.2f}", *(text for e in (a, b) for text in (_setting(e), *_norms(e)))] for a, b in pairs
     ]
-    headers = ["layer", "||W||", *(f"{name}{text}" for name in plans for text in ("", " ||W_q||", " ||W - W_q||"))]
+    headers = ["layer", "‖W‖", *(f"{name}{text}" for name in plans for text in ("", " ‖W_q‖", " ‖W - W_q‖"))]
     body = [
         "Means and standard deviations over the layers whose settings differ between `q2` and `lq`.",
         markdown_table(["network", "norm", "ours", "paper", "layers"], rows),
@@ -42,7 +42,7 @@ def norm_table(study: Study, command: str) -> Result:
     ]
     return Result(
         name=f"{study.dataset}_table5",
-        title=f"Table 5: {study.dataset}, Lipschitz constants",
+        title=f"Table 5: {named(study)}, Lipschitz constants",
         sections=[Section("", "\n\n".join(body), f"{study.dataset}_table5")],
         facts=facts,
         values=values,

@@ -25,7 +25,7 @@ from tf_laq.sensitivity import TensorSensitivity
 PAPER = "pgd"
 _UNIFORM_BITS = range(2, 8)
 _RANDOM_BITS = (2, 8)
-_RANDOM_PLANS = 12
+_RANDOM_PLANS = 16
 # Factors on both limits of Eq. (11b).
 _LIMITS = (0.1, 0.2, 0.35, 0.5, 1.0, 2.0)
 _CHOICES = {"linear and log": ("linear", "log"), "linear": ("linear",)}
@@ -101,17 +101,20 @@ def sample(network: Network, seed: int) -> list[tuple[str, str, QuantizationPlan
     """Return different plans of a network, each with its kind and name.
 
     Uniform ones, Algorithm 1's at scaled error limits, and random ones, the last two with both quantizers and with the
-    linear one alone; of equal plans the first is kept.
+    linear one alone; of plans with the same errors in every layer the first is kept.
     """
-    found: dict[tuple[tuple[str | None, int], ...], tuple[str, str, QuantizationPlan]] = {}
+    found: dict[tuple[float | None, ...], tuple[str, str, QuantizationPlan]] = {}
     for kind, name, plan in _plans(network, seed):
-        found.setdefault(tuple((entry.quantizer, entry.bits) for entry in plan.entries), (kind, name, plan))
+        found.setdefault(tuple(entry.error_norm for entry in plan.entries), (kind, name, plan))
     return list(found.values())
 
 
 def score(study: Study) -> list[PlanScore]:
     """Attack `adv` under every plan of the sample: the paper's PGD, its second search, and Square on what is left."""
-    sampled = sample(study.networks.adv, study.seed)
+    found = sample(study.networks.adv, study.seed)
+    # Evenly from all kinds, if there are too many.
+    places = np.linspace(0, len(found) - 1, min(len(found), study.settings.plan_count)).round().astype(int)
+    sampled = [found[place] for place in places]
     quantized = study.networks.adv.in_turn(plan for _, _, plan in sampled)
     scores = []
     for number, ((kind, name, plan), network) in enumerate(zip(sampled, quantized, strict=True), start=1):

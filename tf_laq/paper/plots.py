@@ -19,7 +19,7 @@ _KINDS = {"uniform": ("s", "#0072B2"), "Algorithm 1": ("^", "#D55E00"), "random"
 _STYLES = {"linear": "-", "log": "--"}
 
 
-def draw_bits(dataset: str, points: Sequence[Point]) -> bytes:
+def draw_bits(images: str, points: Sequence[Point]) -> bytes:
     """Draw clean accuracy against bits, a panel per quantizer, and the paper's printed points as crosses."""
     figure, panels = _panels(9.0, 3.8, list(_STYLES))
     for name, axes in panels.items():
@@ -39,12 +39,12 @@ def draw_bits(dataset: str, points: Sequence[Point]) -> bytes:
         axes.set_xlabel("bits")
         axes.set_ylim(0, 105)
         axes.legend(frameon=False, loc="lower right", fontsize=8)
-    figure.suptitle(f"{dataset}: clean accuracy, N = {points[0].share.count}, 95 % intervals", fontsize=11)
+    figure.suptitle(f"{images}: clean accuracy, N = {points[0].share.count}, 95 % intervals", fontsize=11)
     next(iter(panels.values())).set_ylabel("accuracy (%)")
     return _png(figure)
 
 
-def draw_scores(dataset: str, scores: Sequence[PlanScore], columns: dict[str, str]) -> bytes:
+def draw_scores(images: str, scores: Sequence[PlanScore], columns: dict[str, str]) -> bytes:
     """Draw the accuracy of plans against the sum of their error norms, a panel per column with its title."""
     figure, panels = _panels(9.0, 3.8, list(columns))
     for column, axes in panels.items():
@@ -54,12 +54,12 @@ def draw_scores(dataset: str, scores: Sequence[PlanScore], columns: dict[str, st
             axes.plot([score.sum_error for score in shown], heights, marker, color=color, markersize=5, label=kind)
         axes.set_xscale("log")
         axes.set_title(columns[column], fontsize=10)
-        axes.set_xlabel("sum over layers of ||W - W_q||")
+        axes.set_xlabel("sum over layers of ‖W - W_q‖")
         axes.set_ylim(-3, 105)
     first = next(iter(panels.values()))
     first.set_ylabel("accuracy (%)")
     first.legend(frameon=False, loc="lower left", fontsize=8)
-    figure.suptitle(f"{dataset}: {len(scores)} plans of one network", fontsize=11)
+    figure.suptitle(f"{images}: {len(scores)} plans of one network", fontsize=11)
     return _png(figure)
 
 

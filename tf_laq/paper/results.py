@@ -21,6 +21,7 @@ from tf_laq.paper.tables import accuracy_table
 from tf_laq.paper.writing import Result
 from tf_laq.plan import QuantizationPlan
 
+ALL, _CLAIMS = "all", "claims"
 _Make = Callable[[Study, str], Result]
 _print_now: Announce = functools.partial(print, flush=True)
 
@@ -28,11 +29,10 @@ RESULTS: dict[str, _Make] = {
     **{f"table{number}": functools.partial(accuracy_table, number=number) for number in range(1, 5)},
     "table5": norm_table,
     "figure1": bits_figure,
-    "claims": claims,
+    _CLAIMS: claims,
 }
 # The paper has each of these for one data set; the digits have those of MNIST.
 _OF_ONE_DATASET = {"table1": "mnist", "table3": "mnist", "table2": "cifar10", "table4": "cifar10"}
-ALL = "all"
 
 
 def reproduce(
@@ -53,8 +53,8 @@ def reproduce(
     `out`/remarks has for it. Equal arguments give equal files.
 
     Args:
-        what: "table1" to "table5", "figure1", "claims" (what the paper's claims are judged by), or "all" of these that
-            the paper has for the data set.
+        what: "table1" to "table5", "figure1", "all" of these that the paper has for the data set, or "claims": what the
+            paper's claims are judged by.
         dataset: "mnist", "cifar10", or "digits", for which the paper has nothing.
         out: Folder of the files.
         cache: Folder of the evaluations: what is in it is not made again, so a run that was killed goes on.
@@ -84,7 +84,9 @@ def reproduce(
     )
     pages = []
     for name in wanted:
-        pages.append(RESULTS[name](study, _command(name, dataset, seed, changes)).write(Path(out)))
+        pages.append(
+            RESULTS[name](study, _command(name, dataset, seed, changes, own=models is not None)).write(Path(out))
+        )
         announce(f"{pages[-1]}")
     write_index(Path(out))
     return pages
@@ -98,7 +100,7 @@ def results_of(what: str, dataset: str) -> list[str]:
 
     Example:
         >>> results_of("all", "cifar10")
-        ['table2', 'table4', 'table5', 'figure1', 'claims']
+        ['table2', 'table4', 'table5', 'figure1']
     """
     one_of("what", what, [*RESULTS, ALL])
     one_of("dataset", dataset, datasets.names())
@@ -106,7 +108,7 @@ def results_of(what: str, dataset: str) -> list[str]:
     possible = [name for name in RESULTS if _OF_ONE_DATASET.get(name, kind) == kind]
     if what != ALL and what not in possible:
         raise InputError("what", expected=f"one of {', '.join([*possible, ALL])} for {dataset}", received=repr(what))
-    return possible if what == ALL else [what]
+    return [name for name in possible if name != _CLAIMS] if what == ALL else [what]
 
 
 def write_index(folder: Path) -> None:
@@ -127,8 +129,8 @@ _ABOUT = (
 )
 
 
-def _command(name: str, dataset: str, seed: int, changes: Mapping[str, Any]) -> str:
+def _command(name: str, dataset: str, seed: int, changes: Mapping[str, Any], *, own: bool) -> str:
     """Return the command that makes a result, without the folders, on which it does not depend."""
-    options = {"seed": seed or None, **changes}
+    options = {"models": "ROLE=PATH,..." if own else None, "seed": seed or None, **changes}
     given = [f"--{option} {value}" for option, value in options.items() if value is not None]
     return " ".join([f"laq reproduce {name} --dataset {dataset}", *given])

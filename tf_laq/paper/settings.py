@@ -27,6 +27,7 @@ class Settings:
         curve_examples: The same for the clean accuracy by bits.
         plan_examples: The same for the many plans that are compared by their norms.
         plan_queries: Queries of Square on those.
+        plan_count: Number of those plans, at most.
         small_epsilon: L-inf radius in pixel units that a plainly trained network withstands in part.
         attacks: Settings changed in the presets' attacks, by column.
 
@@ -43,11 +44,12 @@ class Settings:
     curve_examples: int
     plan_examples: int
     plan_queries: int
+    plan_count: int
     small_epsilon: float
     attacks: Mapping[str, Mapping[str, Any]]
 
     def __post_init__(self) -> None:
-        for name in ("examples", "strong_examples", "curve_examples", "plan_examples", "plan_queries"):
+        for name in ("examples", "strong_examples", "curve_examples", "plan_examples", "plan_queries", "plan_count"):
             whole(name, getattr(self, name))
         real("small_epsilon", self.small_epsilon)
 

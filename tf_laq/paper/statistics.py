@@ -13,6 +13,8 @@ from tf_laq.evaluation.report import Correct
 
 _QUANTILE = NormalDist().inv_cdf(0.975)
 _RESAMPLES = 2000
+# Rounding leaves less of the ranks of equal values.
+_SAME = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,27 +100,31 @@ def spearman(x: npt.ArrayLike, y: npt.ArrayLike, *, seed: int = 0) -> Correlatio
         1.00 [1.00, 1.00]
     """
     pairs = np.stack([np.asarray(x, float), np.asarray(y, float)])
-    value = _rank_correlation(pairs)
-    if value is None:
+    count = pairs.shape[1]
+    value = float(_rank_correlations(pairs, np.ones((1, count)))[0])
+    if math.isnan(value):
         return None
     random = np.random.default_rng(seed)
-    places = random.integers(0, pairs.shape[1], (_RESAMPLES, pairs.shape[1]))
-    resampled = [found for place in places if (found := _rank_correlation(pairs[:, place])) is not None]
-    lower, upper = np.percentile(resampled, [2.5, 97.5]).tolist()
+    resamples = _rank_correlations(pairs, random.multinomial(count, [1 / count] * count, _RESAMPLES).astype(float))
+    lower, upper = np.nanpercentile(resamples, [2.5, 97.5]).tolist()
     return Correlation(value, lower, upper)
 
 
-def _rank_correlation(pairs: npt.NDArray[np.float64]) -> float | None:
-    ranks = np.stack([_ranks(values) for values in pairs])
-    if (ranks.min(axis=1) == ranks.max(axis=1)).any():
-        return None
-    correlations: npt.NDArray[np.float64] = np.asarray(np.corrcoef(ranks))
-    # Rounded to keep a perfect correlation from exceeding 1.
-    return round(float(correlations[0, 1]), 12)
+def _rank_correlations(pairs: npt.NDArray[np.float64], counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the rank correlation of pairs (2, n), each taken as often as each row of `counts` (m, n) says: (m,).
+
+    NaN where a variable does not vary.
+    """
+    x, y = (_centered_ranks(values, counts) for values in pairs)
+    norm = np.sqrt((counts * x * x).sum(axis=1) * (counts * y * y).sum(axis=1))
+    correlations = (counts * x * y).sum(axis=1) / np.where(norm > _SAME, norm, np.nan)
+    return np.asarray(np.clip(correlations, -1.0, 1.0))
 
 
-def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last: npt.NDArray[np.int64] = np.cumsum(counts)
-    ranks: npt.NDArray[np.float64] = (last - (counts - 1) / 2)[place]
-    return ranks
+def _centered_ranks(values: npt.NDArray[np.float64], counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the ranks (m, n) of values (n,) that are there `counts` (m, n) times, minus their mean."""
+    places = np.unique(values, return_inverse=True)[1]
+    # How often each different value is there; equal ones share the middle of the ranks that they take up.
+    taken = counts @ np.eye(places.max() + 1)[places]
+    ranks = (np.cumsum(taken, axis=1) - (taken - 1) / 2)[:, places]
+    return np.asarray(ranks - (counts * ranks).sum(axis=1, keepdims=True) / counts.sum(axis=1, keepdims=True))

@@ -10,7 +10,7 @@ from tf_laq.attacks.battery import KNOWLEDGE
 from tf_laq.evaluation.report import Correct
 from tf_laq.evaluation.statistics import Share
 from tf_laq.paper import reference
-from tf_laq.paper.facts import facts_of, short_bits
+from tf_laq.paper.facts import facts_of, named, short_bits
 from tf_laq.paper.settings import GRADIENT_FREE
 from tf_laq.paper.statistics import Difference, drop
 from tf_laq.paper.study import WORST_CASE, Study
@@ -73,7 +73,7 @@ def accuracy_table(study: Study, command: str, *, number: int) -> Result:
     ]
     return Result(
         name=f"{study.dataset}_table{number}",
-        title=f"Table {number}: {study.dataset}, {kind}",
+        title=f"Table {number}: {named(study)}, {kind}",
         sections=[Section("", "\n\n".join(parts), f"{study.dataset}_table{number}")],
         facts=[*_notes(study, number, networks, cells), *_attack_lines(study, cells), *facts_of(study, command)],
         values=_values(study, entries),
