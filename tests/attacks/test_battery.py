@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from tf_laq.attacks import Battery, Column, get
@@ -98,3 +100,10 @@ def test_only_keeps_the_order_of_the_battery() -> None:
 def test_unknown_names_are_refused_with_the_known_ones(call, message) -> None:
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_a_battery_without_a_second_search_stays_one_and_older_files_have_it() -> None:
+    battery = dataclasses.replace(Battery.preset("digits"), second_search=False)
+    assert Battery.from_json(battery.to_json()) == battery != Battery.preset("digits")
+    older = {key: value for key, value in battery.to_dict().items() if key != "second_search"}
+    assert Battery.from_dict(older).second_search

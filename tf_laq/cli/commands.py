@@ -385,6 +385,53 @@ def curve(
     print(f"{found}\n\nResults: {folder}")
 
 
+def reproduce(
+    what: str = "all",
+    dataset: str = "mnist",
+    out: str = "reproduced",
+    cache: str = "runs",
+    models: str = "",
+    plans: str = "",
+    examples: int | None = None,
+    strong_examples: int | None = None,
+    curve_examples: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Make the paper's tables and figure again, beside its own numbers.
+
+    A run that was killed goes on where it was, if it is started again with the same cache.
+
+    Args:
+        what: table1 to table5, figure1, all of these that the paper has for the data set, or claims.
+        dataset: mnist, cifar10, or digits, for which the paper has nothing.
+        out: Folder of the pages; remarks on them, written by hand, are taken from its folder remarks.
+        cache: Folder of the evaluations, which no table makes again.
+        models: Networks by their role, as "adv=path,twin=path"; the roles are orig, adv, twin and fl. Empty for those
+            that come with the package.
+        plans: More quantized rows, as "name=plan.json,name=plan.json".
+        examples: Number of test images for the paper's quick attacks; the data set's own unless told.
+        strong_examples: The same for CW-L2 and the worst case.
+        curve_examples: The same for figure1.
+        seed: Seed of the random attacks.
+    """
+    from tf_laq import paper
+
+    networks = load_models(models, "models") if models else None
+    chosen = {name: QuantizationPlan.load(path) for name, path in _paths(plans, "plans").items()}
+    paper.reproduce(
+        what,
+        dataset,
+        out=out,
+        cache=cache,
+        models=networks,
+        plans=chosen,
+        seed=seed,
+        examples=examples,
+        strong_examples=strong_examples,
+        curve_examples=curve_examples,
+    )
+
+
 def parse_overrides(text: str) -> dict[str, Quantizer | None]:
     """Return "pattern=quantizer:bits,pattern=float32" as the argument `overrides` of `laq.search`.
 
@@ -414,6 +461,10 @@ def load_models(text: str, argument: str) -> Mapping[str, Any]:
     Raises:
         InputError: Two models have the same name, or a file cannot be loaded.
     """
+    return {name: _load(path) for name, path in _paths(text, argument).items()}
+
+
+def _paths(text: str, argument: str) -> dict[str, str]:
     paths: dict[str, str] = {}
     for part in _list(text):
         name, equals, path = part.partition("=")
@@ -422,7 +473,7 @@ def load_models(text: str, argument: str) -> Mapping[str, Any]:
             expected = "paths, or name=path, each name once"
             raise InputError(argument, expected=expected, received=repr(text))
         paths[name] = path
-    return {name: _load(path) for name, path in paths.items()}
+    return paths
 
 
 def _load(path: str) -> Any:
@@ -467,4 +518,5 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "export": export,
     "inspect": inspect,
     "report": report,
+    "reproduce": reproduce,
 }

@@ -198,6 +198,8 @@ class RobustnessReport(Document):
                 "Ensemble: a white-box cell counts what is left after this and all earlier white-box columns, "
                 "which leave out what is broken already."
             )
+        if not self.battery.second_search:
+            lines.append("No second search, which finds what attacks miss where quantization hides gradients.")
         assisted = [model for model in self.models if any(o.assisted for o in self.outcomes if o.model == model)]
         if assisted:
             columns = dict.fromkeys(o.column for o in self.outcomes if o.assisted)

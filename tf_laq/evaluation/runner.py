@@ -58,7 +58,7 @@ def evaluate(
     Where a model may hide its gradients, there is a second search by Auto-PGD on what a white-box attack of several
     steps left standing: from other models' examples and, where entries of the model's input gradients are exactly zero,
     with a gradient completed there. The white-box cells count both searches. This is done for models with a float twin,
-    and for others if more than 70 % of those entries are zero.
+    and for others if more than 70 % of those entries are zero, unless the battery says not to.
 
     The white-box attacks of an ensemble (`Battery.ensemble`) leave out what an earlier one broke. Those that need a
     gradient leave out a model that has none, such as a TensorFlow Lite file.

@@ -67,7 +67,10 @@ def tasks_of(battery: Battery, subjects: Subjects, blind: Collection[str]) -> li
     """
     completed: dict[tuple[str, float], Logits] = {}
     return [
-        [*_first(column, subjects, battery.ensemble), *_second(column, subjects, blind, completed)]
+        [
+            *_first(column, subjects, battery.ensemble),
+            *(_second(column, subjects, blind, completed) if battery.second_search else ()),
+        ]
         for column in battery.columns
     ]
 

@@ -1,0 +1,132 @@
+"""The networks of the tables: trained ones by their role, and `adv` quantized in the paper's ways."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from tf_laq import api, models
+from tf_laq.adapters import logits_function
+from tf_laq.attacks.base import Logits
+from tf_laq.attacks.checks import one_of
+from tf_laq.errors import InputError
+from tf_laq.evaluation.subjects import weights_sha256
+from tf_laq.plan import QuantizationPlan
+from tf_laq.policies import UnsatisfiedWarning
+
+ROLES = {
+    "orig": "trained without an attack",
+    "adv": "adversarially trained",
+    "twin": "adversarially trained with another seed: gray-box examples are made on it",
+    "fl": "trained by feedback learning",
+}
+UNIFORM_BITS = 3
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Network:
+    """A network with what identifies it.
+
+    Attributes:
+        name: Its role, or the name of its plan.
+        model: The Keras model.
+        logits: The same as a callable; one object, so that TensorFlow traces every attack on it once.
+        sha256: Of its weights.
+        plan: What it was quantized by; None for full precision.
+        origin: The network that was quantized.
+    """
+
+    name: str
+    model: Any
+    logits: Logits
+    sha256: str
+    plan: QuantizationPlan | None = None
+    origin: Network | None = None
+
+    @classmethod
+    def of(cls, name: str, model: Any) -> Network:
+        """Wrap a Keras model."""
+        return cls(name, model, logits_function(model), weights_sha256(model))
+
+    def quantized(self, name: str, plan: QuantizationPlan) -> Network:
+        """Return the network quantized by a plan."""
+        network = Network.of(name, api.apply(self.model, plan, baked=True))
+        return dataclasses.replace(network, plan=plan, origin=self)
+
+    def in_turn(self, plans: Iterable[QuantizationPlan | None]) -> Iterator[Network]:
+        """Yield the network quantized by each plan (None: as it is), as one model that gets other weights each time.
+
+        TensorFlow then traces it and the attacks on it once, not once for each plan. A network is good until the next.
+        """
+        canvas = self.quantized("", api.uniform(self.model, "linear", 8, progress=False))
+        for plan in plans:
+            source = self.model if plan is None else api.apply(self.model, plan, baked=True)
+            canvas.model.set_weights(source.get_weights())
+            sha256 = weights_sha256(canvas.model)
+            yield dataclasses.replace(canvas, name=self.name, sha256=sha256, plan=plan, origin=self)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Networks:
+    """All networks of a data set's tables.
+
+    Attributes:
+        trained: Role -> network, for those roles that there is a network for.
+        quantized: Name of the plan -> `adv` quantized by it: q1, q2, lq, then others.
+    """
+
+    trained: Mapping[str, Network]
+    quantized: Mapping[str, Network]
+
+    @classmethod
+    def of(cls, trained: Mapping[str, Any], plans: Mapping[str, QuantizationPlan] | None = None) -> Networks:
+        """Quantize the network in the role `adv`.
+
+        Args:
+            trained: Role -> Keras model; all roles but `adv` may be missing.
+            plans: More plans for `adv`, by name.
+
+        Raises:
+            InputError: A role is not known, there is no `adv`, or a plan does not fit it or has a name that is taken.
+        """
+        for role in trained:
+            one_of("role", role, list(ROLES))
+        if "adv" not in trained:
+            raise InputError("models", expected="a network in the role adv", received=", ".join(trained) or "none")
+        adv = trained["adv"]
+        with warnings.catch_warnings():
+            # Each table says it in a line of its own.
+            warnings.simplefilter("ignore", UnsatisfiedWarning)
+            chosen = {
+                "q1": api.uniform(adv, "linear", UNIFORM_BITS, progress=False),
+                "q2": api.uniform(adv, "log", UNIFORM_BITS, progress=False),
+                "lq": api.search(adv, progress=False),
+            }
+        for name, plan in (plans or {}).items():
+            if name in (*ROLES, *chosen):
+                raise InputError("plans", expected="names of their own", received=repr(name))
+            chosen[name] = plan
+        networks = {role: Network.of(role, model) for role, model in trained.items()}
+        return cls(networks, {name: networks["adv"].quantized(name, plan) for name, plan in chosen.items()})
+
+    @property
+    def adv(self) -> Network:
+        """The adversarially trained network at full precision."""
+        return self.trained["adv"]
+
+    @property
+    def evaluated(self) -> dict[str, Network]:
+        """The rows of Tables 1 to 4: `adv`, then the quantized networks."""
+        return {"adv": self.adv, **self.quantized}
+
+
+def shipped(dataset: str) -> dict[str, Any]:
+    """Return the trained networks of a data set that come with the package, by role.
+
+    Raises:
+        InputError: A network's file is damaged.
+    """
+    cards: dict[str, Any] = getattr(models, "trained", dict)()
+    return {role: models.load(f"{dataset}_{role}") for role in ROLES if f"{dataset}_{role}" in cards}  # type: ignore[attr-defined]

@@ -1,0 +1,130 @@
+"""Differences between accuracies on the same images, and rank correlation, with their intervals."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from tf_laq.evaluation.report import Correct
+
+_QUANTILE = NormalDist().inv_cdf(0.975)
+_RESAMPLES = 2000
+# Rounding leaves less of the ranks of equal values.
+_SAME = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A difference of accuracies in percentage points, with the ends of its 95 % interval."""
+
+    value: float
+    lower: float
+    upper: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.1f} [{self.lower:.1f}, {self.upper:.1f}]"
+
+
+def drop(before: Correct, after: Correct) -> Difference:
+    """Return how much accuracy is lost between two models on the same images.
+
+    The interval is Agresti and Min's (2005) for matched pairs: with b images that only the first gets right, c that
+    only the second does and n in all, b' = b + 1/2, c' = c + 1/2, n' = n + 2:
+    (b' - c')/n' +- z sqrt(b' + c' - (b' - c')^2/n')/n'.
+
+    Args:
+        before: Where the first model is right, shape (n,).
+        after: Where the second one is.
+
+    Example:
+        >>> print(drop(np.repeat(True, 100), np.arange(100) >= 20))
+        20.0 [12.0, 28.2]
+    """
+    count = len(before)
+    only_first, only_second = float((before & ~after).sum()), float((after & ~before).sum())
+    b, c, n = only_first + 0.5, only_second + 0.5, count + 2
+    center, half = (b - c) / n, _QUANTILE * math.sqrt(b + c - (b - c) ** 2 / n) / n
+    value, lower, upper = (only_first - only_second) / count, max(center - half, -1.0), min(center + half, 1.0)
+    # The added halves could leave the difference itself outside, at -1 and 1.
+    return Difference(100 * value, 100 * min(lower, value), 100 * max(upper, value))
+
+
+def drop_difference(first: tuple[Correct, Correct], second: tuple[Correct, Correct]) -> Difference:
+    """Return how much more accuracy the first pair of models loses than the second, all on the same images.
+
+    The interval is the normal one of the mean over images of (before - after) of the first pair minus the second's.
+
+    Example:
+        >>> right, wrong = np.repeat(True, 4), np.repeat(False, 4)
+        >>> drop_difference((right, wrong), (right, right)).value
+        100.0
+    """
+    losses = [before.astype(float) - after.astype(float) for before, after in (first, second)]
+    values = 100 * (losses[0] - losses[1])
+    half = _QUANTILE * float(values.std(ddof=1)) / math.sqrt(len(values))
+    mean = float(values.mean())
+    return Difference(mean, mean - half, mean + half)
+
+
+@dataclasses.dataclass(frozen=True)
+class Correlation:
+    """A rank correlation with the ends of its 95 % bootstrap interval."""
+
+    value: float
+    lower: float
+    upper: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} [{self.lower:.2f}, {self.upper:.2f}]"
+
+
+def spearman(x: npt.ArrayLike, y: npt.ArrayLike, *, seed: int = 0) -> Correlation | None:
+    """Return Spearman's rank correlation, ties at their mean rank, with its 95 % percentile bootstrap interval.
+
+    2,000 resamples of the pairs; those in which a variable does not vary are left out.
+
+    Args:
+        x: Values of the first variable, shape (n,).
+        y: Values of the second one.
+        seed: Of the resampling.
+
+    Returns:
+        The correlation; None where a variable does not vary.
+
+    Example:
+        >>> print(spearman([1, 2, 3, 4], [1, 4, 9, 16]))
+        1.00 [1.00, 1.00]
+    """
+    pairs = np.stack([np.asarray(x, float), np.asarray(y, float)])
+    count = pairs.shape[1]
+    value = float(_rank_correlations(pairs, np.ones((1, count)))[0])
+    if math.isnan(value):
+        return None
+    random = np.random.default_rng(seed)
+    resamples = _rank_correlations(pairs, random.multinomial(count, [1 / count] * count, _RESAMPLES).astype(float))
+    lower, upper = np.nanpercentile(resamples, [2.5, 97.5]).tolist()
+    return Correlation(value, lower, upper)
+
+
+def _rank_correlations(pairs: npt.NDArray[np.float64], counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the rank correlation of pairs (2, n), each taken as often as each row of `counts` (m, n) says: (m,).
+
+    NaN where a variable does not vary.
+    """
+    x, y = (_centered_ranks(values, counts) for values in pairs)
+    norm = np.sqrt((counts * x * x).sum(axis=1) * (counts * y * y).sum(axis=1))
+    correlations = (counts * x * y).sum(axis=1) / np.where(norm > _SAME, norm, np.nan)
+    return np.asarray(np.clip(correlations, -1.0, 1.0))
+
+
+def _centered_ranks(values: npt.NDArray[np.float64], counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the ranks (m, n) of values (n,) that are there `counts` (m, n) times, minus their mean."""
+    places = np.unique(values, return_inverse=True)[1]
+    # How often each different value is there; equal ones share the middle of the ranks that they take up.
+    taken = counts @ np.eye(places.max() + 1)[places]
+    ranks = (np.cumsum(taken, axis=1) - (taken - 1) / 2)[:, places]
+    return np.asarray(ranks - (counts * ranks).sum(axis=1, keepdims=True) / counts.sum(axis=1, keepdims=True))
