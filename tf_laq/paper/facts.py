@@ -5,21 +5,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 
+from tf_laq.evaluation import archives
 from tf_laq.paper.networks import ROLES
-from tf_laq.paper.study import Study, sha256_of
+from tf_laq.paper.study import Study
 from tf_laq.plan import QuantizationPlan
 
-# First digits of the SHA-256 of all test images and labels, as `sha256_of` takes it -> their name, and what they are.
+# First digits of the SHA-256 of all test images and labels, as `archives.sha256` takes it -> their name, and what they are.
 _KNOWN_IMAGES = {
-    "638d4885495f0243": ("MNIST", "the test images of MNIST, pixel for pixel"),
-    "b66e3eb1c63991c7": ("CIFAR-10 (JPEG copy)", "JPEG copies of quality 75 of the test images, not the original ones"),
+    "3a101f26ea820d57": ("MNIST", "the test images of MNIST, pixel for pixel"),
+    "a323823e116aa87e": ("CIFAR-10 (JPEG copy)", "JPEG copies of quality 75 of the test images, not the original ones"),
 }
 LEFT_OUT = "Left out, for want of a network: "
 
 
 def facts_of(study: Study, command: str, roles: Sequence[str] = ("adv", "twin")) -> Iterator[str]:
     """Yield the facts: images, networks, seed, and the command."""
-    digest = sha256_of(study.images, study.labels)[:16]
+    digest = archives.sha256([study.images, study.labels])[:16]
     about = _KNOWN_IMAGES.get(digest, ("", f"the test images of {study.dataset}"))[1]
     yield f"Images: {about}, SHA-256 {digest}."
     found = [role for role in roles if role in study.networks.trained]
@@ -33,7 +34,7 @@ def facts_of(study: Study, command: str, roles: Sequence[str] = ("adv", "twin"))
 
 def named(study: Study) -> str:
     """Return the name of the images: the same data set may be there in another copy, with other figures."""
-    return _KNOWN_IMAGES.get(sha256_of(study.images, study.labels)[:16], (study.dataset,))[0]
+    return _KNOWN_IMAGES.get(archives.sha256([study.images, study.labels])[:16], (study.dataset,))[0]
 
 
 def short_bits(plan: QuantizationPlan) -> str:

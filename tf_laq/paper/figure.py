@@ -14,13 +14,14 @@ from tqdm import tqdm
 from tf_laq import api, quantizers
 from tf_laq.attacks.base import Images, Labels
 from tf_laq.documents import Document
+from tf_laq.evaluation import archives
 from tf_laq.evaluation.report import Correct, Outcome
 from tf_laq.evaluation.statistics import Share
 from tf_laq.paper import reference
 from tf_laq.paper.facts import facts_of, named
 from tf_laq.paper.networks import Network
 from tf_laq.paper.plots import draw_bits
-from tf_laq.paper.study import Study, sha256_of
+from tf_laq.paper.study import Study
 from tf_laq.paper.writing import Result, Section, markdown_table
 from tf_laq.version import __version__
 
@@ -118,7 +119,7 @@ def bits_curve(study: Study, role: str) -> BitsCurve:
     count = min(study.settings.curve_examples, len(study.images))
     images, labels = study.images[:count], study.labels[:count]
     network = study.networks.trained[role]
-    content = f"{__version__} {network.sha256} {sha256_of(images, labels)} {list(settings())}"
+    content = f"{__version__} {network.sha256} {archives.sha256([images, labels])} {list(settings())}"
     path = study.cache / f"{study.dataset}-curve-{role}-{hashlib.sha256(content.encode()).hexdigest()[:12]}.json"
     if path.is_file():
         return BitsCurve.load(path)

@@ -12,7 +12,7 @@ from tf_laq.adapters import logits_function
 from tf_laq.attacks.base import Logits
 from tf_laq.attacks.checks import one_of
 from tf_laq.errors import InputError
-from tf_laq.evaluation.subjects import weights_sha256
+from tf_laq.evaluation import archives
 from tf_laq.plan import QuantizationPlan
 from tf_laq.policies import UnsatisfiedWarning
 
@@ -48,7 +48,7 @@ class Network:
     @classmethod
     def of(cls, name: str, model: Any) -> Network:
         """Wrap a Keras model."""
-        return cls(name, model, logits_function(model), weights_sha256(model))
+        return cls(name, model, logits_function(model), archives.sha256(model.get_weights()))
 
     def quantized(self, name: str, plan: QuantizationPlan) -> Network:
         """Return the network quantized by a plan."""
@@ -64,7 +64,7 @@ class Network:
         for plan in plans:
             source = self.model if plan is None else api.apply(self.model, plan, baked=True)
             canvas.model.set_weights(source.get_weights())
-            sha256 = weights_sha256(canvas.model)
+            sha256 = archives.sha256(canvas.model.get_weights())
             yield dataclasses.replace(canvas, name=self.name, sha256=sha256, plan=plan, origin=self)
 
 
@@ -128,5 +128,5 @@ def shipped(dataset: str) -> dict[str, Any]:
     Raises:
         InputError: A network's file is damaged.
     """
-    cards: dict[str, Any] = getattr(models, "trained", dict)()
-    return {role: models.load(f"{dataset}_{role}") for role in ROLES if f"{dataset}_{role}" in cards}  # type: ignore[attr-defined]
+    cards = models.trained()
+    return {role: models.load(f"{dataset}_{role}") for role in ROLES if f"{dataset}_{role}" in cards}

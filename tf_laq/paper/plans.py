@@ -19,7 +19,7 @@ from tf_laq.paper.networks import Network
 from tf_laq.paper.settings import GRADIENT_FREE
 from tf_laq.paper.study import WORST_CASE, Study, as_it_is
 from tf_laq.plan import PlanEntry, QuantizationPlan
-from tf_laq.policies import Thresholds, UnsatisfiedWarning, make_plan, measured_entry
+from tf_laq.policies import TensorPolicy, Thresholds, UnsatisfiedWarning, make_plan, measured_entry
 from tf_laq.sensitivity import TensorSensitivity
 
 PAPER = "pgd"
@@ -73,7 +73,7 @@ class PlanScore:
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomSettings:
+class RandomSettings(TensorPolicy):
     """A policy that draws every layer's quantizer and bits (2 to 8), each setting as likely as the others.
 
     Attributes:
@@ -84,7 +84,7 @@ class RandomSettings:
     methods: tuple[str, ...]
     seed: int
 
-    def choose(self, sensitivity: TensorSensitivity) -> PlanEntry:
+    def choose_one(self, sensitivity: TensorSensitivity) -> PlanEntry:
         """Return the entry of the plan for this weight tensor."""
         name = f"{sensitivity.tensor.layer}.{sensitivity.tensor.weight}"
         random = np.random.default_rng([self.seed, *name.encode()])

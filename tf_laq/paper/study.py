@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tf_laq.attacks.base import BallAttack, Images, Labels
 from tf_laq.attacks.battery import Battery
 from tf_laq.errors import InputError
+from tf_laq.evaluation import archives
 from tf_laq.evaluation.report import Correct, RobustnessReport
 from tf_laq.paper.networks import Network, Networks
 from tf_laq.paper.settings import GRADIENT_FREE, SLOW, Settings, inside, part_of
@@ -188,7 +187,7 @@ class Study:
             "networks": {n: [each.sha256, each.origin and each.origin.sha256] for n, each in networks.items()},
             "surrogates": {network.name: network.sha256 for network in surrogates},
             "battery": battery.to_dict(),
-            "images": sha256_of(images, labels),
+            "images": archives.sha256([images, labels]),
             "seed": self.seed,
         }
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
@@ -204,11 +203,3 @@ def as_it_is(report: RobustnessReport, network: str, column: str, knowledge: str
         if (outcome.model, outcome.column, outcome.knowledge) == (network, column, knowledge) and not outcome.assisted:
             return outcome.correct
     raise InputError("outcome", expected="a cell of the report", received=f"{network}, {column}, {knowledge}")
-
-
-def sha256_of(images: Images, labels: Labels) -> str:
-    """Return the SHA-256 of images and their labels."""
-    digest = hashlib.sha256(f"{images.dtype.str}{images.shape}".encode())
-    digest.update(np.ascontiguousarray(images).data)
-    digest.update(np.ascontiguousarray(labels).data)
-    return digest.hexdigest()
