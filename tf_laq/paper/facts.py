@@ -10,7 +10,7 @@ from tf_laq.paper.networks import ROLES
 from tf_laq.paper.study import Study
 from tf_laq.plan import QuantizationPlan
 
-# First digits of the SHA-256 of all test images and labels, as `archives.sha256` takes it -> their name, and what they are.
+# First digits of `archives.sha256` of all test images and labels -> their name, and what they are.
 _KNOWN_IMAGES = {
     "3a101f26ea820d57": ("MNIST", "the test images of MNIST, pixel for pixel"),
     "a323823e116aa87e": ("CIFAR-10 (JPEG copy)", "JPEG copies of quality 75 of the test images, not the original ones"),
