@@ -6,7 +6,7 @@ The given model is never changed.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import tensorflow as tf
@@ -62,7 +62,7 @@ class Conversion(abc.ABC):
         """Return a copy of a subclassed model with its weights; it may raise anything."""
 
     @abc.abstractmethod
-    def wrap_whole(self, model: Any, settings: Mapping[str, Weights]) -> Any:
+    def wrap_whole(self, model: Any, weights: Weights) -> Any:
         """Return a trainable copy of a subclassed model that computes with quantized weights, or refuse it."""
 
     @abc.abstractmethod
@@ -91,11 +91,11 @@ class Conversion(abc.ABC):
         """
         settings = self.kinds.settings(model, plan)
         if not self._is_graph(model):
-            return self.wrap_whole(model, settings)
+            return self.wrap_whole(model, self._weights_in("", model, settings))
 
         def wrapped(path: str, layer: Any) -> tuple[Any, Any]:
-            inner = self.duplicate(layer)
-            return (self.wrap_layer(inner, settings[path]) if path in settings else inner), inner
+            inner, weights = self._copy(layer), self._weights_in(path, layer, settings)
+            return (self.wrap_layer(inner, weights) if weights else inner), inner
 
         return self._rebuild(model, wrapped)
 
@@ -107,10 +107,9 @@ class Conversion(abc.ABC):
         """
         settings = self.kinds.settings(model, plan)
         if self._is_graph(model):
-            return self._rebuild_plain(model, lambda path, layer: settings.get(path, {}))
+            return self._rebuild_plain(model, lambda path, layer: self._weights_in(path, layer, settings))
         twin = self.copy_subclassed(model)
-        for path, layer in self.kinds.walk(twin):
-            quantize_weights(layer, settings.get(path, {}))
+        quantize_weights(twin, self._weights_in("", model, settings))
         return twin
 
     def is_wrapped(self, model: Any) -> bool:
@@ -169,9 +168,13 @@ class Conversion(abc.ABC):
                 "model",
                 expected="one input of known shape",
                 received=f"input shape {shape}",
-                remedy="Build the model.",
+                remedy="Build the model, with one input.",
             )
         return (None, *shape[1:])
+
+    def is_subclassed(self, layer: Any) -> bool:
+        """Return whether a layer is a subclassed model: it is copied and wrapped as a whole."""
+        return isinstance(layer, self.keras.Model) and not self._is_graph(layer)
 
     def copy_subclassed(self, model: Any) -> Any:
         """Return a copy of a subclassed model with the same names.
@@ -204,6 +207,25 @@ class Conversion(abc.ABC):
         """Return whether a model is made of a graph of layers, which can be rebuilt, or subclassed."""
         return isinstance(model, self.keras.Sequential) or self.is_functional(model)
 
+    def _parts(self, model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """Give the parts of a graph with their paths: layers, and subclassed models as a whole."""
+        for layer in model.layers:
+            path = f"{prefix}{layer.name}"
+            if isinstance(layer, self.keras.Model) and self._is_graph(layer):
+                yield from self._parts(layer, f"{path}/")
+            else:
+                yield path, layer
+
+    def _weights_in(self, path: str, part: Any, settings: Mapping[str, Weights]) -> Weights:
+        """Return the settings for a part of a graph, or for a subclassed model of the path "", by attribute paths."""
+        if not isinstance(part, self.keras.Model):
+            return settings.get(path, {})
+        places = self.kinds.places(part, f"{path}/" if path else "")
+        return {f"{at}.{weight}": q for name, at in places for weight, q in settings.get(name, {}).items()}
+
+    def _copy(self, layer: Any) -> Any:
+        return self.copy_subclassed(layer) if self.is_subclassed(layer) else self.duplicate(layer)
+
     def _rebuild(self, model: Any, convert: Convert) -> Any:
         """Return a model of the same graph, nested models included, with every layer converted and its weights copied.
 
@@ -211,7 +233,9 @@ class Conversion(abc.ABC):
             model: A Sequential or functional model.
             convert: Makes the copy of the layer at a path.
         """
-        paths = {id(layer): path for path, layer in self.kinds.walk(model)}
+        paths: dict[int, str] = {}
+        for path, layer in self._parts(model):
+            paths.setdefault(id(layer), path)
         copies: dict[int, tuple[Any, Any, Any]] = {}
 
         def clone_layer(layer: Any) -> Any:
@@ -234,7 +258,7 @@ class Conversion(abc.ABC):
         quantized: list[tuple[Any, Weights]] = []
 
         def plain(path: str, layer: Any) -> tuple[Any, Any]:
-            twin = self.duplicate(layer.layer if isinstance(layer, self.wrapper) else layer)
+            twin = self._copy(layer.layer if isinstance(layer, self.wrapper) else layer)
             quantized.append((twin, weights_of(path, layer)))
             return twin, twin
 
@@ -255,7 +279,7 @@ class Conversion(abc.ABC):
             return model
 
         def linear_at_the_end(path: str, layer: Any) -> tuple[Any, Any]:
-            copied = self._linear if layer is last else self.duplicate
+            copied = self._linear if layer is last else self._copy
             if isinstance(layer, self.wrapper):
                 inner = copied(layer.layer)
                 return self.wrap_layer(inner, self.wrapped_weights(layer), name=layer.name), inner

@@ -133,6 +133,14 @@ class LayerKinds:
             elif not isinstance(layer, self.keras.layers.InputLayer):
                 yield path, layer
 
+    def places(self, model: Any, names: str = "", place: str = "") -> Iterator[tuple[str, str]]:
+        """Give the path of every layer by names, and its attribute path in the model."""
+        for index, layer in enumerate(model.layers):
+            path, at = f"{names}{layer.name}", f"{place}layers.{index}"
+            yield path, at
+            if isinstance(layer, self.keras.Model):
+                yield from self.places(layer, f"{path}/", f"{at}.")
+
     def copy_names(self, model: Any, twin: Any) -> None:
         """Give a copy of a model, and all layers in it, the names of the original: Keras may have counted on.
 

@@ -69,7 +69,25 @@ def users_classes(k):
         def call(self, inputs):
             return self.second(self.first(inputs))
 
-    return types.SimpleNamespace(KernelLayer=KernelLayer, Composite=Composite, Subclassed=Subclassed)
+    @register
+    class Nested(k.Model):
+        """A model whose parts are a subclassed model, a Sequential one and a layer."""
+
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.inner = Subclassed(name="inner")
+            self.block = k.Sequential([k.Input((3,)), k.layers.Dense(6)], name="block")
+            self.last = k.layers.Dense(3)
+
+        def build(self, shape):
+            self.inner.build(shape)
+            self.last.build((*shape[:-1], 6))
+            super().build(shape)
+
+        def call(self, inputs):
+            return self.last(self.block(self.inner(inputs)))
+
+    return types.SimpleNamespace(KernelLayer=KernelLayer, Composite=Composite, Subclassed=Subclassed, Nested=Nested)
 
 
 class Builder:
@@ -104,6 +122,104 @@ class Builder:
         """Operations on tensors in the graph itself: TensorFlow's in Keras 2, Keras's own in Keras 3."""
         relu = tf.nn.relu if self.keras is tf_keras else self.keras.ops.relu
         return relu(self.layers.Dense(3)(x)) + 1.0
+
+    def convolution(self, x, filters, size, activation="relu", **options):
+        layers = self.layers
+        x = layers.Conv2D(filters, size, padding="same", use_bias=False, **options)(x)
+        return layers.Activation(activation)(layers.BatchNormalization()(x))
+
+    def classes(self, x):
+        return self.layers.Dense(3)(self.layers.GlobalAveragePooling2D()(x))
+
+    def resnet(self, x):
+        x = self.convolution(x, 8, 3)
+        y = self.convolution(self.convolution(x, 4, 1, strides=2), 4, 3)
+        y, shortcut = self.convolution(y, 16, 1, "linear"), self.convolution(x, 16, 1, "linear", strides=2)
+        return self.classes(self.layers.ReLU()(self.layers.Add()([y, shortcut])))
+
+    def densenet(self, x):
+        layers = self.layers
+        for _ in range(3):
+            y = layers.Conv2D(4, 3, padding="same")(layers.ReLU()(layers.BatchNormalization()(x)))
+            x = layers.Concatenate()([x, y])
+        return self.classes(layers.AveragePooling2D(2)(layers.Conv2D(6, 1)(x)))
+
+    def squeeze_and_excitation(self, x):
+        layers = self.layers
+        x = layers.Conv2D(8, 3)(x)
+        scale = layers.Dense(2, activation="relu")(layers.GlobalAveragePooling2D()(x))
+        scale = layers.Reshape((1, 1, 8))(layers.Dense(8, activation="sigmoid")(scale))
+        return self.classes(layers.Multiply()([x, scale]))
+
+    def inception(self, x):
+        layers = self.layers
+        pooled = layers.MaxPooling2D(3, strides=1, padding="same")(x)
+        branches = [(x, 1), (layers.Conv2D(2, 1)(x), 3), (layers.Conv2D(2, 1)(x), 5), (pooled, 1)]
+        branches = [layers.Conv2D(3, size, padding="same", activation="relu")(y) for y, size in branches]
+        return self.classes(layers.Concatenate()(branches))
+
+    def unet(self, x):
+        layers = self.layers
+        wide = layers.Conv2D(4, 3, padding="same", activation="relu")(x)
+        deep = layers.Conv2D(8, 3, padding="same", activation="relu")(layers.MaxPooling2D()(wide))
+        x = layers.Concatenate()([wide, layers.Conv2DTranspose(4, 2, strides=2)(deep)])
+        x = layers.Concatenate()([x, layers.UpSampling2D()(deep)])
+        return layers.Conv2D(2, 1)(x)
+
+    def inverted_residual(self, x):
+        layers = self.layers
+        y = layers.BatchNormalization()(layers.Conv2D(12, 1, use_bias=False)(x))
+        y = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(layers.ReLU(6.0)(y))
+        y = layers.ReLU(6.0)(layers.BatchNormalization()(y))
+        return self.classes(layers.Add()([x, self.convolution(y, 3, 1, "linear")]))
+
+    def convnext(self, x):
+        layers = self.layers
+        x = layers.LayerNormalization()(layers.Conv2D(6, 2, strides=2)(x))
+        y = layers.LayerNormalization()(layers.DepthwiseConv2D(7, padding="same")(x))
+        y = layers.Dense(6)(layers.Dense(24, activation="gelu")(y))
+        return self.classes(layers.Add()([x, y]))
+
+    def vision_transformer(self, x):
+        layers = self.layers
+        x = layers.Reshape((4, 8))(layers.Conv2D(8, 4, strides=4)(x))
+        y = layers.LayerNormalization()(x)
+        x = layers.Add()([x, layers.MultiHeadAttention(2, 4)(y, y)])
+        y = layers.Dense(16, activation="gelu")(layers.LayerNormalization()(x))
+        x = layers.Add()([x, layers.Dense(8)(y)])
+        return layers.Dense(3)(layers.GlobalAveragePooling1D()(x))
+
+    def mixer(self, x):
+        layers = self.layers
+        x = layers.Reshape((4, 8))(layers.Conv2D(8, 4, strides=4)(x))
+        y = layers.Dense(4, activation="relu")(layers.Permute((2, 1))(x))
+        x = layers.Add()([x, layers.Permute((2, 1))(y)])
+        return layers.Dense(3)(layers.GlobalMaxPooling1D()(layers.Dense(8, activation="relu")(x)))
+
+    def temporal(self, x):
+        layers = self.layers
+        for dilation in (1, 2):
+            y = layers.Conv1D(4, 3, padding="causal", dilation_rate=dilation, activation="relu")(x)
+            x = layers.Add()([x, y])
+        return layers.Dense(3)(layers.GlobalAveragePooling1D()(x))
+
+    def tagger(self, x):
+        layers = self.layers
+        x = layers.Bidirectional(layers.GRU(3))(layers.Embedding(9, 5)(x))
+        return layers.Dense(3)(layers.Dropout(0.3)(x))
+
+    def captions(self, x):
+        layers = self.layers
+        x = layers.Reshape((3, 18))(layers.PReLU(shared_axes=[1, 2])(layers.Conv2D(6, 3, strides=3, padding="same")(x)))
+        return layers.Dense(3)(layers.LSTM(4)(x))
+
+    def two_inputs(self):
+        encoder = self.sequential((4,), self.layers.Dense(5, activation="relu"))
+        inputs = [self.keras.Input((4,)), self.keras.Input((4,))]
+        return self.keras.Model(inputs, self.layers.Dense(3)(self.layers.Subtract()([encoder(x) for x in inputs])))
+
+    def application(self, name):
+        return getattr(self.keras.applications, name)(weights=None, input_shape=(32, 32, 3), classes=10)
 
     def narrow(self, dtype):
         dense = self.layers.Dense
@@ -173,6 +289,26 @@ ZOO = {
     "float16": lambda b: b.narrow("float16"),
     "bfloat16": lambda b: b.narrow("bfloat16"),
     "float64": lambda b: b.narrow("float64"),
+    "ResNet": lambda b: b.functional((8, 8, 3), b.resnet),
+    "DenseNet": lambda b: b.functional((8, 8, 3), b.densenet),
+    "squeeze and excitation": lambda b: b.functional((8, 8, 3), b.squeeze_and_excitation),
+    "inception": lambda b: b.functional((8, 8, 3), b.inception),
+    "U-Net": lambda b: b.functional((8, 8, 3), b.unet),
+    "inverted residual": lambda b: b.functional((8, 8, 3), b.inverted_residual),
+    "ConvNeXt": lambda b: b.functional((8, 8, 3), b.convnext),
+    "vision transformer": lambda b: b.functional((8, 8, 3), b.vision_transformer),
+    "mixer": lambda b: b.functional((8, 8, 3), b.mixer),
+    "temporal convolutions": lambda b: b.functional((8, 4), b.temporal),
+    "bidirectional GRU over words": lambda b: b.functional((6,), b.tagger, dtype="int32"),
+    "LSTM over columns": lambda b: b.functional((8, 8, 3), b.captions),
+    "two inputs, one encoder": lambda b: b.two_inputs(),
+    "MobileNetV2": lambda b: b.application("MobileNetV2"),
+    "EfficientNetB0": lambda b: b.application("EfficientNetB0"),
+}
+# Larger models, made of layers that others in the table have too.
+SLOW = {
+    *("ResNet", "DenseNet", "squeeze and excitation", "inception", "inverted residual"),
+    *("bidirectional GRU over words", "LSTM over columns", "MobileNetV2", "EfficientNetB0"),
 }
 
 
@@ -183,7 +319,7 @@ class Specimen:
     name: str
     keras: types.ModuleType
     model: object
-    batch: np.ndarray
+    batch: np.ndarray | list[np.ndarray]
     weights_before: list
     plan: laq.QuantizationPlan
     wrapped: object
@@ -196,25 +332,38 @@ def keras_fixture(request):
     return KERAS[request.param]
 
 
-@pytest.fixture(params=ZOO, ids=lambda name: name.replace(" ", "_"), scope="module")
+def example(tensor, seed):
+    """Return a batch of three for an input of a model."""
+    batch = np.random.default_rng(seed).normal(size=(3, *tensor.shape[1:])).astype(np.float32)
+    return np.abs(batch * 3).astype(np.int32) % 9 if "int" in tf.as_dtype(tensor.dtype).name else batch
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in ZOO],
+    ids=lambda name: name.replace(" ", "_"),
+    scope="module",
+)
 def zoo(request, keras):
     """Every model of the zoo in turn, wrapped and baked under 3-bit log."""
     keras.backend.clear_session()
     keras.utils.set_random_seed(1)
     model = ZOO[request.param](Builder(keras))
-    batch = np.random.default_rng(0).normal(size=(3, *model.input_shape[1:])).astype(np.float32)
-    if "int" in tf.as_dtype(model.inputs[0].dtype).name:
-        batch = np.abs(batch * 3).astype(np.int32) % 9
+    batch = [example(tensor, seed) for seed, tensor in enumerate(model.inputs)]
+    batch = batch if len(batch) > 1 else batch[0]
     weights = [np.array(w) for w in model.get_weights()]
     plan = laq.uniform(model, "log", 3)
     wrapped, baked = laq.apply(model, plan), laq.apply(model, plan, baked=True)
     return Specimen(request.param, keras, model, batch, weights, plan, wrapped, baked)
 
 
-@pytest.fixture
-def subclassed(keras):
-    """A subclassed model, called once."""
-    model = users_classes(keras).Subclassed()
+@pytest.fixture(params=["alone", "with_models_in_it", "in_a_graph"])
+def subclassed(request, keras):
+    """A subclassed model, called once; or one with models in it; or one that is a layer of a functional model."""
+    keras.utils.set_random_seed(1)
+    b = Builder(keras)
+    if request.param == "in_a_graph":
+        return b.functional((4,), lambda x: b.layers.Dense(3)(b.users.Subclassed(name="inner")(x)))
+    model = b.users.Subclassed() if request.param == "alone" else b.users.Nested()
     model(np.zeros((1, 4), np.float32))
     return model
 

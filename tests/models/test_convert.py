@@ -5,7 +5,7 @@ import pytest
 import tf_keras
 
 import tf_laq as laq
-from tf_laq import adapters
+from tf_laq import adapters, kernels
 from tf_laq.errors import InputError
 
 # Keras 3 with NumPy 2.
@@ -62,25 +62,29 @@ def test_apply_without_a_plan_searches(small):
     assert np.array_equal(laq.apply(model)(batch), laq.apply(model, plan, baked=True)(batch))
 
 
-def test_a_subclassed_model_is_baked_on_a_copy(subclassed):
+def test_a_subclassed_model_is_baked_on_a_copy_that_can_be_exported(subclassed, keras, tmp_path):
     batch = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     before = np.array(subclassed(batch))
     plan = laq.uniform(subclassed, "linear", 2)
     baked = laq.apply(subclassed, plan, baked=True)
-    assert np.unique(baked.first.kernel.numpy()).size <= 3
+    layers = dict(kernels.LayerKinds(keras).walk(baked))
+    assert len(plan.entries) >= 2
+    assert all(np.unique(kernels.values(layers[entry.layer], entry.weight)).size <= 3 for entry in plan.entries)
     assert np.array_equal(subclassed(batch), before)
     assert not np.array_equal(baked(batch), before)
-    assert [layer.name for layer in baked.layers] == [layer.name for layer in subclassed.layers]
+    exported = laq.export_tflite(baked, tmp_path / "model.tflite", plan)
+    assert exported.parity.relative_difference <= 1e-5
 
 
 def test_a_subclassed_model_is_wrapped_as_a_whole_by_keras_3_and_refused_by_keras_2(subclassed, keras, tmp_path):
     batch = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     plan = laq.uniform(subclassed, "linear", 2)
     if keras is tf_keras:
-        with pytest.raises(InputError, match=r"Sequential or functional.*Subclassed.*baked=True"):
+        with pytest.raises(InputError, match=r"Sequential or functional.*(Subclassed|Nested).*baked=True"):
             laq.apply(subclassed, plan)
         return
     wrapped = laq.apply(subclassed, plan)
+    assert len(wrapped.trainable_weights) == len(subclassed.trainable_weights)
     baked = np.array(laq.apply(subclassed, plan, baked=True)(batch))
     assert np.array_equal(wrapped(batch), baked)
     assert np.array_equal(laq.strip(wrapped)(batch), baked)

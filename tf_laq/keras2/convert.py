@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import tf_keras
@@ -38,7 +38,8 @@ class TfKerasConversion(Conversion):
         """Return the graph of a model, nested models included, with what `clone_layer` returns for each layer."""
 
         def clone_part(layer: Any) -> Any:
-            return self.clone(layer, clone_layer) if isinstance(layer, tf_keras.Model) else clone_layer(layer)
+            nested = isinstance(layer, tf_keras.Model) and not self.is_subclassed(layer)
+            return self.clone(layer, clone_layer) if nested else clone_layer(layer)
 
         return tf_keras.models.clone_model(model, clone_function=clone_part)
 
@@ -49,17 +50,19 @@ class TfKerasConversion(Conversion):
             self.copy_weights(source, target)
         return twin
 
-    def wrap_whole(self, model: Any, settings: Mapping[str, Weights]) -> Any:
+    def wrap_whole(self, model: Any, weights: Weights) -> Any:
         """Refuse a subclassed model: TFMOT's wrappers are for layers."""
         raise InputError(
             "model",
             expected="a Sequential or functional model (only these can be rebuilt with wrapped layers)",
-            received=f"the subclassed model {type(model).__name__}",
+            received=f"the subclassed model {type(model).__name__} {model.name!r}",
             remedy="Use laq.apply(model, baked=True), or build the model with the functional API.",
         )
 
     def wrap_layer(self, layer: Any, weights: Weights, **options: Any) -> Any:
         """Return a wrapper that runs a layer with quantized weights; the options are arguments of a Keras layer."""
+        if self.is_subclassed(layer):
+            return self.wrap_whole(layer, weights)
         config = WeightOnlyConfig({path: WeightQuantizer(q.name, q.bits) for path, q in weights.items()})
         return QuantizeWrapper(layer, config, **options)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -46,11 +46,9 @@ class Keras3Conversion(Conversion):
         twin.built = model.built  # Keras leaves it unset where the class has no method build.
         return twin
 
-    def wrap_whole(self, model: Any, settings: Mapping[str, Weights]) -> Any:
+    def wrap_whole(self, model: Any, weights: Weights) -> Any:
         """Return a trainable copy of a subclassed model that computes with quantized weights."""
-        places = dict(_places(model))
-        by_place = {f"{places[path]}.{weight}": q for path, layer in settings.items() for weight, q in layer.items()}
-        return QuantizedModel(self.copy_subclassed(model), by_place)
+        return QuantizedModel(self.copy_subclassed(model), weights)
 
     def wrap_layer(self, layer: Any, weights: Weights, **options: Any) -> Any:
         """Return a wrapper that runs a layer with quantized weights; the options are arguments of a Keras layer."""
@@ -80,12 +78,3 @@ class Keras3Conversion(Conversion):
         """Return what Keras knows of a model's input shape, or None."""
         plain = model.model if isinstance(model, QuantizedModel) else model
         return plain.input_shape if self._is_graph(plain) else (plain.get_build_config() or {}).get("input_shape")
-
-
-def _places(model: Any, names: str = "", place: str = "") -> Iterator[tuple[str, str]]:
-    """Give the path of every layer by names, and its attribute path in the model."""
-    for index, layer in enumerate(model.layers):
-        path, at = f"{names}{layer.name}", f"{place}layers.{index}"
-        yield path, at
-        if isinstance(layer, keras.Model):
-            yield from _places(layer, f"{path}/", f"{at}.")
