@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from tf_laq.errors import InputError
@@ -26,8 +27,6 @@ def feedback(
         images: Training images that are measured in a round, in place of the data set's own.
         seed: Seed of the images and directions that are drawn.
     """
-    import dataclasses
-
     from tf_laq.training import FeedbackSettings, feedback_learning
 
     _check_out(out)
@@ -44,7 +43,8 @@ def finetune(
     dataset: str = "digits",
     out: str = "tuned.keras",
     recipe: str = "finetune",
-    examples: str = "float",
+    examples: str = "both",
+    epochs: int | None = None,
     seed: int = 0,
 ) -> None:
     """Train a network adversarially under a plan, and save it with quantized values as weights.
@@ -55,16 +55,19 @@ def finetune(
         dataset: digits, mnist or cifar10.
         out: File to write, ending in .keras.
         recipe: Training recipe with an attack.
-        examples: What examples are made on: float (the weights underneath), quantized, or mean (of both).
+        examples: What examples are made on: quantized (the network itself), float (the weights underneath), or both.
+        epochs: Passes through the training images, in place of the recipe's own.
         seed: Seed of the order of the images and the random starts.
     """
     from tf_laq import api
     from tf_laq.plan import QuantizationPlan
     from tf_laq.training import fine_tune
+    from tf_laq.training import recipe as recipe_named
 
     _check_out(out)
-    chosen = QuantizationPlan.load(plan)
-    tuned = fine_tune(load_model(model), chosen, dataset, recipe, examples=examples, seed=seed)
+    chosen, settings = QuantizationPlan.load(plan), recipe_named(dataset, recipe)
+    settings = settings if epochs is None else dataclasses.replace(settings, epochs=epochs)
+    tuned = fine_tune(load_model(model), chosen, dataset, settings, examples=examples, seed=seed)
     save_model(api.strip(tuned), out)
     print(f"{out}: {chosen.average_bits:.2f} bits a weight on average; see laq evaluate for its accuracy")
 

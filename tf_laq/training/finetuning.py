@@ -19,7 +19,7 @@ from tf_laq.training.copying import with_precision
 from tf_laq.training.fitting import fit
 from tf_laq.training.recipes import Recipe
 
-EXAMPLES = ("float", "quantized", "mean")
+EXAMPLES = ("both", "float", "quantized")
 
 
 def fine_tune(
@@ -28,7 +28,7 @@ def fine_tune(
     dataset: str | Dataset,
     recipe: str | Recipe = "finetune",
     *,
-    examples: str = "float",
+    examples: str = "both",
     seed: int = 0,
     callbacks: Sequence[Any] = (),
     progress: bool = True,
@@ -48,8 +48,8 @@ def fine_tune(
         plan: A plan for it.
         dataset: What `datasets.load` returned, or its name.
         recipe: A recipe with an attack, or the name of one for this data set; the network that it names is ignored.
-        examples: What training examples are made on: "float", the float network underneath, with the weights of the
-            moment; "quantized", the network itself; "mean", the mean of the logits of both.
+        examples: What training examples are made on: "quantized", the network itself; "float", the float network
+            underneath, with the weights of the moment; "both", half of each batch on either.
         seed: Of the order of the images and the random starts, at least 0.
         callbacks: Further Keras callbacks, as in `train`.
         progress: Show a bar when the output is a terminal.
@@ -90,7 +90,9 @@ def _examples_from(wrapped: Any, examples: str) -> Logits | None:
     def float_logits(images: tf.Tensor) -> tf.Tensor:
         return tf.cast(twin(images, training=False), tf.float32)
 
-    def mean_logits(images: tf.Tensor) -> tf.Tensor:
-        return (tf.cast(wrapped(images, training=False), tf.float32) + float_logits(images)) / 2.0
+    def both_logits(images: tf.Tensor) -> tf.Tensor:
+        half = tf.shape(images)[0] // 2
+        quantized = tf.cast(wrapped(images[:half], training=False), tf.float32)
+        return tf.concat([quantized, float_logits(images[half:])], axis=0)
 
-    return float_logits if examples == "float" else mean_logits
+    return float_logits if examples == "float" else both_logits
