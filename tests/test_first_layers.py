@@ -27,7 +27,7 @@ def test_both_branches_at_the_input_are_found_and_nothing_behind_them(keras):
 def test_nested_and_sequential_models_are_entered(keras):
     layers = keras.layers
     inner = keras.Sequential(
-        [layers.Input((8,)), layers.Dense(4, name="first"), layers.Dense(4, name="second")], "inner"
+        [layers.Input((8,)), layers.Dense(4, name="first"), layers.Dense(4, name="second")], name="inner"
     )
     flat = layers.Flatten()
     model = keras.Sequential([layers.Input((2, 4)), flat, inner, layers.Dense(2, name="head")])

@@ -30,9 +30,9 @@ def test_nothing_that_fits_costs_less(items, limit, scale):
 
 
 def test_sizes_of_large_networks_do_not_blur_the_limit():
-    sizes = [[bits * weights for bits in range(1, 9)] for weights in (432, 36_864, 16_777_216, 102_760_448)]
+    weights = (432, 36_864, 16_777_216, 102_760_448)
+    sizes = [[bits * count for bits in range(1, 9)] for count in weights]
     costs = [[4.0**-bits for bits in range(1, 9)] for _ in sizes]
-    limit = 3 * sum(size[0] for size in sizes)
-    found = cheapest(costs, sizes, limit)
-    assert sum(size[option] for size, option in zip(sizes, found, strict=True)) <= limit
-    assert found[:2] == [7, 7]
+    enough = 3 * sum(weights) + 5 * sum(weights[:2])
+    assert cheapest(costs, sizes, enough) == [7, 7, 2, 2]
+    assert cheapest(costs, sizes, enough - 1) == [6, 7, 2, 2]

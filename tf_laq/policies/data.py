@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tf_laq.adapters import adapter_of, keras_version
+from tf_laq.adapters import adapter_of, keras_module, keras_version
 from tf_laq.attacks.checks import checked_images, checked_labels
+from tf_laq.kernels import LayerKinds, attribute
 
 Key = tuple[str, str]
 """Layer path and weight path of a weight tensor."""
@@ -28,11 +28,10 @@ def checked_batch(images: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[tf.Tens
 
 def kernels(model: Any) -> dict[Key, tf.Variable]:
     """Return the TensorFlow variable of every weight tensor that can be quantized."""
-    module = importlib.import_module(f"tf_laq.keras{keras_version(model)}.kernels")
-    layers = dict(module.walk(model))
+    layers = _layers(model)
     found = {}
     for tensor in adapter_of(model).find_weights(model)[0]:
-        variable = module.attribute(layers[tensor.layer], tensor.weight)
+        variable = attribute(layers[tensor.layer], tensor.weight)
         inner = getattr(variable, "value", variable)  # A Keras 3 variable holds that of its backend.
         found[tensor.layer, tensor.weight] = variable if callable(inner) else inner
     return found
@@ -50,8 +49,7 @@ def cross_entropy(model: Any, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor
 @contextlib.contextmanager
 def recorded_outputs(model: Any, paths: Sequence[str]) -> Iterator[Callable[[tf.Tensor], dict[str, tf.Tensor]]]:
     """Give a function from images to the outputs of the layers at these paths, of each layer its last call's."""
-    module = importlib.import_module(f"tf_laq.keras{keras_version(model)}.kernels")
-    layers = {path: layer for path, layer in module.walk(model) if path in paths}
+    layers = {path: layer for path, layer in _layers(model).items() if path in paths}
     outputs: dict[str, tf.Tensor] = {}
 
     def recorder(path: str, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,6 +72,10 @@ def recorded_outputs(model: Any, paths: Sequence[str]) -> Iterator[Callable[[tf.
     finally:
         for layer in layers.values():
             del vars(layer)["call"]
+
+
+def _layers(model: Any) -> dict[str, Any]:
+    return dict(LayerKinds(keras_module(keras_version(model))).walk(model))
 
 
 def as_float(values: tf.Tensor) -> float:

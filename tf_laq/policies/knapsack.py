@@ -60,7 +60,7 @@ def _solve(
     size = np.array([sizes[item][option] for item, option in flat], np.float64)
     one_each = csr_array((np.ones(len(items)), (items, np.arange(len(items)))))
     found = milp(
-        cost * (_LARGEST_COST / max(np.abs(cost).max(), np.finfo(np.float64).tiny)),
+        cost / (np.abs(cost).max() or 1.0) * _LARGEST_COST,
         integrality=np.ones(len(items)),
         bounds=Bounds(0, 1),
         constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(size[None, :], ub=limit)],

@@ -109,6 +109,7 @@ class CodedTensor:
         renumbered = (np.cumsum(occurring) - 1).astype(np.uint8 if compact.size <= 256 else np.uint16)
         candidates = [np.abs(levels[levels != 0]) for levels in (compact, codebook)]
         scales = [float(magnitudes.min()) for magnitudes in candidates if magnitudes.size] or [1.0]
+        scales.append(_largest_power_of_two_in(compact))
         scale = next((scale for scale in scales if _is_scale(scale, compact)), None)
         return cls(name, renumbered[codes], compact, scale, factors, axis)
 
@@ -373,6 +374,14 @@ def _power_of_two(levels: npt.NDArray[np.float32], factors: npt.NDArray[np.float
     tiny, huge = np.finfo(np.float32).tiny, np.finfo(np.float32).max
     sizes = np.abs(np.concatenate([values[values != 0].reshape(-1) for values in changed]))
     return float(power) if np.all((sizes >= tiny) & (sizes <= huge)) else 1.0
+
+
+def _largest_power_of_two_in(levels: npt.NDArray[np.float32]) -> float:
+    """Return the largest power of two of which all levels are whole multiples; 1 where all are 0."""
+    fractions, exponents = np.frexp(levels[levels != 0].astype(np.float64))
+    integers = np.abs(fractions * 2**24).astype(np.int64)
+    powers = np.ldexp((integers & -integers).astype(np.float64), exponents - 24)
+    return float(powers.min(initial=np.inf)) if powers.size else 1.0
 
 
 def _is_scale(scale: float, levels: npt.NDArray[np.float32]) -> bool:
