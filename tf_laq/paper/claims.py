@@ -27,6 +27,7 @@ _SUMMARIES = {
     "sum_relative_error": "sum of ‖W - W_q‖ / ‖W‖",
     "average_bits": "average bits",
 }
+_UNIFORM = ("q1", "q2")
 # Where the curves of Figure 1 are far apart.
 _LOW_BITS = (2, 3, 4)
 _HEADERS = (
@@ -115,13 +116,13 @@ def _withstood(study: Study, role: str, settings: Sequence[str]) -> dict[str, di
 
 
 def _uniform(study: Study) -> _Part:
-    body, values = _against_adv(study, ["q1", "q2"])
+    body, values = _against_adv(study, [name for name in study.networks.quantized if name in _UNIFORM])
     heading = "2. Uniform 3 bits destroy robustness"
     return _Part(Section(heading, body, f"{study.dataset}_claim2"), values)
 
 
 def _layer_wise(study: Study) -> _Part:
-    body, values = _against_adv(study, [name for name in study.networks.quantized if name not in ("q1", "q2")])
+    body, values = _against_adv(study, [name for name in study.networks.quantized if name not in _UNIFORM])
     heading = "3. The layer-wise plan restores it at about 3 bits"
     return _Part(Section(heading, body, f"{study.dataset}_claim3"), values)
 
