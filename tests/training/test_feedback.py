@@ -9,6 +9,7 @@ import tensorflow as tf
 from tf_laq import datasets
 from tf_laq.errors import InputError
 from tf_laq.training import FeedbackSettings, feedback, feedback_learning
+from tf_laq.training.networks import images_to_logits
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_images_are_drawn_by_the_shares_and_none_twice_before_all_are_drawn() ->
 
 
 def test_examples_lie_just_across_the_boundary_with_the_label_of_their_image(plain, digits, short) -> None:
-    logits = feedback._logits(plain)
+    logits = images_to_logits(plain, digits)
     settings = dataclasses.replace(short, max_radius=0.5, reach=1.05, bisections=8)
     split = datasets.Split(digits.train.images[:100], digits.train.labels[:100])
     examples, margins = feedback._placed(logits, split, 10, settings, np.random.default_rng(0))
@@ -155,7 +156,7 @@ def test_every_data_set_has_settings_that_say_what_they_are_for(dataset: str) ->
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("rounds", 0), ("images_per_round", 1.5), ("max_radius", -0.1), ("reach", float("nan")), ("precision", "int8")],
+    [("rounds", 0), ("images_per_round", 1.5), ("max_radius", 0.0), ("reach", float("nan")), ("precision", "int8")],
 )
 def test_a_wrong_setting_is_refused_by_name(setting: str, value: object) -> None:
     settings = dataclasses.asdict(FeedbackSettings.preset("digits")) | {setting: value}
@@ -168,12 +169,15 @@ def test_no_direction_at_all_is_refused() -> None:
         dataclasses.replace(FeedbackSettings.preset("digits"), class_directions=0, random_directions=0)
 
 
-def test_a_network_for_other_classes_or_without_layers_is_refused(digits, short) -> None:
+def test_a_network_for_other_classes_with_a_softmax_or_without_layers_is_refused(digits, short) -> None:
     import tf_keras
 
-    seven = tf_keras.Sequential([tf_keras.Input((8, 8, 1)), tf_keras.layers.Flatten(), tf_keras.layers.Dense(17)])
+    more = tf_keras.Sequential([tf_keras.Input((8, 8, 1)), tf_keras.layers.Flatten(), tf_keras.layers.Dense(17)])
     with pytest.raises(InputError, match="logits of 10 classes"):
-        feedback_learning(seven, digits, short)
+        feedback_learning(more, digits, short)
+    softmax = tf_keras.Sequential([more, tf_keras.layers.Softmax()])
+    with pytest.raises(InputError, match="probabilities"):
+        feedback_learning(softmax, digits, short)
     with pytest.raises(InputError, match="model: expected a tf_keras"):
         feedback_learning(lambda images: tf.zeros([len(images), 10]), digits, short)
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tf_laq.adapters import keras_module, keras_version
 from tf_laq.attacks.checks import checked_images, whole
 from tf_laq.errors import InputError
-from tf_laq.training.copying import copy_of
+from tf_laq.training.networks import copy_of
 
 Moments = npt.NDArray[np.float64]
 

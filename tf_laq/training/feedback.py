@@ -19,12 +19,12 @@ import tensorflow as tf
 from tqdm.auto import tqdm
 
 from tf_laq import datasets
-from tf_laq.adapters import keras_module, keras_version, logits_function
+from tf_laq.adapters import keras_module, keras_version
 from tf_laq.attacks.base import Images, Labels, Logits, checked_arguments
 from tf_laq.attacks.checks import one_of, real, whole
 from tf_laq.datasets import Dataset, Split
 from tf_laq.errors import InputError
-from tf_laq.training.copying import copy_of, with_precision
+from tf_laq.training.networks import copy_of, images_to_logits, with_precision
 from tf_laq.training.recipes import PRECISIONS
 
 Distances = npt.NDArray[np.float32]
@@ -79,7 +79,7 @@ class FeedbackSettings:
         for name in ("class_directions", "random_directions", "bisections"):
             whole(name, getattr(self, name), minimum=0)
         for name in ("max_radius", "reach", "learning_rate"):
-            real(name, getattr(self, name))
+            real(name, getattr(self, name), minimum=1e-9)
         if not self.class_directions + self.random_directions:
             raise InputError("directions", expected="at least one", received="none of either kind")
         one_of("precision", self.precision, PRECISIONS)
@@ -142,20 +142,18 @@ def feedback_learning(
         The retrained model, not compiled.
 
     Raises:
-        InputError: The model cannot be copied, its outputs are not logits of the classes, or an argument is wrong.
+        InputError: The model cannot be copied, its outputs are not logits of the data set's classes, or an argument is
+            wrong.
     """
     dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
     settings = FeedbackSettings.preset(dataset.name) if settings is None else settings
     whole("seed", seed, minimum=0)
     classes = len(dataset.classes)
-    few = dataset.train.images[:1], dataset.train.labels[:1]
-    outputs = np.asarray(checked_arguments(logits_function(model), *few, 0, None)[0](tf.constant(few[0])))
-    if outputs.shape[1] != classes:
-        raise InputError("model", expected=f"logits of {classes} classes", received=f"{outputs.shape[1]} outputs")
+    images_to_logits(model, dataset)
     learnt = copy_of(model)
     trained = with_precision(learnt, settings.precision)
     _compile(trained, settings)
-    logits = _logits(trained)
+    logits = images_to_logits(trained, dataset)
     shares = np.full(classes, 1.0 / classes)
     with tqdm(total=settings.rounds, desc=f"feedback {dataset.name}", disable=None if progress else True) as bar:
         for number in range(settings.rounds):
@@ -269,10 +267,6 @@ def _compile(model: Any, settings: FeedbackSettings) -> None:
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         **({"jit_compile": False} if keras.__name__ == "keras" else {}),
     )
-
-
-def _logits(model: Any) -> Logits:
-    return lambda images: tf.cast(model(images, training=False), tf.float32)
 
 
 def _draw(split: Split, shares: npt.NDArray[np.float64], count: int, random: np.random.Generator) -> Split:

@@ -15,8 +15,8 @@ from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
 from tf_laq.plan import QuantizationPlan
 from tf_laq.training import recipes
-from tf_laq.training.copying import with_precision
 from tf_laq.training.fitting import fit
+from tf_laq.training.networks import images_to_logits, with_precision
 from tf_laq.training.recipes import Recipe
 
 EXAMPLES = ("both", "float", "quantized")
@@ -39,9 +39,16 @@ def fine_tune(
     (Bengio et al. 2013). Quantizers and bits are the plan's; the scales follow the weights as they move, and that of
     a log grid, a power of two, may jump by a factor of two.
 
-    The network that the examples x + d are made on matters more than their strength. Quantized weights are often zero
-    and so are entries of the gradient: examples made on such a network leave pixels as they are, and the network
-    learns to withstand its own blinded gradient instead of an attack.
+    What the examples x + d are made on matters. Quantized weights are often zero and so are entries of the gradient:
+    examples made on such a network leave pixels as they are, and it learns to withstand its own blinded gradient
+    instead of an attack. The float network underneath is not blinded, but drifts away from the one that is trained. On
+    an MNIST network (20,000 images, 3 epochs of PGD-5; worst case of APGD-CE and Square on 200 images):
+
+    | plan | before | "quantized" | "float" | "both" |
+    | --- | --- | --- | --- | --- |
+    | log 3 everywhere | 0.0 % | 4.5 % | 60.5 % | 73.5 % |
+    | linear 8 in the first layer, log 3 in the others | 6.5 % | 71.5 % | 61.0 % | 71.0 % |
+    | linear 3 everywhere | 0.0 % | LQ % | LF % | 69.0 % |
 
     Args:
         model: A built float model to logits, as a rule adversarially trained; it stays as it is.
@@ -58,14 +65,15 @@ def fine_tune(
         The wrapped model, not compiled: `strip` makes it a plain one with values on the grid.
 
     Raises:
-        InputError: The plan is for another model, the recipe has no attack, the images do not fit, or an argument is
-            wrong.
+        InputError: The plan is for another model, the recipe has no attack, the model does not give logits of the data
+            set's classes, or an argument is wrong.
     """
     one_of("examples", examples, EXAMPLES)
     dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
     recipe = recipes.recipe(dataset.name, recipe) if isinstance(recipe, str) else recipe
     if recipe.attack is None:
         raise InputError("recipe", expected="one with an attack", received="one without")
+    images_to_logits(model, dataset)
     trained = api.apply(with_precision(model, recipe.precision), plan)
     fit(
         trained,

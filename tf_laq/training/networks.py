@@ -1,12 +1,39 @@
-"""Copies of a network to train on, so that the one given stays as it is."""
+"""Networks to train: copies of those that are given, and what they must output."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import tensorflow as tf
+
 from tf_laq.adapters import keras_module, keras_version
+from tf_laq.attacks.base import Logits
+from tf_laq.attacks.checks import check_logits
+from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
+
+_CHECKED = 8
+
+
+def images_to_logits(model: Any, dataset: Dataset) -> Logits:
+    """Return a Keras model as a function from images to float32 logits in inference mode.
+
+    Raises:
+        InputError: It is no Keras model, or does not give logits of the data set's classes.
+    """
+    keras_version(model)
+
+    def logits(images: tf.Tensor) -> tf.Tensor:
+        return tf.cast(model(images, training=False), tf.float32)
+
+    outputs = np.asarray(logits(tf.constant(dataset.train.images[:_CHECKED])))
+    check_logits(outputs, dataset.train.labels[:_CHECKED])
+    if outputs.shape[1] != len(dataset.classes):
+        expected = f"logits of {len(dataset.classes)} classes"
+        raise InputError("model", expected=expected, received=f"{outputs.shape[1]} outputs")
+    return logits
 
 
 def copy_of(model: Any, clone_function: Callable[[Any], Any] | None = None) -> Any:
