@@ -31,7 +31,7 @@ def best_levels(counts: Array, levels: int, operations: ArrayOperations) -> Arra
     Example:
         >>> from tf_laq.arrays import NUMPY
         >>> best_levels(np.array([5, 5, 0, 9, 0, 1, 0]), 3, NUMPY)
-        array([-2,  0,  2])
+        array([-3, -2,  0])
     """
     size = counts.shape[0]
     middle = size // 2

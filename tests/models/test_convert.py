@@ -33,7 +33,7 @@ def small(keras):
     ("keras", "network"),
     [
         ("tf_keras", "MobileNetV2"),
-        ("keras", "MobileNetV2"),
+        pytest.param("keras", "MobileNetV2", marks=pytest.mark.slow),
         *(
             pytest.param("tf_keras", network, marks=pytest.mark.slow)
             for network in ("ResNet50V2", "EfficientNetB0", "DenseNet121")

@@ -42,7 +42,7 @@ def drop(before: Correct, after: Correct) -> Difference:
 
     Example:
         >>> print(drop(np.repeat(True, 100), np.arange(100) >= 20))
-        20.0 [12.0, 28.2]
+        20.0 [11.7, 27.5]
     """
     count = len(before)
     only_first, only_second = float((before & ~after).sum()), float((after & ~before).sum())

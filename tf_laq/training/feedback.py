@@ -240,7 +240,8 @@ def boundary_distances(
     Example:
         >>> bright = lambda x: tf.reduce_sum(x - 0.5, [1, 2, 3])[:, None] * [[-1.0, 1.0]]
         >>> image = np.full((1, 1, 1, 1), 0.7)
-        >>> boundary_distances(bright, image, [1], -np.ones((1, 1, 1, 1)), radius=0.32, bisections=6).round(2).tolist()
+        >>> darker = -np.ones_like(image)
+        >>> print(boundary_distances(bright, image, [1], darker, radius=0.32, bisections=6).round(2))
         [0.2]
     """
     logits, images, labels, _, _ = checked_arguments(logits, images, labels, 0, None)
