@@ -37,7 +37,7 @@ def recalibrate_batch_norm(model: Any, images: npt.ArrayLike, *, batch_size: int
         >>> import tf_keras
         >>> model = tf_keras.Sequential([tf_keras.Input((1, 1, 1)), tf_keras.layers.BatchNormalization()])
         >>> images = np.array([0.25, 0.75]).reshape(2, 1, 1, 1)
-        >>> [float(value) for value in recalibrate_batch_norm(model, images).get_weights()[2:]]
+        >>> [value.item() for value in recalibrate_batch_norm(model, images).get_weights()[2:]]
         [0.5, 0.0625]
     """
     images = checked_images(images)

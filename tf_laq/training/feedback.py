@@ -239,9 +239,9 @@ def boundary_distances(
 
     Example:
         >>> bright = lambda x: tf.reduce_sum(x - 0.5, [1, 2, 3])[:, None] * [[-1.0, 1.0]]
-        >>> image = np.full((1, 1, 1, 1), 0.7)
-        >>> boundary_distances(bright, image, [1], -np.ones((1, 1, 1, 1)), radius=0.32, bisections=6).round(2).tolist()
-        [0.2]
+        >>> image = np.full((1, 1, 1, 1), 0.75)
+        >>> boundary_distances(bright, image, [1], -np.ones((1, 1, 1, 1)), radius=0.5).tolist()
+        [0.25]
     """
     logits, images, labels, _, _ = checked_arguments(logits, images, labels, 0, None)
     directions = np.asarray(directions, np.float32)
