@@ -29,7 +29,7 @@ import tf_laq
 heavy = ("tensorflow_model_optimization", "cleverhans", "matplotlib", "tensorflow_datasets", "sklearn", "tf_keras")
 assert not [name for name in heavy if name in sys.modules]
 tf_laq.apply(build())
-assert "tensorflow_model_optimization" in sys.modules
+assert "tensorflow_model_optimization.python" in sys.modules
 import tensorflow as tf
 assert tf.keras.layers.Dense.__module__.startswith("keras."), tf.keras.layers.Dense.__module__
 assert "TF_USE_LEGACY_KERAS" not in os.environ
@@ -56,6 +56,8 @@ for k in ("tf_keras", "keras"):
     "TFMOT": "import tensorflow_model_optimization",
     "tf.keras": "import tensorflow as tf; tf.keras.layers",
 }
+WITHOUT_TF_LAQ = itertools.permutations(["TFMOT", "tf.keras"])
+ORDERS = [*WITHOUT_TF_LAQ, *itertools.permutations(STEPS)]
 
 
 def test_the_user_can_still_choose_keras_2_after_a_model_was_quantized():
@@ -69,10 +71,24 @@ assert tf.keras.layers.Dense.__module__.startswith("tf_keras."), tf.keras.layers
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("order", list(itertools.permutations(STEPS)), ids=", ".join)
+@pytest.mark.parametrize(
+    "order", [*itertools.permutations(STEPS), ("TFMOT", "tf.keras"), ("tf.keras", "TFMOT")], ids=", ".join
+)
 def test_tf_keras_is_what_it_would_be_without_tf_laq_in_any_order(order):
     # The first import of TFMOT turns `tf.keras` into Keras 2 if nothing has looked at it. Ours does not.
-    flipped = order.index("TFMOT") < min(order.index("tf.keras"), order.index("tf_laq"))
-    expected = "tf_keras" if flipped else "keras"
+    expected = "tf_keras" if order.index("TFMOT") < order.index("tf.keras") else "keras"
     steps = "".join(f"\n{STEPS[name]}\n" for name in order)
     run(f"{steps}\nassert tf.keras.layers.Dense.__module__.split('.')[0] == {expected!r}, tf.keras.layers.Dense")
+
+
+def test_tfmot_imported_after_tf_laq_has_the_classes_that_tf_laq_uses():
+    run("""
+import tf_laq
+tf_laq.apply(build())
+import tensorflow_model_optimization as tfmot
+from tf_laq.keras2.tfmot import QuantizeConfig, Quantizer
+assert tfmot.quantization.keras.QuantizeConfig is QuantizeConfig
+assert tfmot.quantization.keras.quantizers.Quantizer is Quantizer
+assert os.environ["TF_USE_LEGACY_KERAS"] == "1"
+tf_laq.apply(build())
+""")
