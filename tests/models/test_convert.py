@@ -29,16 +29,12 @@ def small(keras):
     return build
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keras", "network"),
     [
-        ("tf_keras", "MobileNetV2"),
-        pytest.param("keras", "MobileNetV2", marks=pytest.mark.slow),
-        *(
-            pytest.param("tf_keras", network, marks=pytest.mark.slow)
-            for network in ("ResNet50V2", "EfficientNetB0", "DenseNet121")
-        ),
-        pytest.param("keras", "EfficientNetB0", marks=pytest.mark.slow),
+        *(("tf_keras", network) for network in ("MobileNetV2", "ResNet50V2", "EfficientNetB0", "DenseNet121")),
+        *(("keras", network) for network in ("MobileNetV2", "EfficientNetB0")),
     ],
     indirect=["keras"],
 )
