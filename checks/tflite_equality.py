@@ -103,7 +103,7 @@ def main() -> None:
     arguments = parser.parse_args()
     out = Path(arguments.out)
     model = laq.load_model(arguments.model)
-    plan = laq.QuantizationPlan.load(arguments.plan) if arguments.plan else laq.search(model)
+    plan = laq.QuantizationPlan.load(arguments.plan) if arguments.plan else laq.search(model, policy="paper")
     plan.save(out / "plan.json")
     quantized = laq.apply(model, plan, baked=True)
     keras = logits(quantized)

@@ -28,7 +28,7 @@ def test_it_is_measured_and_chosen_by_the_search(ternary, model):
     values[0] = 0
     values[1:] *= 0.5 / np.abs(values).mean()
     model.layers[0].kernel.assign(values)
-    plan = laq.search(model, methods=("ternary", "linear"), max_bits=2)
+    plan = laq.search(model, policy="paper", methods=("ternary", "linear"), max_bits=2)
     assert "ternary" in {entry.quantizer for entry in plan.entries} or "ternary" in plan.entries[0].reason
 
 

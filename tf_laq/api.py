@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tf_laq import quantizers, sensitivity
+from tf_laq import policies, quantizers, sensitivity
 from tf_laq.adapters import adapter_of
 from tf_laq.errors import InputError
 from tf_laq.lipschitz import NormName
 from tf_laq.plan import LeftAlone, QuantizationPlan
-from tf_laq.policies import Policy, Thresholds, Uniform, make_plan, named
+from tf_laq.policies import Policy, Thresholds, Uniform, make_plan
 from tf_laq.quantizers import Quantizer
 from tf_laq.sensitivity import SensitivityTable, WeightTensor
 
@@ -18,7 +18,7 @@ from tf_laq.sensitivity import SensitivityTable, WeightTensor
 def search(
     model: Any,
     *,
-    policy: str | Policy = "paper",
+    policy: str | Policy = policies.DEFAULT,
     thresholds: Thresholds | None = None,
     average_bits: float | None = None,
     max_bytes: int | None = None,
@@ -28,11 +28,11 @@ def search(
     overrides: Mapping[str, Quantizer | None] | None = None,
     progress: bool = True,
 ) -> QuantizationPlan:
-    """Choose a quantizer and a bit width for every kernel, by default by Algorithm 1 of the paper.
+    """Choose a quantizer and a bit width for every kernel, by default the fewest bits within relative limits.
 
     Args:
         model: A built Keras model: Sequential, functional, nested or subclassed.
-        policy: What chooses: "paper" for Algorithm 1, "guarded" for the fewest bits within relative limits, "budget"
+        policy: What chooses: "guarded" for the fewest bits within relative limits, "paper" for Algorithm 1, "budget"
             for the least predicted loss within a size, none of which needs data; or an object of `tf_laq.policies`.
         thresholds: The limits of Eq. (11), for "paper"; None for the paper's.
         average_bits: Most bits a weight on average, for "budget"; either this or `max_bytes`.
@@ -70,7 +70,7 @@ def search(
             if value is not None:
                 raise InputError(name, expected="none beside a policy object, which has its own", received=repr(value))
         return _plan(model, policy, norm, overrides, progress)
-    return _plan(model, named(policy, **settings), norm, overrides, progress)
+    return _plan(model, policies.named(policy, **settings), norm, overrides, progress)
 
 
 def uniform(
@@ -99,7 +99,7 @@ def apply(
     Args:
         model: A built Keras model.
         plan: Which quantizer and bit width each kernel gets; None for `search(model, policy=policy)`.
-        policy: What makes the plan if none is given, as in `search`; None for "paper".
+        policy: What makes the plan if none is given, as in `search`; None for its default.
         baked: False for a trainable model that quantizes its weights at every step, with a straight-through gradient;
             True for a plain model with quantized values as weights. Their outputs are the same bits.
 
@@ -119,7 +119,7 @@ def apply(
     """
     if plan is not None and policy is not None:
         raise InputError("policy", expected="none beside a plan", received=repr(policy))
-    plan = search(model, policy=policy or "paper") if plan is None else plan
+    plan = search(model, policy=policy or policies.DEFAULT) if plan is None else plan
     adapter = adapter_of(model)
     return adapter.bake(model, plan) if baked else adapter.wrap(model, plan)
 

@@ -396,7 +396,7 @@ def _plans(model: Any, progress: bool) -> dict[str, QuantizationPlan]:
     return {
         "q1": api.uniform(model, "linear", _UNIFORM_BITS, progress=progress),
         "q2": api.uniform(model, "log", _UNIFORM_BITS, progress=progress),
-        "lq": api.search(model, progress=progress),
+        "lq": api.search(model, policy="paper", progress=progress),
     }
 
 

@@ -18,10 +18,14 @@ def model():
     )
 
 
-def test_the_default_is_algorithm_1_with_the_quantizers_of_the_paper(model):
-    plan = laq.search(model)
-    assert plan == laq.search(model, policy="paper") == laq.search(model, policy=Algorithm1())
-    assert plan == laq.search(model, methods=("linear", "log"))
+def test_the_default_is_guarded(model):
+    assert laq.search(model) == laq.search(model, policy="guarded") == laq.search(model, policy=Guarded())
+
+
+def test_algorithm_1_takes_the_quantizers_of_the_paper(model):
+    plan = laq.search(model, policy="paper")
+    assert plan == laq.search(model, policy=Algorithm1())
+    assert plan == laq.search(model, policy="paper", methods=("linear", "log"))
     assert {entry.quantizer for entry in plan.entries} <= {"linear", "log"}
 
 
@@ -43,7 +47,7 @@ def test_apply_takes_a_policy_for_the_plan_it_makes(model):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"policy": "best"}, r"policy: expected a policy, or one of paper.*'best'.*policies\.hawq"),
+        ({"policy": "best"}, r"policy: expected a policy, or one of guarded.*'best'.*policies\.hawq"),
         ({"policy": "budget"}, "limit: expected average_bits or max_bytes. Received: neither"),
         ({"policy": "guarded", "average_bits": 3}, "average_bits: expected none with the policy guarded"),
         ({"policy": "budget", "average_bits": 3, "thresholds": laq.Thresholds()}, "thresholds: expected none"),

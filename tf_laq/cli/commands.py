@@ -95,7 +95,7 @@ def train(
 def quantize(
     model: str,
     out: str = "quantized.keras",
-    method: str = "algorithm1",
+    method: str = policies.DEFAULT,
     quantizer: str = "",
     bits: int | None = None,
     max_bits: int | None = None,
@@ -112,11 +112,11 @@ def quantize(
     Args:
         model: Saved Keras model.
         out: File to write, ending in .keras; the plan goes beside it, into .plan.json.
-        method: algorithm1 (as in the paper), guarded (the fewest bits within relative limits), budget (the least
+        method: guarded (the fewest bits within relative limits), paper (its Algorithm 1), budget (the least
             predicted loss within a size), uniform (the same everywhere), random (within a size); and, on images of
             a data set, hawq (error times curvature, within a size) and ans (by adversarial noise sensitivity).
-        quantizer: Quantizers to choose from (<quantizers>), separated by commas; empty for all, and for
-            algorithm1 for linear and log. For uniform, the one to use.
+        quantizer: Quantizers to choose from (<quantizers>), separated by commas; empty for all, and for paper for
+            linear and log. For uniform, the one to use.
         bits: Bit width, for uniform.
         max_bits: Widest setting to try; for ans, that of the most sensitive layer.
         average_bits: Most bits a weight on average, for budget, random and hawq; either this or max_bytes.
@@ -146,12 +146,11 @@ def quantize(
             method, network, dataset, examples, methods=methods, max_bits=max_bits, seed=seed, size=size
         )
     else:
-        name = "paper" if method == "algorithm1" else method
-        if name not in policies.NAMES:
-            names = ["algorithm1", "uniform", *policies.NAMES, *DATA_DRIVEN]
+        if method not in policies.NAMES:
+            names = ["uniform", *policies.NAMES, *DATA_DRIVEN]
             raise InputError("method", expected=f"one of {', '.join(names)}", received=repr(method))
-        seeded = {"seed": seed} if name == "random" else {}
-        policy = policies.named(name, methods=methods, max_bits=max_bits, **size, **seeded)
+        seeded = {"seed": seed} if method == "random" else {}
+        policy = policies.named(method, methods=methods, max_bits=max_bits, **size, **seeded)
     plan = api.search(network, policy=policy, norm=norm, overrides=by_hand)  # type: ignore[arg-type]
     save_model(api.apply(network, plan, baked=True), out)
     plan_path = Path(out).with_suffix(".plan.json")

@@ -102,7 +102,7 @@ class Networks:
             chosen = {
                 "q1": api.uniform(adv, "linear", UNIFORM_BITS, progress=False),
                 "q2": api.uniform(adv, "log", UNIFORM_BITS, progress=False),
-                "lq": api.search(adv, progress=False),
+                "lq": api.search(adv, policy="paper", progress=False),
             }
         for name, plan in (plans or {}).items():
             if name in (*ROLES, *chosen):

@@ -161,7 +161,7 @@ def _plans(network: Network, seed: int) -> Iterator[tuple[str, str, Quantization
             limits = Thresholds(error_below=below, error_above=above)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UnsatisfiedWarning)
-                plan = api.search(network.model, thresholds=limits, methods=methods, progress=False)
+                plan = api.search(network.model, policy="paper", thresholds=limits, methods=methods, progress=False)
             yield "Algorithm 1", f"{about}, limits of (11b) times {factor:g}", plan
     tensors, left_alone = adapter_of(network.model).find_weights(network.model)
     for about, methods in _CHOICES.items():

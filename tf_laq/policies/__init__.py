@@ -2,8 +2,8 @@
 
 | policy | chooses | needs |
 | --- | --- | --- |
+| `Guarded` | the fewest bits within relative limits; the default | nothing |
 | `Algorithm1` | as the paper does | nothing |
-| `Guarded` | the fewest bits within relative limits | nothing |
 | `Budget` | the least predicted loss within a size | a limit |
 | `Uniform` | the same for every tensor | a setting |
 | `RandomBits` | at random within a size | a limit |
@@ -20,7 +20,7 @@ from tf_laq.policies.algorithm1 import PAPER_METHODS, Algorithm1, Thresholds
 from tf_laq.policies.base import Policy, TensorPolicy, UnsatisfiedWarning, make_plan, measured_entry
 from tf_laq.policies.budget import COSTS, Budget, Cost, Limit
 from tf_laq.policies.guarded import Guarded
-from tf_laq.policies.named import NAMES, named
+from tf_laq.policies.named import DEFAULT, NAMES, named
 from tf_laq.policies.random_bits import RandomBits
 from tf_laq.policies.uniform import Uniform
 
@@ -33,6 +33,7 @@ _LAZY = {"NoiseSensitivity": "noise_sensitivity", "ans": "noise_sensitivity", "h
 
 __all__ = [
     "COSTS",
+    "DEFAULT",
     "NAMES",
     "PAPER_METHODS",
     "Algorithm1",

@@ -11,7 +11,10 @@ from tf_laq.policies.budget import Budget, Limit
 from tf_laq.policies.guarded import Guarded
 from tf_laq.policies.random_bits import RandomBits
 
-NAMES = ("paper", "guarded", "budget", "random")
+NAMES = ("guarded", "paper", "budget", "random")
+DEFAULT = "guarded"
+"""What `laq.search` and `laq.apply` take unless told otherwise."""
+
 _LIMIT = ("average_bits", "max_bytes")
 _SETTINGS = {
     "paper": ("thresholds", "methods", "max_bits"),
@@ -25,7 +28,7 @@ def named(name: str, **settings: Any) -> Policy:
     """Return a data-free policy by its name.
 
     Args:
-        name: "paper" (Algorithm 1), "guarded", "budget" or "random".
+        name: "guarded", "paper" (Algorithm 1), "budget" or "random".
         **settings: What the policy's class takes, with `average_bits` or `max_bytes` for its limit; those that are
             None keep their default.
 
