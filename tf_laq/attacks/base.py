@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from typing_extensions import Self
 
-from tf_laq.attacks.checks import check_logits, checked_images, checked_labels, one_of, real, whole
+from tf_laq.attacks.checks import check_logits, checked_images, checked_indices, checked_labels, one_of, real, whole
 from tf_laq.errors import InputError
 
 Logits = Callable[[tf.Tensor], tf.Tensor]
@@ -240,15 +240,9 @@ def checked_arguments(
     images = checked_images(images)
     labels = checked_labels(labels, len(images))
     whole("seed", seed, minimum=0)
-    numbers = np.arange(len(images)) if indices is None else np.asarray(indices)
-    if numbers.shape != labels.shape or not np.issubdtype(numbers.dtype, np.integer) or numbers.min() < 0:
-        raise InputError(
-            "indices",
-            expected=f"whole numbers from 0, of shape ({len(images)},)",
-            received=f"shape {numbers.shape}, dtype {numbers.dtype}",
-        )
+    numbers = checked_indices(indices, len(images))
     check_logits(np.asarray(logits(tf.constant(images))), labels)
-    return logits, images, labels, int(seed), numbers.astype(np.int64)
+    return logits, images, labels, int(seed), numbers
 
 
 def _check_gradient(logits: Logits, images: Images, attack: str) -> None:

@@ -94,6 +94,26 @@ def checked_images(images: npt.ArrayLike) -> npt.NDArray[np.float32]:
     return array.astype(np.float32, copy=False)
 
 
+def checked_indices(indices: npt.ArrayLike | None, count: int) -> npt.NDArray[np.int64]:
+    """Return the numbers of examples in their data set as an int64 array of shape (count,): 0, 1, ... for None.
+
+    Raises:
+        InputError: The indices are not whole numbers from 0, one per image.
+
+    Example:
+        >>> checked_indices(None, 3).tolist()
+        [0, 1, 2]
+    """
+    numbers = np.arange(count) if indices is None else np.asarray(indices)
+    if numbers.shape != (count,) or not np.issubdtype(numbers.dtype, np.integer) or numbers.min(initial=0) < 0:
+        raise InputError(
+            "indices",
+            expected=f"whole numbers from 0, of shape ({count},)",
+            received=f"shape {numbers.shape}, dtype {numbers.dtype}",
+        )
+    return numbers.astype(np.int64)
+
+
 def checked_labels(labels: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
     """Return the true labels as an int64 array of shape (count,).
 

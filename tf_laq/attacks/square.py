@@ -97,7 +97,7 @@ class Square(BallAttack):
         return adversarial
 
 
-@tf.function  # type: ignore[untyped-decorator]  # TensorFlow is untyped
+@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped
 def _search(
     logits: Logits,
     clean: tf.Tensor,
@@ -134,15 +134,18 @@ def _search(
         inside = (rows >= top) & (rows < top + side) & (columns >= left) & (columns < left + side)
         change = tf.gather_nd(changes[:, query], active)[:, None, None, :]
         changed = tf.clip_by_value(tf.gather_nd(clean, active) + change, 0.0, 1.0)
-        current, current_margin = tf.gather_nd(best, active), tf.gather_nd(margin, active)
+        current = tf.gather_nd(best, active)
         candidate = tf.where(inside, changed, current)
+        # A square that changes nothing needs no evaluation. One example is always there: not every model takes none.
+        differs = (tf.reduce_max(tf.abs(candidate - current), [1, 2, 3]) > 0.0) | (tf.range(tf.shape(active)[0]) == 0)
+        active, candidate = tf.boolean_mask(active, differs), tf.boolean_mask(candidate, differs)
         candidate_margin = margins(logits(candidate), tf.gather_nd(labels, active))
-        better = candidate_margin < current_margin
-        kept = tf.where(better[:, None, None, None], candidate, current)
+        better = candidate_margin < tf.gather_nd(margin, active)
+        active = tf.boolean_mask(active, better)
         return (
             query + 1,
-            tf.tensor_scatter_nd_update(best, active, kept),
-            tf.tensor_scatter_nd_update(margin, active, tf.minimum(candidate_margin, current_margin)),
+            tf.tensor_scatter_nd_update(best, active, tf.boolean_mask(candidate, better)),
+            tf.tensor_scatter_nd_update(margin, active, tf.boolean_mask(candidate_margin, better)),
         )
 
     state = (tf.constant(0), start, margins(logits(start), labels))

@@ -57,7 +57,7 @@ class Inputs(Document):
         """Describe an evaluation."""
         return cls(
             release=__version__,
-            images=archives.sha256([data.images]),
+            images=archives.sha256([data.images, data.numbers]),
             labels=archives.sha256([data.labels]),
             part_size=int(part_size),
             seed=data.seed,

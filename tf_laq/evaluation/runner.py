@@ -9,12 +9,11 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from tf_laq.attacks.battery import Battery, Column
-from tf_laq.attacks.checks import checked_images, checked_labels, whole
+from tf_laq.attacks.checks import checked_images, checked_indices, checked_labels, whole
 from tf_laq.attacks.clean import Clean
 from tf_laq.errors import InputError
 from tf_laq.evaluation.checks import MANY_ZEROS, ZeroGradients, model_checks, report_checks, zero_gradients
@@ -39,6 +38,7 @@ def evaluate(
     labels: npt.ArrayLike,
     *,
     battery: Battery,
+    indices: npt.ArrayLike | None = None,
     surrogates: Mapping[str, Any] | None = None,
     float_twins: Mapping[str, Any] | None = None,
     batch_size: int = 128,
@@ -73,6 +73,8 @@ def evaluate(
         images: Floating-point images (n, height, width, channels) in [0, 1].
         labels: True class numbers, shape (n,).
         battery: The attacks; a clean column is put first if there is none.
+        indices: Number of each image in its data set, shape (n,), so that some of the images get the random numbers
+            that they get among all. 0 to n - 1 unless told.
         surrogates: The same form as `models`; without any, gray-box cells stay empty.
         float_twins: Name of an evaluated model to the full-precision model it was quantized from.
         batch_size: Largest number of images attacked at a time.
@@ -106,7 +108,7 @@ def evaluate(
     if not isinstance(battery, Battery):
         raise InputError("battery", expected="a Battery, as Battery.preset returns", received=repr(battery))
     battery = _with_clean_column(battery)
-    data = Examples(images, labels, np.arange(len(images)), int(batch_size), int(seed))
+    data = Examples(images, labels, checked_indices(indices, len(images)), int(batch_size), int(seed))
     parts = data.parts(int(part_size))
     data = dataclasses.replace(data, batch_size=parts[0].batch_size)
     with _without_retracing_advice():

@@ -142,7 +142,8 @@ def judge(study: Study, name: str, network: Network, epsilon: float) -> dict[str
     square = dataclasses.replace(square, epsilon=epsilon, queries=study.settings.plan_queries)
     columns = (Column(name=PAPER, attacks={"white": pgd}), Column(name=GRADIENT_FREE, attacks={"white": square}))
     battery = Battery(name=f"{study.dataset}/plans", columns=columns, ensemble=True)
-    report = study.evaluate(name.replace(" ", "-"), {network.name: network}, battery, study.settings.plan_examples)
+    shown = np.ones(min(study.settings.plan_examples, len(study.images)), np.bool_)
+    report = study.evaluate(name.replace(" ", "-"), {network.name: network}, battery, shown)
     return {
         "clean": report.correct(network.name, "clean"),
         PAPER: as_it_is(report, network.name, PAPER, "white"),

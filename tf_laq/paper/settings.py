@@ -29,6 +29,7 @@ class Settings:
         plan_queries: Queries of Square on those.
         plan_count: Number of those plans, at most.
         small_epsilon: L-inf radius in pixel units that a plainly trained network withstands in part.
+        batch_size: Number of images attacked at a time.
         attacks: Settings changed in the presets' attacks, by column.
 
     Raises:
@@ -46,10 +47,13 @@ class Settings:
     plan_queries: int
     plan_count: int
     small_epsilon: float
+    batch_size: int
     attacks: Mapping[str, Mapping[str, Any]]
 
     def __post_init__(self) -> None:
-        for name in ("examples", "strong_examples", "curve_examples", "plan_examples", "plan_queries", "plan_count"):
+        for name in ("examples", "strong_examples", "curve_examples"):
+            whole(name, getattr(self, name))
+        for name in ("plan_examples", "plan_queries", "plan_count", "batch_size"):
             whole(name, getattr(self, name))
         real("small_epsilon", self.small_epsilon)
 
@@ -72,11 +76,8 @@ class Settings:
         return dataclasses.replace(battery, columns=columns, second_search=False)
 
     def strong_battery(self, dataset: str) -> Battery:
-        """Return the attacks of the worst case; Square is the first white-box one, so its column is its own."""
-        battery = self._adjusted(Battery.preset(dataset, "strong"))
-        white = [column.name for column in battery.columns if "white" in column.attacks]
-        ordered = sorted(battery.columns, key=lambda c: (c.name in white, c.name in white and c.name != GRADIENT_FREE))
-        return dataclasses.replace(battery, columns=tuple(ordered))
+        """Return the attacks of the worst case."""
+        return self._adjusted(Battery.preset(dataset, "strong"))
 
     def _adjusted(self, battery: Battery) -> Battery:
         columns = [
@@ -92,15 +93,14 @@ class Settings:
         return dataclasses.replace(battery, columns=tuple(columns))
 
 
-def part_of(battery: Battery, names: Iterable[str], knowledge: Iterable[str], *, ensemble: bool = False) -> Battery:
-    """Return the battery with these columns and, of each, the attacks with this knowledge only."""
-    columns = [
-        Column(
-            name=column.name, attacks={known: column.attacks[known] for known in knowledge if known in column.attacks}
-        )
+def part_of(battery: Battery, names: Iterable[str], knowledge: str) -> Battery:
+    """Return the battery with those of these columns that have an attack with this knowledge, and it alone."""
+    columns = tuple(
+        Column(name=column.name, attacks={knowledge: column.attacks[knowledge]})
         for column in battery.only(names).columns
-    ]
-    return dataclasses.replace(battery, columns=tuple(columns), ensemble=ensemble)
+        if knowledge in column.attacks
+    )
+    return dataclasses.replace(battery, columns=columns)
 
 
 def inside(battery: Battery, epsilon: float) -> list[str]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tf_laq.attacks.base import BallAttack, Images, Labels
 from tf_laq.attacks.battery import Battery
 from tf_laq.errors import InputError
@@ -22,16 +24,16 @@ from tf_laq.version import __version__
 Announce = Callable[[str], object]
 
 WORST_CASE = "worst_case"
-# A kill loses no more than the work on so many images.
-_PART = 100
-_GRAY_PART = 1000
+# A kill loses no more than the work on so many batches.
+_BATCHES = 4
 
 
 class Study:
     """The evaluations behind the tables of one data set.
 
-    Examples of an attack are made once: gray-box ones for all networks, white-box ones for all tables. Each evaluation
-    is kept as one file, under a name that tells everything it depends on, so a run that was killed goes on.
+    Examples of an attack are made once: gray-box ones for all networks, white-box ones for all tables, and none of an
+    image that is broken already. Each evaluation is kept as one file, under a name that
+    tells everything it depends on, so a run that was killed goes on.
 
     Args:
         dataset: "mnist", "cifar10" or "digits".
@@ -75,54 +77,83 @@ class Study:
         known = self.paper.only([column]).columns[0].attacks
         return knowledge in known and (knowledge != "gray" or "twin" in self.networks.trained)
 
+    def count(self, column: str) -> int:
+        """Return the number of images that a column is measured on."""
+        slow = column in (*SLOW, GRADIENT_FREE, WORST_CASE)
+        return min(self.settings.strong_examples if slow else self.settings.examples, len(self.images))
+
     def correct(self, network: str, column: str, knowledge: str) -> Correct:
         """Return where a network is right under one of the paper's attacks, of the images that the attack sees."""
+        count = self.count(column)
+        if knowledge == "none":
+            return self._plain(network, column)[:count]
+        slow = column in SLOW
+        columns = [name for name in self.paper.names if (name in SLOW) == slow]
+        about, battery = f"{knowledge}-{'slow' if slow else 'quick'}", part_of(self.paper, columns, knowledge)
+
+        def read(report: RobustnessReport) -> Correct:
+            return report.correct(network, column, knowledge)
+
+        right = self._plain(network, "clean")[:count]
         if knowledge == "white":
-            report = self._white(self.networks.evaluated[network], column)
-        else:
-            slow = [name for name in self.paper.names if (name in SLOW) == (column in SLOW)]
-            report = self._gray(slow)
-        return report.correct(network, column, knowledge)
+            return self._left(f"{about}-{network}", [network], battery, right, read)
+        # Made on the twin once for all networks, but not where none of them is right anyway.
+        names = list(self.networks.evaluated)
+        shown = np.logical_or.reduce([self._plain(name, "clean")[:count] for name in names])
+        return right & self._left(about, names, battery, shown, read, surrogates=["twin"])
 
     def gradient_free(self, network: str) -> Correct:
-        """Return where a network is right under Square, of the images of the worst case."""
-        return self._worst().correct(network, GRADIENT_FREE, "white")
+        """Return where a network is right under Square too, of the images of the worst case.
+
+        Square sees what the paper's white-box attacks that stay inside the ball have left.
+        """
+        left = self._plain(network, "clean")[: self.count(GRADIENT_FREE)].copy()
+        for column in inside(self.paper, self.epsilon):
+            seen = self.correct(network, column, "white")[: len(left)]
+            left[: len(seen)] &= seen
+        battery = part_of(self.strong, [GRADIENT_FREE], "white")
+        return self._left(f"square-{network}", [network], battery, left, lambda report: report.surviving(network))
 
     def worst(self, network: str) -> Correct:
         """Return where a network is right whatever was tried inside the ball, of the images of the worst case.
 
-        That is the battery `strong` with its second search, and the paper's white-box attacks that stay in the ball.
+        That is the paper's white-box attacks that stay in the ball, Square, and, on what these have left, the other
+        attacks of the battery `strong` with its second search.
         """
-        right = self._worst().surviving(network).copy()
-        for column in inside(self.paper, self.epsilon):
-            seen = self.correct(network, column, "white")[: len(right)]
-            right[: len(seen)] &= seen
-        return right
+        battery = self.strong.only([name for name in self.strong.names if name != GRADIENT_FREE])
+        return self._left(
+            f"worst-{network}",
+            [network],
+            battery,
+            self.gradient_free(network),
+            lambda report: report.surviving(network),
+            surrogates=[role for role in ("twin", "adv") if role in self.networks.trained],
+        )
 
     def evaluate(
         self,
         name: str,
         networks: Mapping[str, Network],
         battery: Battery,
-        count: int,
+        shown: Correct,
         *,
         surrogates: Sequence[Network] = (),
-        part_size: int | None = None,
     ) -> RobustnessReport:
-        """Return an evaluation of networks on the first images, from the cache or made now.
+        """Return an evaluation of networks on some of the first images, from the cache or made now.
 
         Args:
             name: Name for people.
             networks: Name -> network to attack.
             battery: The attacks.
-            count: Number of images.
+            shown: Which of the first images to take.
             surrogates: Networks to make gray-box examples on.
-            part_size: Number of images after which what was found is kept; None to keep it at the end only.
         """
         from tf_laq import evaluation
 
-        images, labels = self.images[:count], self.labels[:count]
-        path = self.cache / f"{self.dataset}-{name}-{self._key(networks, battery, images, labels, surrogates)}.json"
+        indices = np.flatnonzero(shown)
+        images, labels = self.images[indices], self.labels[indices]
+        data = archives.sha256([images, labels, indices])
+        path = self.cache / f"{self.dataset}-{name}-{self._key(networks, battery, data, surrogates)}.json"
         if path not in self._known and path.is_file():
             self._known[path] = RobustnessReport.load(path)
         if path not in self._known:
@@ -133,11 +164,13 @@ class Study:
                 images,
                 labels,
                 battery=battery,
+                indices=indices,
                 surrogates={source.name: source.logits for source in surrogates},
                 float_twins={n: network.origin.logits for n, network in networks.items() if network.origin is not None},
-                part_size=part_size or _GRAY_PART,
+                batch_size=self.settings.batch_size,
+                part_size=_BATCHES * self.settings.batch_size,
                 seed=self.seed,
-                folder=parts if part_size else None,
+                folder=parts,
                 overwrite=True,
                 check_strength=False,
             )
@@ -147,39 +180,36 @@ class Study:
             self._known[path] = report
         return self._known[path]
 
-    def _white(self, network: Network, column: str) -> RobustnessReport:
-        # Alone in an ensemble, an attack leaves out what the network misclassifies anyway.
-        battery = part_of(self.paper, [column], ["white"], ensemble=True)
-        return self.evaluate(f"white-{column}-{network.name}", {network.name: network}, battery, self.count(column))
+    def _plain(self, network: str, column: str) -> Correct:
+        """Return where a network is right without an attack or under noise."""
+        battery = part_of(self.paper, self.paper.names, "none")
+        shown = np.ones(max(self.count(column), self.count(WORST_CASE)), np.bool_)
+        evaluated = {network: self.networks.evaluated[network]}
+        return self.evaluate(f"plain-{network}", evaluated, battery, shown).correct(network, column)
 
-    def _gray(self, columns: Sequence[str]) -> RobustnessReport:
-        battery = part_of(self.paper, columns, ["none", "gray"])
-        sources = [self.networks.trained[role] for role in ("twin",) if role in self.networks.trained]
-        return self.evaluate(
-            f"gray-{'slow' if columns[0] in SLOW else 'quick'}",
-            self.networks.evaluated,
-            battery,
-            self.count(columns[0]),
-            surrogates=sources,
-            part_size=_PART if columns[0] in SLOW else _GRAY_PART,
-        )
-
-    def _worst(self) -> RobustnessReport:
-        sources = [self.networks.trained[role] for role in ("twin", "adv") if role in self.networks.trained]
-        count = self.settings.strong_examples
-        return self.evaluate("worst", self.networks.evaluated, self.strong, count, surrogates=sources, part_size=_PART)
-
-    def count(self, column: str) -> int:
-        """Return the number of images that a column is measured on."""
-        slow = column in (*SLOW, GRADIENT_FREE, WORST_CASE)
-        return min(self.settings.strong_examples if slow else self.settings.examples, len(self.images))
+    def _left(
+        self,
+        name: str,
+        networks: Sequence[str],
+        battery: Battery,
+        shown: Correct,
+        read: Callable[[RobustnessReport], Correct],
+        *,
+        surrogates: Sequence[str] = (),
+    ) -> Correct:
+        """Return what attacks on the images that are shown have left: the others had been broken before."""
+        left = shown.copy()
+        if shown.any():
+            evaluated = {name: self.networks.evaluated[name] for name in networks}
+            sources = [self.networks.trained[role] for role in surrogates]
+            left[shown] = read(self.evaluate(name, evaluated, battery, shown, surrogates=sources))
+        return left
 
     def _key(
         self,
         networks: Mapping[str, Network],
         battery: Battery,
-        images: Images,
-        labels: Labels,
+        data: str,
         surrogates: Sequence[Network],
     ) -> str:
         content: dict[str, Any] = {
@@ -187,7 +217,7 @@ class Study:
             "networks": {n: [each.sha256, each.origin and each.origin.sha256] for n, each in networks.items()},
             "surrogates": {network.name: network.sha256 for network in surrogates},
             "battery": battery.to_dict(),
-            "images": archives.sha256([images, labels]),
+            "data": data,
             "seed": self.seed,
         }
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]

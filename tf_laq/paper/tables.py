@@ -53,7 +53,7 @@ def accuracy_table(study: Study, command: str, *, number: int) -> Result:
     """Return one of Tables 1 to 4.
 
     Tables 1 and 2 have the gray-box attacks on `adv`, `q1` and `lq`; Tables 3 and 4 all attacks of the paper on all
-    networks, then Square and the worst case, which the paper does not have.
+    networks, then what Square leaves of that and the worst case, which the paper does not have.
 
     Args:
         study: The evaluations.
@@ -155,9 +155,10 @@ def _notes(study: Study, number: int, networks: Sequence[str], cells: Sequence[C
         yield "No gray-box rows: there is no network in the role `twin` to make examples on."
     if Cell(WORST_CASE, "all") in cells:
         yield (
-            f"Worst case: right whatever was tried within {study.epsilon:.3g} in L-inf. That is every attack of the "
-            "battery `strong` (Square first), with its second search by Auto-PGD, gray-box examples from `twin` and "
-            "`adv`, and those of the paper's white-box attacks that stay in that ball."
+            f"Worst case: right whatever was tried within {study.epsilon:.3g} in L-inf. That is those of the paper's "
+            "white-box attacks that stay in that ball; Square on what they left; and on what is left then every other "
+            "attack of the battery `strong`, with its second search by Auto-PGD and gray-box examples from `twin` and "
+            "`adv`."
         )
     planned = reference.layer_bits(study.dataset)
     plan = study.networks.quantized["lq"].plan
@@ -241,7 +242,8 @@ def _settings(study: Study, cell: Cell) -> str:
 
 def _named(cell: Cell) -> list[str]:
     knowledge = {"none": "", "gray": "the structure", "white": "all", "all": "all"}[cell.knowledge]
-    return [cell.column.replace("_", " "), knowledge]
+    column = "square after these" if cell.column == GRADIENT_FREE else cell.column.replace("_", " ")
+    return [column, knowledge]
 
 
 def _one_decimal(value: float | None) -> str:
