@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -31,6 +32,17 @@ def test_the_bootstrap_interval_is_about_that_of_fisher_and_the_same_again():
     fisher = np.tanh(np.arctanh(found.value) + np.array([-half, half]))
     np.testing.assert_allclose([found.lower, found.upper], fisher, atol=0.04)
     assert spearman(x, y, seed=1) == found != spearman(x, y, seed=2)
+
+
+def test_pairs_that_repeat_within_a_group_do_not_narrow_the_interval():
+    random = np.random.default_rng(0)
+    x = random.normal(size=20)
+    y = x + random.normal(size=20)
+    thrice, group = np.repeat([x, y], 3, axis=1), np.repeat(np.arange(20), 3)
+    found = spearman(*thrice, groups=group)
+    assert dataclasses.astuple(found) == pytest.approx(dataclasses.astuple(spearman(x, y)))
+    naive = spearman(*thrice)
+    assert naive.upper - naive.lower < 0.8 * (found.upper - found.lower)
 
 
 def test_the_interval_of_a_drop_is_that_of_agresti_and_min():

@@ -8,6 +8,7 @@ from typing import Any
 
 from tf_laq import api, files, policies, quantizers
 from tf_laq.cli import retraining
+from tf_laq.cli.sensitivity import sensitivity
 from tf_laq.errors import InputError
 from tf_laq.plan import QuantizationPlan
 from tf_laq.quantizers import Quantizer
@@ -518,4 +519,5 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "inspect": inspect,
     "report": report,
     "reproduce": reproduce,
+    "sensitivity": sensitivity,
 }

@@ -82,14 +82,17 @@ class Correlation:
         return f"{self.value:.2f} [{self.lower:.2f}, {self.upper:.2f}]"
 
 
-def spearman(x: npt.ArrayLike, y: npt.ArrayLike, *, seed: int = 0) -> Correlation | None:
+def spearman(
+    x: npt.ArrayLike, y: npt.ArrayLike, *, groups: npt.ArrayLike | None = None, seed: int = 0
+) -> Correlation | None:
     """Return Spearman's rank correlation, ties at their mean rank, with its 95 % percentile bootstrap interval.
 
-    2,000 resamples of the pairs; those in which a variable does not vary are left out.
+    2,000 resamples of the pairs, or of whole groups of them; those in which a variable does not vary are left out.
 
     Args:
         x: Values of the first variable, shape (n,).
         y: Values of the second one.
+        groups: Label of the group of each pair, for pairs that are not independent within a group; None if all are.
         seed: Of the resampling.
 
     Returns:
@@ -104,8 +107,10 @@ def spearman(x: npt.ArrayLike, y: npt.ArrayLike, *, seed: int = 0) -> Correlatio
     value = float(_rank_correlations(pairs, np.ones((1, count)))[0])
     if math.isnan(value):
         return None
-    random = np.random.default_rng(seed)
-    resamples = _rank_correlations(pairs, random.multinomial(count, [1 / count] * count, _RESAMPLES).astype(float))
+    group = np.arange(count) if groups is None else np.unique(groups, return_inverse=True)[1]
+    number, random = int(group.max()) + 1, np.random.default_rng(seed)
+    drawn = random.multinomial(number, [1 / number] * number, _RESAMPLES)
+    resamples = _rank_correlations(pairs, drawn[:, group].astype(float))
     lower, upper = np.nanpercentile(resamples, [2.5, 97.5]).tolist()
     return Correlation(value, lower, upper)
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tf_laq import quantizers
 from tf_laq.adapters import adapter_of
-from tf_laq.attacks.base import Attack
+from tf_laq.attacks.base import Attack, Images
 from tf_laq.attacks.checks import checked_images
 from tf_laq.errors import InputError
 from tf_laq.plan import PlanEntry
@@ -101,9 +101,13 @@ def noise_sensitivities(
     model: Any, images: npt.ArrayLike, labels: npt.ArrayLike, *, attack: Attack, seed: int = 0
 ) -> dict[str, float]:
     """Return ANS_l, the mean over examples of ||a_adv - a|| / ||a||, a the output of layer l, by layer path."""
-    adapter, clean = adapter_of(model), checked_images(images)
-    adversarial = attack(adapter.logits(model), clean, labels, seed=seed)
-    paths = list(dict.fromkeys(tensor.layer for tensor in adapter.find_weights(model)[0]))
+    clean = checked_images(images)
+    return relative_changes(model, clean, attack(adapter_of(model).logits(model), clean, labels, seed=seed))
+
+
+def relative_changes(model: Any, clean: Images, adversarial: Images) -> dict[str, float]:
+    """Return ANS_l as `noise_sensitivities` does, for adversarial images that were made already."""
+    paths = list(dict.fromkeys(tensor.layer for tensor in adapter_of(model).find_weights(model)[0]))
     with recorded_outputs(model, paths) as outputs:
         before, after = outputs(tf.constant(clean)), outputs(tf.constant(adversarial))
     return {path: _relative_change(before[path], after[path]) for path in paths}
