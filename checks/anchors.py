@@ -64,7 +64,8 @@ def main() -> int:
     text = (
         f"{report.count:,} test images of MNIST, L-inf {EPSILON}, seed {report.seed}; `python checks/anchors.py "
         f"--names {' '.join(options.names)} --examples {options.examples}`. Percent of the images still classified "
-        "correctly, with 95 % Wilson intervals; PGD's step is 0.01. Each column is what is left after it and the ones before."
+        "correctly, with 95 % Wilson intervals; PGD's step is 0.01. Each column is what is left after it and the ones "
+        "before."
     )
     results.write("anchors", "MNIST networks under the challenge's attacks", text, HEADERS, rows, folder=options.out)
     print(tabulate(rows, HEADERS, disable_numparse=True))

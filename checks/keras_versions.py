@@ -73,8 +73,8 @@ def main() -> int:
     text = (
         f"{report.count} test images of {options.dataset}, recipe `{options.recipe}`, battery `standard` (seed "
         f"{report.seed}); `python checks/keras_versions.py --dataset {options.dataset} --recipe {options.recipe} "
-        f"--seeds {' '.join(map(str, options.seeds))} --examples {options.examples}`. Percent of the images still classified "
-        "correctly. Worst case, mean over the seeds and range: "
+        f"--seeds {' '.join(map(str, options.seeds))} --examples {options.examples}`. Percent of the images "
+        "still classified correctly. Worst case, mean over the seeds and range: "
         + "; ".join(f"Keras {keras}: {found}" for keras, found in means.items())
         + "."
     )
