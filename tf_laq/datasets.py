@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,8 +140,11 @@ def _prepared_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any
     folder = data_dir if data_dir is not None else os.environ.get("TFDS_DATA_DIR") or None
     folder = None if folder is None else str(Path(folder).expanduser())
     try:
-        builder = tfds.builder(name, data_dir=folder)
-        builder.download_and_prepare()
+        with warnings.catch_warnings():
+            # It asks protobuf for what is deprecated there; made an error, that warning would be the failure.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            builder = tfds.builder(name, data_dir=folder)
+            builder.download_and_prepare()
     # A download fails in as many ways as there are network layers, and none of them tells the user what to
     # do.
     except Exception as error:

@@ -344,14 +344,17 @@ def _towards(
 ) -> tf.Tensor:
     directions = tf.zeros_like(images)
     length = tf.minimum(2.0 / tf.cast(steps, tf.float32), 1.0)
-    for _ in tf.range(steps):
+
+    def ascend(step: tf.Tensor, directions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         points = tf.clip_by_value(images + radius * directions, 0.0, 1.0)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(points)
             outputs = logits(points)
             gap = tf.gather(outputs, targets, batch_dims=1) - tf.gather(outputs, labels, batch_dims=1)
-        directions = tf.clip_by_value(directions + length * tf.sign(tape.gradient(gap, points)), -1.0, 1.0)
-    return directions
+        slope = tf.sign(tape.gradient(gap, points))
+        return step + 1, tf.clip_by_value(directions + length * slope, -1.0, 1.0)
+
+    return tf.while_loop(lambda step, _: step < steps, ascend, (tf.constant(0), directions))[1]
 
 
 @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped
@@ -370,17 +373,20 @@ def _distances(
 
     inside = tf.zeros(tf.shape(labels))
     outside = tf.where(wrong(inside), 0.0, np.float32(np.inf))
-    for number in tf.range(1, probes + 1):
+
+    def look(number: tf.Tensor, inside: tf.Tensor, outside: tf.Tensor) -> tuple[tf.Tensor, ...]:
         probe = tf.fill(tf.shape(labels), radius * tf.cast(number, tf.float32) / tf.cast(probes, tf.float32))
         open_ended, crossed = tf.math.is_inf(outside), wrong(probe)
-        outside = tf.where(open_ended & crossed, probe, outside)
         inside = tf.where(open_ended & ~crossed, probe, inside)
-    for _ in tf.range(bisections):
+        return number + 1, inside, tf.where(open_ended & crossed, probe, outside)
+
+    def bisect(number: tf.Tensor, inside: tf.Tensor, outside: tf.Tensor) -> tuple[tf.Tensor, ...]:
         middle = tf.where(tf.math.is_inf(outside), inside, (inside + outside) / 2.0)
         crossed = wrong(middle)
-        outside = tf.where(crossed, middle, outside)
-        inside = tf.where(crossed, inside, middle)
-    return outside
+        return number + 1, tf.where(crossed, inside, middle), tf.where(crossed, middle, outside)
+
+    _, inside, outside = tf.while_loop(lambda n, *_: n <= probes, look, (tf.constant(1), inside, outside))
+    return tf.while_loop(lambda n, *_: n < bisections, bisect, (tf.constant(0), inside, outside))[2]
 
 
 @functools.cache
