@@ -25,6 +25,14 @@ def changes():
         "plan_queries": 6,
         "plan_count": 3,
         "attacks": QUICK,
+        "selection": {
+            "uniform": {"log": [3]},
+            "average_bits": [],
+            "images": 32,
+            "recalibrated": [],
+            "tuned": ["lq"],
+            "recipe": {"epochs": 1},
+        },
     }
 
 

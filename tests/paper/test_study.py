@@ -60,7 +60,7 @@ def test_what_is_in_the_cache_is_not_made_again_unless_it_depends_on_something_e
 
     np.testing.assert_array_equal(again(), study.correct("adv", "bim", "white"))
     assert said == []
-    again(dataclasses.replace(study.settings, examples=8))
+    again(dataclasses.replace(study.settings, examples=20))
     again(seed=1)
     started = [line.partition(",")[0] for line in said if "images" in line]
     assert started == 2 * ["plain-adv: adv", "white-quick-adv: adv"]

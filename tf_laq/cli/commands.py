@@ -402,7 +402,8 @@ def reproduce(
     A run that was killed goes on where it was, if it is started again with the same cache.
 
     Args:
-        what: table1 to table5, figure1, all of these that the paper has for the data set, or claims.
+        what: table1 to table5, figure1, all of these that the paper has for the data set, claims, or selection: more
+            ways to choose the bits, by size and worst case.
         dataset: mnist, cifar10, or digits, for which the paper has nothing.
         out: Folder of the pages; remarks on them, written by hand, are taken from its folder remarks.
         cache: Folder of the evaluations, which no table makes again.

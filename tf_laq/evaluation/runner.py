@@ -94,7 +94,7 @@ def evaluate(
 
     Example:
         >>> brightness = lambda images: tf.reduce_sum(images - 0.5, [1, 2, 3])[:, None] * [[-1.0, 1.0]]
-        >>> images = np.array([0.1, 0.4, 0.6, 0.9]).reshape(4, 1, 1, 1)
+        >>> images = [[[[0.1]]], [[[0.4]]], [[[0.6]]], [[[0.9]]]]
         >>> battery = Battery.preset("digits").only(["clean", "fgsm_strong"])
         >>> report = evaluate({"brightness": brightness}, images, [0, 0, 1, 1], battery=battery)
         >>> report.accuracy("brightness", "fgsm_strong", "white").value

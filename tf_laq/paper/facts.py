@@ -32,6 +32,16 @@ def facts_of(study: Study, command: str, roles: Sequence[str] = ("adv", "twin"))
     yield f"Seed {study.seed}. Made by `{command}`."
 
 
+def worst_case_fact(study: Study) -> str:
+    """Return what the worst case is."""
+    return (
+        f"Worst case: right whatever was tried within {study.epsilon:.3g} in L-inf. That is those of the paper's "
+        "white-box attacks that stay in that ball; Square on what they left; and on what is left then every other "
+        "attack of the battery `strong`, with its second search by Auto-PGD and gray-box examples from `twin` and "
+        "`adv`."
+    )
+
+
 def named(study: Study) -> str:
     """Return the name of the images: the same data set may be there in another copy, with other figures."""
     return _KNOWN_IMAGES.get(archives.sha256([study.images, study.labels])[:16], (study.dataset,))[0]

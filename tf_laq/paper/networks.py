@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy.typing as npt
 
 from tf_laq import api, models
 from tf_laq.adapters import logits_function
@@ -55,17 +58,36 @@ class Network:
         network = Network.of(name, api.apply(self.model, plan, baked=True))
         return dataclasses.replace(network, plan=plan, origin=self)
 
-    def in_turn(self, plans: Iterable[QuantizationPlan | None]) -> Iterator[Network]:
-        """Yield the network quantized by each plan (None: as it is), as one model that gets other weights each time.
+    @functools.cached_property
+    def canvas(self) -> Canvas:
+        """The one model for its quantized forms."""
+        return Canvas(self)
 
-        TensorFlow then traces it and the attacks on it once, not once for each plan. A network is good until the next.
-        """
-        canvas = self.quantized("", api.uniform(self.model, "linear", 8, progress=False))
+    def in_turn(self, plans: Iterable[QuantizationPlan | None]) -> Iterator[Network]:
+        """Yield the network quantized by each plan (None: as it is); each is good until the next."""
         for plan in plans:
             source = self.model if plan is None else api.apply(self.model, plan, baked=True)
-            canvas.model.set_weights(source.get_weights())
-            sha256 = archives.sha256(canvas.model.get_weights())
-            yield dataclasses.replace(canvas, name=self.name, sha256=sha256, plan=plan, origin=self)
+            yield self.canvas.filled(self.name, source.get_weights(), plan)
+
+
+class Canvas:
+    """One model for all quantized forms of a network, one after the other.
+
+    TensorFlow traces it and the attacks on it once, which takes seconds for an attack on a deep network.
+
+    Args:
+        origin: The network.
+    """
+
+    def __init__(self, origin: Network) -> None:
+        self._origin = origin
+        self._network = origin.quantized("", api.uniform(origin.model, "linear", 8, progress=False))
+
+    def filled(self, name: str, weights: Sequence[npt.NDArray[Any]], plan: QuantizationPlan | None) -> Network:
+        """Return the network with these weights; those returned before have them too from then on."""
+        self._network.model.set_weights(weights)
+        sha256 = archives.sha256(self._network.model.get_weights())
+        return dataclasses.replace(self._network, name=name, sha256=sha256, plan=plan, origin=self._origin)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -6,16 +6,28 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tf_laq.paper.study import WORST_CASE
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from tf_laq.paper.figure import Point
     from tf_laq.paper.plans import PlanScore
+    from tf_laq.paper.selection import Score
 
 # Okabe and Ito's colours: told apart by colour-blind readers.
 _COLORS = {"orig": "#0072B2", "adv": "#D55E00", "fl": "#009E73"}
 _KINDS = {"uniform": ("s", "#0072B2"), "Algorithm 1": ("^", "#D55E00"), "random": ("o", "#009E73")}
+_SELECTED = {
+    "float32": ("*", "#000000"),
+    "linear": ("s", "#0072B2"),
+    "log": ("v", "#56B4E9"),
+    "kmeans": ("D", "#CC79A7"),
+    "policy": ("o", "#009E73"),
+    "recalibrated": ("P", "#E69F00"),
+    "fine-tuned": ("^", "#D55E00"),
+}
 _STYLES = {"linear": "-", "log": "--"}
 
 
@@ -63,11 +75,40 @@ def draw_scores(images: str, scores: Sequence[PlanScore], columns: dict[str, str
     return _png(figure)
 
 
+def draw_front(images: str, scores: Sequence[Score], best: Sequence[bool]) -> bytes:
+    """Draw the worst case of quantized networks against their size, and join those that none beats."""
+    figure, panels = _panels(7.5, 4.6, ["front"])
+    axes = panels["front"]
+    front = sorted((s.bytes / 1000, 100 * s.share(WORST_CASE).value) for s, on in zip(scores, best, strict=True) if on)
+    axes.step(*zip(*front, strict=True), where="post", color="#888888", linewidth=1.0, label="none beats these")
+    for kind in dict.fromkeys(score.candidate.kind for score in scores):
+        shown = [score for score in scores if score.candidate.kind == kind]
+        shares = [score.share(WORST_CASE) for score in shown]
+        heights = [100 * share.value for share in shares]
+        ends = [[abs(100 * s.interval[side] - 100 * s.value) for s in shares] for side in (0, 1)]
+        marker, color = _SELECTED[kind]
+        sizes = [score.bytes / 1000 for score in shown]
+        axes.errorbar(sizes, heights, ends, fmt=marker, color=color, markersize=5, elinewidth=0.7, label=kind)
+    for score, on in zip(scores, best, strict=True):
+        share = score.share(WORST_CASE)
+        if on and share.successes:
+            place = score.bytes / 1000, 100 * share.value
+            axes.annotate(score.candidate.name, place, (2, 6), textcoords="offset points", fontsize=7, rotation=40)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("kB of weights")
+    axes.set_ylabel("worst case (%)")
+    axes.set_ylim(-3, 110)
+    axes.legend(frameon=False, fontsize=8)
+    figure.suptitle(f"{images}: size and worst case, N = {scores[0].share(WORST_CASE).count}", fontsize=11)
+    return _png(figure)
+
+
 def _panels(width: float, height: float, names: Sequence[str]) -> tuple[Figure, dict[str, Axes]]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(1, len(names), sharey=True)
+    axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
     for each in axes:
         each.spines[["top", "right"]].set_visible(False)
         each.grid(axis="y", color="#dddddd", linewidth=0.7)

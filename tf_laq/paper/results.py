@@ -15,13 +15,14 @@ from tf_laq.paper.claims import claims
 from tf_laq.paper.figure import bits_figure
 from tf_laq.paper.networks import ROLES, Networks, shipped
 from tf_laq.paper.norms import norm_table
+from tf_laq.paper.selection import selection_table
 from tf_laq.paper.settings import Settings
 from tf_laq.paper.study import Announce, Study
 from tf_laq.paper.tables import accuracy_table
 from tf_laq.paper.writing import Result
 from tf_laq.plan import QuantizationPlan
 
-ALL, _CLAIMS = "all", "claims"
+ALL, _CLAIMS, _SELECTION = "all", "claims", "selection"
 _Make = Callable[[Study, str], Result]
 _print_now: Announce = functools.partial(print, flush=True)
 
@@ -30,6 +31,7 @@ RESULTS: dict[str, _Make] = {
     "table5": norm_table,
     "figure1": bits_figure,
     _CLAIMS: claims,
+    _SELECTION: selection_table,
 }
 # The paper has each of these for one data set; the digits have those of MNIST.
 _OF_ONE_DATASET = {"table1": "mnist", "table3": "mnist", "table2": "cifar10", "table4": "cifar10"}
@@ -53,8 +55,8 @@ def reproduce(
     `out`/remarks has for it. Equal arguments give equal files.
 
     Args:
-        what: "table1" to "table5", "figure1", "all" of these that the paper has for the data set, or "claims": what the
-            paper's claims are judged by.
+        what: "table1" to "table5", "figure1", "all" of these that the paper has for the data set; "claims": what the
+            paper's claims are judged by; "selection": more ways to choose the bits, by size and worst case.
         dataset: "mnist", "cifar10", or "digits", for which the paper has nothing.
         out: Folder of the files.
         cache: Folder of the evaluations: what is in it is not made again, so a run that was killed goes on.
@@ -108,7 +110,7 @@ def results_of(what: str, dataset: str) -> list[str]:
     possible = [name for name in RESULTS if _OF_ONE_DATASET.get(name, kind) == kind]
     if what != ALL and what not in possible:
         raise InputError("what", expected=f"one of {', '.join([*possible, ALL])} for {dataset}", received=repr(what))
-    return [name for name in possible if name != _CLAIMS] if what == ALL else [what]
+    return [name for name in possible if name not in (_CLAIMS, _SELECTION)] if what == ALL else [what]
 
 
 def write_index(folder: Path) -> None:

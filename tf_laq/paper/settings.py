@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any
 
-from tf_laq.attacks.base import BallAttack
+from tf_laq.attacks.base import Attack, BallAttack
 from tf_laq.attacks.battery import Battery, Column
 from tf_laq.attacks.checks import one_of, real, whole
+from tf_laq.attacks.pgd import PGD
 
 # The attacks of the paper that take long, and so see fewer images.
 SLOW = ("cw_l2",)
@@ -31,6 +32,9 @@ class Settings:
         small_epsilon: L-inf radius in pixel units that a plainly trained network withstands in part.
         batch_size: Number of images attacked at a time.
         attacks: Settings changed in the presets' attacks, by column.
+        selection: What the selections of bits are compared on: "uniform" settings by quantizer, limits of
+            "average_bits", the number of training "images" that policies look at, the names of plans that are
+            "recalibrated" and fine-"tuned", and changes to the "recipe" of fine-tuning.
 
     Raises:
         InputError: A number is out of range.
@@ -49,6 +53,7 @@ class Settings:
     small_epsilon: float
     batch_size: int
     attacks: Mapping[str, Mapping[str, Any]]
+    selection: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         for name in ("examples", "strong_examples", "curve_examples"):
@@ -70,9 +75,18 @@ class Settings:
         return cls(**{**known[dataset], **{name: value for name, value in changes.items() if value is not None}})
 
     def paper_battery(self, dataset: str) -> Battery:
-        """Return the paper's attacks as they are: without the gradient-free one and without a second search."""
+        """Return the paper's attacks as they are: without the gradient-free one and without a second search.
+
+        White-box PGD leaves an image as soon as it is broken; gray-box PGD goes on, since that transfers better.
+        """
         battery = self._adjusted(Battery.preset(dataset, "paper"))
-        columns = tuple(column for column in battery.columns if column.name != GRADIENT_FREE)
+        columns = tuple(
+            Column(
+                name=column.name, attacks={known: _stopping(attack, known) for known, attack in column.attacks.items()}
+            )
+            for column in battery.columns
+            if column.name != GRADIENT_FREE
+        )
         return dataclasses.replace(battery, columns=columns, second_search=False)
 
     def strong_battery(self, dataset: str) -> Battery:
@@ -91,6 +105,12 @@ class Settings:
             for column in battery.columns
         ]
         return dataclasses.replace(battery, columns=tuple(columns))
+
+
+def _stopping(attack: Attack, knowledge: str) -> Attack:
+    if knowledge == "white" and isinstance(attack, PGD):
+        return dataclasses.replace(attack, stop_when_broken=True)
+    return attack
 
 
 def part_of(battery: Battery, names: Iterable[str], knowledge: str) -> Battery:

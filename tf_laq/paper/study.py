@@ -201,6 +201,8 @@ class Study:
         left = shown.copy()
         if shown.any():
             evaluated = {name: self.networks.evaluated[name] for name in networks}
+            if len(evaluated) == 1:
+                evaluated = {name: _on_canvas(network) for name, network in evaluated.items()}
             sources = [self.networks.trained[role] for role in surrogates]
             left[shown] = read(self.evaluate(name, evaluated, battery, shown, surrogates=sources))
         return left
@@ -221,6 +223,13 @@ class Study:
             "seed": self.seed,
         }
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+
+
+def _on_canvas(network: Network) -> Network:
+    """Return a network that is attacked by itself, as the model that it shares with others quantized from the same."""
+    if network.origin is None or network.plan is None:
+        return network
+    return network.origin.canvas.filled(network.name, network.model.get_weights(), network.plan)
 
 
 def as_it_is(report: RobustnessReport, network: str, column: str, knowledge: str) -> Correct:

@@ -10,7 +10,7 @@ from tf_laq.attacks.battery import KNOWLEDGE
 from tf_laq.evaluation.report import Correct
 from tf_laq.evaluation.statistics import Share
 from tf_laq.paper import reference
-from tf_laq.paper.facts import facts_of, named, short_bits
+from tf_laq.paper.facts import facts_of, named, short_bits, worst_case_fact
 from tf_laq.paper.settings import GRADIENT_FREE
 from tf_laq.paper.statistics import Difference, drop
 from tf_laq.paper.study import WORST_CASE, Study
@@ -154,12 +154,7 @@ def _notes(study: Study, number: int, networks: Sequence[str], cells: Sequence[C
     else:
         yield "No gray-box rows: there is no network in the role `twin` to make examples on."
     if Cell(WORST_CASE, "all") in cells:
-        yield (
-            f"Worst case: right whatever was tried within {study.epsilon:.3g} in L-inf. That is those of the paper's "
-            "white-box attacks that stay in that ball; Square on what they left; and on what is left then every other "
-            "attack of the battery `strong`, with its second search by Auto-PGD and gray-box examples from `twin` and "
-            "`adv`."
-        )
+        yield worst_case_fact(study)
     planned = reference.layer_bits(study.dataset)
     plan = study.networks.quantized["lq"].plan
     if planned and plan is not None and len(planned) == len(plan.entries):
