@@ -1,8 +1,8 @@
 """Is a network that was trained adversarially in Keras 3 as robust as one trained in Keras 2?
 
-The same recipe trains the same network in both, one for each seed, and the battery `standard` attacks all of them on
-the same images. Keras draws its initial weights and its random numbers differently in the two, so the same seed is not
-the same training: a difference between the versions has to be held against the spread over the seeds of one.
+The same recipe trains the same network in both, once for each seed, and the battery `standard` attacks all of them on
+the same images. The two may round differently; a difference between them has to be held against
+the spread over the seeds of one.
 
     python checks/keras_versions.py                                          digits, three seeds: 10 CPU minutes
     python checks/keras_versions.py --dataset mnist --seeds 0 1 --examples 1000
