@@ -160,7 +160,7 @@ def test_a_network_is_retrained_at_its_boundary_quantized_and_tuned_under_its_pl
 
 
 def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, saved, tmp_path, laq_command):
-    assert "linear, log, kmeans, ternary" in laq_command("quantize", "--help")[1]
+    assert "linear, log, kmeans, apot, ternary" in laq_command("quantize", "--help")[1]
     out = tmp_path / "q.keras"
     settings = ("--method", "uniform", "--quantizer", "ternary", "--bits", 2)
     assert laq_command("quantize", saved, "--out", out, *settings)[0] == 0

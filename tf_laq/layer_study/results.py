@@ -24,10 +24,11 @@ _HEADERS = (
 _ABOUT = (
     "One kernel at a time is quantized, all others stay float32. A loss is the share of the images that the float "
     "network withstands and that are lost then. Spearman's rank correlation of each predictor with the loss over all "
-    "settings, with 95 % bootstrap intervals over the settings and, wider and more honest, over whole layers: the "
-    "settings of a layer are not independent. *Within layers*: mean over layers of the correlation over a layer's "
-    "settings; *across layers*: mean over quantizers and bits of the correlation over layers, what a policy needs to "
-    "place its bits. E = W - W_q; norms of kernels as matrices."
+    "settings, with 95 % bootstrap intervals over the settings and over whole layers. The settings of a layer are not "
+    "independent, so the first interval is too sure; the second one needs many layers: of a few, each resample leaves "
+    "some out, and differences between layers with them. *Within layers*: mean over layers of the correlation over a "
+    "layer's settings; *across layers*: mean over quantizers and bits of the correlation over layers, what a policy "
+    "needs to place its bits. E = W - W_q; norms of kernels as matrices."
 )
 
 
