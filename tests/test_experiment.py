@@ -100,6 +100,7 @@ def test_a_second_run_uses_the_trained_models_and_finds_the_same(first):
     assert again.robustness == result.robustness
 
 
+@pytest.mark.slow
 def test_another_seed_recipe_or_a_damaged_file_is_trained_anew(tmp_path):
     from tf_laq import datasets
 

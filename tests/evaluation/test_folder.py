@@ -191,6 +191,7 @@ CHILD = textwrap.dedent(
 )
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_is_killed_goes_on_and_finds_what_one_run_finds(tmp_path, request, monkeypatch) -> None:
     """2,000 images in 25 parts: the process is killed at a random moment."""
     script = tmp_path / "child.py"

@@ -307,7 +307,7 @@ ZOO = {
 }
 # Larger models, made of layers that others in the table have too.
 SLOW = {
-    *("ResNet", "DenseNet", "squeeze and excitation", "inception", "inverted residual"),
+    *("ResNet", "DenseNet", "squeeze and excitation", "inception", "inverted residual", "U-Net", "ConvNeXt", "mixer"),
     *("bidirectional GRU over words", "LSTM over columns", "MobileNetV2", "EfficientNetB0"),
 }
 

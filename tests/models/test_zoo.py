@@ -77,7 +77,9 @@ def test_the_wrapped_model_trains_all_the_weights_the_float_model_trains(zoo):
     # Keras 3 with NumPy 2.
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
 )
-@pytest.mark.parametrize("file", ["model.keras", "model.h5", pytest.param("model", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "file", ["model.keras", *(pytest.param(f, marks=pytest.mark.slow) for f in ("model.h5", "model"))]
+)
 def test_a_wrapped_model_reloads_without_a_scope_and_without_a_difference(zoo, file, tmp_path, difference):
     if (zoo.keras.__name__, zoo.name, file) in UNSUPPORTED:
         pytest.skip("this Keras cannot reload the float model in this format either")

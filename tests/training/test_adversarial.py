@@ -289,6 +289,7 @@ def test_the_model_is_of_the_keras_of_the_network_and_trains_the_same_there() ->
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_validation_can_be_under_another_attack_than_training(digits, small_network, compiled, tmp_path) -> None:
     def robust_accuracy(validation_attack):
         network = small_network()

@@ -119,6 +119,7 @@ def test_examples_lie_just_across_the_boundary_with_the_label_of_their_image(pla
     assert 0.0 < margins.mean() < 0.3
 
 
+@pytest.mark.slow
 def test_feedback_learning_widens_the_margins_and_leaves_the_given_network_alone(plain, digits, accuracy) -> None:
     before = [weight.copy() for weight in plain.get_weights()]
     settings = dataclasses.replace(FeedbackSettings.preset("digits"), rounds=8)

@@ -40,6 +40,7 @@ def tuned(robust, digits, short):
     return plan, fine_tune(robust, plan, digits, short)
 
 
+@pytest.mark.slow
 def test_fine_tuning_restores_the_robust_accuracy_of_a_coarse_grid(robust, digits, tuned, accuracy) -> None:
     plan, model = tuned
     quantized = laq.apply(robust, plan, baked=True)
@@ -57,6 +58,7 @@ def test_what_a_tuned_network_computes_with_stays_on_the_grid_of_the_plan(tuned,
     np.testing.assert_array_equal(plain(digits.test.images[:9]), model(digits.test.images[:9]))
 
 
+@pytest.mark.slow
 def test_the_given_network_stays_as_it_is_and_the_seed_fixes_the_result(robust, digits, short, tuned) -> None:
     plan, model = tuned
     before = [weight.copy() for weight in robust.get_weights()]

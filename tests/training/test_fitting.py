@@ -50,6 +50,7 @@ class PowerCutError(Exception):
     """Ends a run in the middle."""
 
 
+@pytest.mark.slow
 def test_a_seed_fixes_the_weights_even_of_a_run_that_was_interrupted(trained, digits, short, tmp_path) -> None:
     def cut(epoch: int) -> None:
         if epoch == 5:
@@ -71,7 +72,7 @@ def test_a_recipe_without_an_attack_trains_on_the_images_as_they_are(digits, acc
     assert all("val_accuracy" in log and "val_robust_accuracy" not in log for log in logs)
 
 
-@pytest.mark.parametrize("keras", [2, 3])
+@pytest.mark.parametrize("keras", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_mixed_precision_gives_a_float32_model_that_classifies(digits, short, accuracy, keras: int) -> None:
     mixed = dataclasses.replace(short, precision="mixed_bfloat16")
     model = train(digits, mixed, keras=keras)
