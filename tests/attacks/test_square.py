@@ -48,3 +48,17 @@ def test_squares_shrink_by_the_published_schedule() -> None:
     expected = [max(round((share * 28 * 28) ** 0.5), 1) for share in shares]
     assert sides[np.array(after) - 1].tolist() == expected
     assert (np.diff(sides) <= 0).all()
+
+
+def test_squares_that_change_nothing_are_not_evaluated() -> None:
+    evaluated = tf.Variable(0)
+
+    def bright(images):
+        evaluated.assign_add(tf.shape(images)[0])
+        return tf.reduce_sum(images, [1, 2, 3])[:, None] * [[1.0, 0.0]]
+
+    images = np.full((3, 4, 4, 1), 0.5, np.float32)
+    adversarial = Square(epsilon=0.25, queries=200)(bright, images, np.zeros(3, int))
+    # Once the image is as dark as it may be, only the squares that brighten it are left.
+    np.testing.assert_array_equal(adversarial, 0.25)
+    assert 3 * 200 * 0.4 <= evaluated.numpy() <= 3 * 200 * 0.75
