@@ -54,10 +54,6 @@ class Conversion(abc.ABC):
         """Give a layer the weights of another one of the same kind."""
 
     @abc.abstractmethod
-    def clone(self, model: Any, clone_layer: Callable[[Any], Any]) -> Any:
-        """Return the graph of a model, nested models included, with what `clone_layer` returns for each layer."""
-
-    @abc.abstractmethod
     def copy_whole(self, model: Any) -> Any:
         """Return a copy of a subclassed model with its weights; it may raise anything."""
 
@@ -211,7 +207,7 @@ class Conversion(abc.ABC):
         """Give the parts of a graph with their paths: layers, and subclassed models as a whole."""
         for layer in model.layers:
             path = f"{prefix}{layer.name}"
-            if isinstance(layer, self.keras.Model) and self._is_graph(layer):
+            if self._is_nested(layer):
                 yield from self._parts(layer, f"{path}/")
             else:
                 yield path, layer
@@ -222,6 +218,23 @@ class Conversion(abc.ABC):
             return settings.get(path, {})
         places = self.kinds.places(part, f"{path}/" if path else "")
         return {f"{at}.{weight}": q for name, at in places for weight, q in settings.get(name, {}).items()}
+
+    def _is_nested(self, layer: Any) -> bool:
+        return isinstance(layer, self.keras.Model) and self._is_graph(layer)
+
+    def _clone(self, model: Any, clone_layer: Callable[[Any], Any]) -> Any:
+        """Return the graph of a model, nested models included, with what `clone_layer` returns for each layer."""
+        nested: dict[int, Any] = {}
+
+        # Keras 2 has no recursion of its own, and that of Keras 3 ends after one level before 3.13.
+        def clone_part(layer: Any) -> Any:
+            if not self._is_nested(layer):
+                return clone_layer(layer)
+            if id(layer) not in nested:
+                nested[id(layer)] = self.keras.models.clone_model(layer, clone_function=clone_part)
+            return nested[id(layer)]
+
+        return clone_part(model)
 
     def _copy(self, layer: Any) -> Any:
         return self.copy_subclassed(layer) if self.is_subclassed(layer) else self.duplicate(layer)
@@ -246,7 +259,7 @@ class Conversion(abc.ABC):
                 copies[id(layer)] = layer, *converted
             return copies[id(layer)][1]
 
-        twin = self.clone(model, clone_layer)
+        twin = self._clone(model, clone_layer)
         if not twin.built:
             twin.build(model.input_shape)
         for source, _, target in copies.values():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import tf_keras
@@ -33,15 +32,6 @@ class TfKerasConversion(Conversion):
         target.set_weights(source.get_weights())
         if isinstance(target, tf_keras.layers.experimental.preprocessing.PreprocessingLayer):
             target.finalize_state()
-
-    def clone(self, model: Any, clone_layer: Callable[[Any], Any]) -> Any:
-        """Return the graph of a model, nested models included, with what `clone_layer` returns for each layer."""
-
-        def clone_part(layer: Any) -> Any:
-            nested = isinstance(layer, tf_keras.Model) and not self.is_subclassed(layer)
-            return self.clone(layer, clone_layer) if nested else clone_layer(layer)
-
-        return tf_keras.models.clone_model(model, clone_function=clone_part)
 
     def copy_whole(self, model: Any) -> Any:
         """Return a copy of a subclassed model with its weights; it may raise anything."""

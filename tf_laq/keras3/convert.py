@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -33,20 +32,6 @@ class Keras3Conversion(Conversion):
             variable.assign(given)
         if isinstance(target, keras.layers.Normalization):
             target.finalize_state()
-
-    def clone(self, model: Any, clone_layer: Callable[[Any], Any]) -> Any:
-        """Return the graph of a model, nested models included, with what `clone_layer` returns for each layer."""
-        nested: dict[int, Any] = {}
-
-        # The recursion of Keras' own ends after one level before 3.13.
-        def clone_any(layer: Any) -> Any:
-            if not self._is_graph(layer):
-                return clone_layer(layer)
-            if id(layer) not in nested:
-                nested[id(layer)] = keras.models.clone_model(layer, clone_function=clone_any)
-            return nested[id(layer)]
-
-        return clone_any(model)
 
     def copy_whole(self, model: Any) -> Any:
         """Return a copy of a subclassed model with its weights; it may raise anything."""
