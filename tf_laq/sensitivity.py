@@ -87,6 +87,7 @@ class TensorSensitivity:
         self._which = norm
         self.norm = lipschitz.norm(tensor.layout.matrices(tensor.values), norm)
         self._measured: dict[Quantizer, Measurement] = {}
+        self._errors: dict[Quantizer, float] = {}
 
     def measure(self, quantizer: Quantizer) -> Measurement:
         """Return the exact norms for one setting."""
@@ -110,9 +111,16 @@ class TensorSensitivity:
         measured = self._measured[quantizer]
         return measured.error_norm <= error_limit and measured.quantized_norm <= quantized_limit
 
+    def error_norm(self, quantizer: Quantizer) -> float:
+        """Return ||W - W_q|| alone, without the other norms that `measure` needs."""
+        if quantizer not in self._errors:
+            error = self.tensor.values - quantizer.quantize(self.tensor.values)
+            self._errors[quantizer] = lipschitz.norm(self._matrices(error), self._which)
+        return self._errors[quantizer]
+
     def relative_error(self, quantizer: Quantizer) -> float:
         """Return ||W - W_q|| / ||W||; 0 for a tensor of zeros."""
-        return self.measure(quantizer).error_norm / self.norm if self.norm else 0.0
+        return self.error_norm(quantizer) / self.norm if self.norm else 0.0
 
     def squared_error(self, quantizer: Quantizer) -> float:
         """Return ||W - W_q||_F^2, the sum of the squared errors of all weights."""
@@ -120,11 +128,13 @@ class TensorSensitivity:
         return float(np.sum(np.square(error, dtype=np.float64)))
 
     def _measure(self, quantizer: Quantizer, quantized: Values, error: Values) -> Measurement:
+        if quantizer not in self._errors:
+            self._errors[quantizer] = lipschitz.norm(self._matrices(error), self._which)
         return Measurement(
             quantizer.name,
             quantizer.bits,
             quantized_norm=lipschitz.norm(self._matrices(quantized), self._which),
-            error_norm=lipschitz.norm(self._matrices(error), self._which),
+            error_norm=self._errors[quantizer],
             zeros=1.0 - np.count_nonzero(quantized) / quantized.size,
         )
 

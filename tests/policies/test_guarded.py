@@ -14,25 +14,31 @@ from tf_laq.sensitivity import TensorSensitivity
 def limit_of(tensor, network, policy):
     largest = max(t.values.size for t in network)
     limit = policy.error * math.sqrt(tensor.values.size / largest)
-    return min(limit, policy.input_error) if tensor.fed_by_input else limit
+    return limit / policy.input_weight if tensor.fed_by_input else limit
 
 
-@pytest.mark.parametrize("policy", [Guarded(), Guarded(error=0.5, input_error=0.01), Guarded(methods=("linear",))])
+def widest(tensor, policy):
+    return policy.max_bits or (16 if tensor.fed_by_input else 8)
+
+
+@pytest.mark.parametrize(
+    "policy", [Guarded(), Guarded(error=0.5, input_weight=2, max_bits=8), Guarded(methods=("linear",))]
+)
 def test_every_tensor_gets_the_fewest_bits_within_its_limit_and_the_best_quantizer_of_these(network, policy):
     plan = make_plan(network, [], policy)
     for tensor, entry in zip(network, plan.entries, strict=True):
         sensitivity = TensorSensitivity(tensor)
         errors = {
             quantizer: sensitivity.relative_error(quantizer)
-            for quantizer in quantizers.candidates(policy.methods or quantizers.names(), 8)
+            for quantizer in quantizers.candidates(policy.methods or quantizers.names(), widest(tensor, policy))
         }
         passing = {q: error for q, error in errors.items() if error <= limit_of(tensor, network, policy)}
         assert entry.bits == min(q.bits for q in passing)
         assert errors[entry.make_quantizer()] == min(e for q, e in passing.items() if q.bits == entry.bits)
 
 
-def test_the_layer_that_the_input_reaches_first_is_held_to_its_own_limit(network):
-    tight, loose = (make_plan(network, [], Guarded(input_error=limit)).entries for limit in (0.01, 1.0))
+def test_an_error_counts_more_in_the_layer_that_the_input_reaches_first(network):
+    tight, loose = (make_plan(network, [], Guarded(input_weight=weight)).entries for weight in (50, 1))
     assert tight[0].bits > loose[0].bits
     assert tight[1:] == loose[1:]
 
@@ -50,6 +56,12 @@ def test_a_limit_out_of_reach_gives_the_smallest_error_and_a_warning(network):
     assert {entry.bits for entry in plan.entries} == {4}
 
 
+def test_more_than_8_bits_are_for_the_layer_that_the_input_reaches_first(network):
+    with pytest.warns(UnsatisfiedWarning, match="guarded"):
+        plan = make_plan(network, [], Guarded(error=1e-6, methods=("linear",)))
+    assert [entry.bits for entry in plan.entries] == [16, 8, 8]
+
+
 def test_a_limit_that_is_no_positive_number_is_refused():
-    with pytest.raises(InputError, match="input_error: expected a number above 0"):
-        Guarded(input_error=0)
+    with pytest.raises(InputError, match="input_weight: expected a number above 0"):
+        Guarded(input_weight=0)

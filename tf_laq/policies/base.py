@@ -59,7 +59,7 @@ def check_candidates(methods: Sequence[str] | None, max_bits: int | None) -> Non
 
 def best_of(sensitivity: TensorSensitivity, settings: Iterable[Quantizer]) -> Quantizer:
     """Return the setting with the smallest ||W - W_q||; equal ones go to the later, as in the paper."""
-    return min(reversed(list(settings)), key=lambda quantizer: sensitivity.measure(quantizer).error_norm)
+    return min(reversed(list(settings)), key=sensitivity.error_norm)
 
 
 def measured_entry(sensitivity: TensorSensitivity, quantizer: Quantizer | None, reason: str) -> PlanEntry:

@@ -6,10 +6,10 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from tf_laq import quantizers
 from tf_laq.errors import InputError
 from tf_laq.plan import PlanEntry
 from tf_laq.policies.base import Policy, check_candidates, measured_entry
+from tf_laq.policies.entrance import input_weight, settings_for
 from tf_laq.policies.knapsack import cheapest
 from tf_laq.quantizers import Quantizer
 from tf_laq.sensitivity import TensorSensitivity
@@ -33,6 +33,11 @@ def squared_relative_error(sensitivity: TensorSensitivity, quantizer: Quantizer)
     return sensitivity.relative_error(quantizer) ** 2
 
 
+def weighted_squared_relative_error(sensitivity: TensorSensitivity, quantizer: Quantizer) -> float:
+    """Return (v ||W - W_q|| / ||W||)^2, v = `INPUT_WEIGHT` where the input enters and 1 elsewhere, as in `Guarded`."""
+    return (input_weight(sensitivity.tensor) * sensitivity.relative_error(quantizer)) ** 2
+
+
 def squared_error(sensitivity: TensorSensitivity, quantizer: Quantizer) -> float:
     """Return ||W - W_q||_F^2."""
     return sensitivity.squared_error(quantizer)
@@ -42,6 +47,7 @@ COSTS: Mapping[str, Cost] = {
     "absolute": absolute_error,
     "relative": relative_error,
     "squared_relative": squared_relative_error,
+    "weighted_squared_relative": weighted_squared_relative_error,
     "squared": squared_error,
 }
 
@@ -102,16 +108,16 @@ class Budget(Policy):
         limit: What all codes may take together.
         cost: One of `COSTS` by name, or a function of a tensor's measurements and a setting.
         methods: Names of the quantizers to choose from; None for all that are registered.
-        max_bits: Widest setting.
+        max_bits: Widest setting; None for 8, and 16 where the input enters.
 
     Raises:
         InputError: A setting is out of range.
     """
 
     limit: Limit
-    cost: str | Cost = "squared_relative"
+    cost: str | Cost = "weighted_squared_relative"
     methods: tuple[str, ...] | None = None
-    max_bits: int = 8
+    max_bits: int | None = None
 
     def __post_init__(self) -> None:
         check_candidates(self.methods, self.max_bits)
@@ -125,19 +131,22 @@ class Budget(Policy):
             InputError: Not even the narrowest settings fit, or a cost is not a finite number.
         """
         cost = COSTS[self.cost] if isinstance(self.cost, str) else self.cost
-        settings = list(quantizers.candidates(self.methods or quantizers.names(), self.max_bits))
-        measured, costs = [], []
+        measured, settings, costs = [], [], []
         for tensor in tensors:
             measured.append(tensor)
-            costs.append([_finite(cost(tensor, setting), tensor, setting) for setting in settings])
+            settings.append(settings_for(tensor.tensor, self.methods, self.max_bits))
+            costs.append([_finite(cost(tensor, setting), tensor, setting) for setting in settings[-1]])
         weights = [tensor.tensor.values.size for tensor in measured]
-        sizes = [[self.limit.taken(setting.bits, count) for setting in settings] for count in weights]
+        sizes = [
+            [self.limit.taken(setting.bits, count) for setting in of_tensor]
+            for of_tensor, count in zip(settings, weights, strict=True)
+        ]
         rest = self.limit.rest(weights, by_hand)
         chosen = cheapest(costs, sizes, rest)
         if chosen is None:
             raise self.limit.too_small(sum(min(size) for size in sizes) - rest)
         return [
-            measured_entry(tensor, settings[option], f"predicted loss {costs[index][option]:.3g}")
+            measured_entry(tensor, settings[index][option], f"predicted loss {costs[index][option]:.3g}")
             for index, (tensor, option) in enumerate(zip(measured, chosen, strict=True))
         ]
 

@@ -18,7 +18,7 @@ DEFAULT = "guarded"
 _LIMIT = ("average_bits", "max_bytes")
 _SETTINGS = {
     "paper": ("thresholds", "methods", "max_bits"),
-    "guarded": ("error", "input_error", "methods", "max_bits"),
+    "guarded": ("error", "input_weight", "methods", "max_bits"),
     "budget": (*_LIMIT, "cost", "methods", "max_bits"),
     "random": (*_LIMIT, "seed", "methods", "max_bits"),
 }
@@ -37,7 +37,7 @@ def named(name: str, **settings: Any) -> Policy:
 
     Example:
         >>> named("budget", average_bits=3.5).describe()
-        'budget (3.5 bits a weight; least sum of the squared relative error)'
+        'budget (3.5 bits a weight; least sum of the weighted squared relative error)'
     """
     if name not in NAMES:
         raise InputError(
