@@ -81,7 +81,7 @@ def test_classes_set_the_number_of_logits() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"name": "lenet"}, "digits_cnn, mnist_cnn, mnist_cnn_madry, wide_resnet"),
+        ({"name": "lenet"}, "digits_cnn, mnist_cnn, mnist_cnn_madry, mnist_separable, wide_resnet"),
         ({"name": "mnist_cnn", "width": 2}, "option of mnist_cnn"),
         ({"name": "wide_resnet", "width": 0}, "width of wide_resnet"),
         ({"name": "wide_resnet", "width": 1.5}, "width of wide_resnet"),

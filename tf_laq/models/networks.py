@@ -1,4 +1,4 @@
-"""The networks of the paper and two small ones, as Keras models that output logits.
+"""The networks of the paper and three small ones, as Keras models that output logits.
 
 Every model takes float32 images (n, height, width, channels) in [0, 1] and returns float32 logits (n,
 classes): no softmax, no normalisation of the input.
@@ -33,12 +33,12 @@ def build(name: str, *, keras: int = 2, seed: int | None = None, **options: Any)
 
     Example:
         >>> names()
-        ['digits_cnn', 'mnist_cnn', 'mnist_cnn_madry', 'wide_resnet']
+        ['digits_cnn', 'mnist_cnn', 'mnist_cnn_madry', 'mnist_separable', 'wide_resnet']
         >>> build("lenet")
         Traceback (most recent call last):
         ...
-        tf_laq.errors.InputError: name: expected one of digits_cnn, mnist_cnn, mnist_cnn_madry, wide_resnet. \
-Received: 'lenet'.
+        tf_laq.errors.InputError: name: expected one of digits_cnn, mnist_cnn, mnist_cnn_madry, \
+mnist_separable, wide_resnet. Received: 'lenet'.
     """
     one_of("name", name, names())
     if seed is not None:
@@ -148,6 +148,30 @@ def mnist_cnn_madry(keras: Any, initializers: Iterator[Any], classes: int = 10) 
     return keras.Model(images, logits, name="mnist_cnn_madry")
 
 
+def mnist_separable(keras: Any, initializers: Iterator[Any], classes: int = 10) -> Any:
+    """A convolution and four depthwise separable ones, normalised as in MobileNet (Howard et al. 2017), for MNIST."""
+    layers = keras.layers
+
+    images = keras.Input(_INPUT_SHAPES["mnist_separable"], name="images")
+    x = _convolution(keras, 32, next(initializers), "conv1", stride=2)(images)
+    x = _normalise_and_activate(keras, x, "conv1")
+    for index, (filters, stride) in enumerate(((64, 1), (128, 2), (128, 1), (256, 2)), start=1):
+        x = layers.DepthwiseConv2D(
+            3,
+            strides=stride,
+            padding="same",
+            use_bias=False,
+            depthwise_initializer=next(initializers),
+            name=f"depthwise{index}",
+        )(x)
+        x = _normalise_and_activate(keras, x, f"depthwise{index}")
+        x = _convolution(keras, filters, next(initializers), f"pointwise{index}", size=1)(x)
+        x = _normalise_and_activate(keras, x, f"pointwise{index}")
+    x = layers.Flatten(name="flatten")(x)
+    logits = layers.Dense(classes, kernel_initializer=next(initializers), name="logits")(x)
+    return keras.Model(images, logits, name="mnist_separable")
+
+
 def wide_resnet(keras: Any, initializers: Iterator[Any], classes: int = 10, width: int = 10) -> Any:
     """Wide residual network of 32 weight layers for 32x32 colour images.
 
@@ -202,12 +226,12 @@ def _normalise_and_activate(keras: Any, x: Any, name: str) -> Any:
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def _convolution(keras: Any, filters: int, initializer: Any, name: str, stride: int = 1) -> Any:
+def _convolution(keras: Any, filters: int, initializer: Any, name: str, stride: int = 1, size: int = 3) -> Any:
     layers = keras.layers
 
     # Batch normalisation follows, so a bias would have no effect.
     return layers.Conv2D(
-        filters, 3, strides=stride, padding="same", use_bias=False, kernel_initializer=initializer, name=name
+        filters, size, strides=stride, padding="same", use_bias=False, kernel_initializer=initializer, name=name
     )
 
 
@@ -215,11 +239,13 @@ _REGISTRY: dict[str, Callable[..., Any]] = {
     "digits_cnn": digits_cnn,
     "mnist_cnn": mnist_cnn,
     "mnist_cnn_madry": mnist_cnn_madry,
+    "mnist_separable": mnist_separable,
     "wide_resnet": wide_resnet,
 }
 _INPUT_SHAPES = {
     "digits_cnn": (8, 8, 1),
     "mnist_cnn": (28, 28, 1),
     "mnist_cnn_madry": (28, 28, 1),
+    "mnist_separable": (28, 28, 1),
     "wide_resnet": (32, 32, 3),
 }
