@@ -154,6 +154,12 @@ def test_more_plans_become_rows_of_their_own(models):
         Networks.of(models, {"lq": networks.quantized["wide"].plan})
 
 
+def test_the_plan_within_a_budget_keeps_it(models):
+    networks = Networks.of(models, average_bits=3.2)
+    assert list(networks.quantized) == ["q1", "q2", "lq", "budget"]
+    assert 3 < networks.quantized["budget"].plan.average_bits <= 3.2
+
+
 def test_roles_are_checked(models):
     with pytest.raises(InputError, match="role: expected one of orig, adv, twin, fl"):
         Networks.of({**models, "advers": models["adv"]})

@@ -23,11 +23,18 @@ def test_the_worst_case_has_square_and_a_second_search(dataset):
     assert (battery.ensemble, battery.second_search) == (True, True)
 
 
-@pytest.mark.parametrize(("dataset", "images", "queries"), [("mnist", 10_000, 5000), ("cifar10", 1000, 1000)])
+@pytest.mark.parametrize(("dataset", "images", "queries"), [("mnist", 10_000, 5000), ("cifar10", 1000, 500)])
 def test_every_table_has_a_thousand_images_or_more(dataset, images, queries):
     settings = Settings.of(dataset)
     assert (settings.examples, settings.strong_examples) == (images, 1000)
     assert settings.strong_battery(dataset).only(["square"]).columns[0].attacks["white"].queries == queries
+
+
+def test_another_network_of_a_data_set_has_the_attacks_of_the_data_set_and_its_own_selection():
+    settings, own = Settings.of("mnist"), Settings.of("mnist", "madry")
+    assert own.attacks == settings.attacks
+    assert own.strong_examples == settings.strong_examples
+    assert own.selection != settings.selection
 
 
 def test_settings_change_the_attacks_of_both_batteries():
@@ -45,5 +52,7 @@ def test_a_part_of_a_battery_has_the_wanted_attacks_only():
 def test_unknown_data_and_numbers_out_of_range_are_refused():
     with pytest.raises(InputError, match="dataset: expected one of digits, mnist, cifar10"):
         Settings.of("imagenet")
+    with pytest.raises(InputError, match="network of mnist: expected one of madry, separable"):
+        Settings.of("mnist", "resnet")
     with pytest.raises(InputError, match="strong_examples"):
         Settings.of("mnist", strong_examples=0)

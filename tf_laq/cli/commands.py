@@ -392,6 +392,7 @@ def reproduce(
     cache: str = "runs",
     models: str = "",
     plans: str = "",
+    network: str = "",
     examples: int | None = None,
     strong_examples: int | None = None,
     curve_examples: int | None = None,
@@ -410,6 +411,7 @@ def reproduce(
         models: Networks by their role, as "adv=path,twin=path"; the roles are orig, adv, twin and fl. Empty for those
             that come with the package.
         plans: More quantized rows, as "name=plan.json,name=plan.json".
+        network: Other networks of the data set than those in place of the paper's: madry or separable for mnist.
         examples: Number of test images for the paper's quick attacks; the data set's own unless told.
         strong_examples: The same for CW-L2 and the worst case.
         curve_examples: The same for figure1.
@@ -426,6 +428,7 @@ def reproduce(
         cache=cache,
         models=networks,
         plans=chosen,
+        network=network,
         seed=seed,
         examples=examples,
         strong_examples=strong_examples,

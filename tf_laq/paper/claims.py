@@ -49,7 +49,7 @@ def claims(study: Study, command: str) -> Result:
     parts = [_plain_training(study), _uniform(study), _layer_wise(study), _norms(study, scores)]
     settings = study.settings
     return Result(
-        name=f"{study.dataset}_claims",
+        name=f"{study.name}_claims",
         title=f"The paper's claims on {named(study)}",
         sections=[part.section for part in parts],
         facts=[
@@ -100,7 +100,7 @@ def _plain_training(study: Study) -> _Part:
         markdown_table(["network", *(about for about, _ in judged)], full),
     ]
     heading = "1. Adversarially trained networks lose more from quantization than plain ones"
-    return _Part(Section(heading, "\n\n".join(body), f"{study.dataset}_claim1"), values)
+    return _Part(Section(heading, "\n\n".join(body), f"{study.name}_claim1"), values)
 
 
 def _withstood(study: Study, role: str, settings: Sequence[str]) -> dict[str, dict[str, Correct]]:
@@ -118,13 +118,13 @@ def _withstood(study: Study, role: str, settings: Sequence[str]) -> dict[str, di
 def _uniform(study: Study) -> _Part:
     body, values = _against_adv(study, [name for name in study.networks.quantized if name in _UNIFORM])
     heading = "2. Uniform 3 bits destroy robustness"
-    return _Part(Section(heading, body, f"{study.dataset}_claim2"), values)
+    return _Part(Section(heading, body, f"{study.name}_claim2"), values)
 
 
 def _layer_wise(study: Study) -> _Part:
     body, values = _against_adv(study, [name for name in study.networks.quantized if name not in _UNIFORM])
     heading = "3. The layer-wise plan restores it at about 3 bits"
-    return _Part(Section(heading, body, f"{study.dataset}_claim3"), values)
+    return _Part(Section(heading, body, f"{study.name}_claim3"), values)
 
 
 def _against_adv(study: Study, names: Sequence[str]) -> tuple[str, dict[str, str]]:
@@ -175,7 +175,7 @@ def _norms(study: Study, scores: Sequence[PlanScore]) -> _Part:
         markdown_table(["plans", "number", "summary over layers", *_COLUMNS.values()], rows),
     ]
     heading = "4. Lower Lipschitz constants of the error go with higher robustness"
-    return _Part(Section(heading, "\n\n".join(body), f"{study.dataset}_claim4"), values)
+    return _Part(Section(heading, "\n\n".join(body), f"{study.name}_claim4"), values)
 
 
 def _summary(each: PlanScore, name: str) -> float:

@@ -43,8 +43,9 @@ def worst_case_fact(study: Study) -> str:
 
 
 def named(study: Study) -> str:
-    """Return the name of the images: the same data set may be there in another copy, with other figures."""
-    return _KNOWN_IMAGES.get(archives.sha256([study.images, study.labels])[:16], (study.dataset,))[0]
+    """Return the name of the images, which may be another copy with other figures, and of a network not the paper's."""
+    images = _KNOWN_IMAGES.get(archives.sha256([study.images, study.labels])[:16], (study.dataset,))[0]
+    return f"{images}, network {study.network}" if study.network else images
 
 
 def short_bits(plan: QuantizationPlan) -> str:

@@ -96,9 +96,9 @@ def bits_figure(study: Study, command: str) -> Result:
     printed = {name: point.paper for name, point in by_setting if point.paper is not None}
     body = f"{_ABOUT}\n\n{markdown_table(headers, list(table.values()))}"
     return Result(
-        name=f"{study.dataset}_figure1",
+        name=f"{study.name}_figure1",
         title=f"Figure 1: {named(study)}, clean accuracy by bits",
-        sections=[Section("", body, f"{study.dataset}_figure1")],
+        sections=[Section("", body, f"{study.name}_figure1")],
         facts=[
             f"The first {points[0].share.count} test images.",
             "The paper prints this figure without numbers; those of Tables 3 and 4 stand for its three points there: "

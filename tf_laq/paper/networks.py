@@ -96,19 +96,25 @@ class Networks:
 
     Attributes:
         trained: Role -> network, for those roles that there is a network for.
-        quantized: Name of the plan -> `adv` quantized by it: q1, q2, lq, then others.
+        quantized: Name of the plan -> `adv` quantized by it: q1, q2, lq, budget, then others.
     """
 
     trained: Mapping[str, Network]
     quantized: Mapping[str, Network]
 
     @classmethod
-    def of(cls, trained: Mapping[str, Any], plans: Mapping[str, QuantizationPlan] | None = None) -> Networks:
+    def of(
+        cls,
+        trained: Mapping[str, Any],
+        plans: Mapping[str, QuantizationPlan] | None = None,
+        average_bits: float | None = None,
+    ) -> Networks:
         """Quantize the network in the role `adv`.
 
         Args:
             trained: Role -> Keras model; all roles but `adv` may be missing.
             plans: More plans for `adv`, by name.
+            average_bits: Bits of `budget`, what the policy of that name chooses; None for no such plan.
 
         Raises:
             InputError: A role is not known, there is no `adv`, or a plan does not fit it or has a name that is taken.
@@ -126,6 +132,8 @@ class Networks:
                 "q2": api.uniform(adv, "log", UNIFORM_BITS, progress=False),
                 "lq": api.search(adv, policy="paper", progress=False),
             }
+        if average_bits is not None:
+            chosen["budget"] = api.search(adv, policy="budget", average_bits=average_bits, progress=False)
         for name, plan in (plans or {}).items():
             if name in (*ROLES, *chosen):
                 raise InputError("plans", expected="names of their own", received=repr(name))
@@ -144,11 +152,26 @@ class Networks:
         return {"adv": self.adv, **self.quantized}
 
 
-def shipped(dataset: str) -> dict[str, Any]:
+def family(dataset: str, network: str = "") -> str:
+    """Return what the names of the networks begin with that differ in their training only.
+
+    Example:
+        >>> family("mnist"), family("mnist", "madry")
+        ('mnist', 'mnist_madry')
+    """
+    return f"{dataset}_{network}" if network else dataset
+
+
+def shipped(dataset: str, network: str = "") -> dict[str, Any]:
     """Return the trained networks of a data set that come with the package, by role.
+
+    Args:
+        dataset: Name of the data set.
+        network: Which of its networks; "" for those in place of the paper's.
 
     Raises:
         InputError: A network's file is damaged.
     """
     cards = models.trained()
-    return {role: models.load(f"{dataset}_{role}") for role in ROLES if f"{dataset}_{role}" in cards}
+    names = {role: f"{family(dataset, network)}_{role}" for role in ROLES}
+    return {role: models.load(name) for role, name in names.items() if name in cards}

@@ -41,9 +41,9 @@ def norm_table(study: Study, command: str) -> Result:
         *facts_of(study, command, roles=("adv",)),
     ]
     return Result(
-        name=f"{study.dataset}_table5",
+        name=f"{study.name}_table5",
         title=f"Table 5: {named(study)}, Lipschitz constants",
-        sections=[Section("", "\n\n".join(body), f"{study.dataset}_table5")],
+        sections=[Section("", "\n\n".join(body), f"{study.name}_table5")],
         facts=facts,
         values=values,
         headers=("dataset", "network", "quantity", "mean", "deviation", "layers", "paper_mean", "paper_deviation"),

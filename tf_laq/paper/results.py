@@ -45,6 +45,7 @@ def reproduce(
     cache: str | os.PathLike[str],
     models: Mapping[str, Any] | None = None,
     plans: Mapping[str, QuantizationPlan] | None = None,
+    network: str = "",
     seed: int = 0,
     announce: Announce = _print_now,
     **changes: Any,
@@ -63,6 +64,7 @@ def reproduce(
         models: Role ("orig", "adv", "twin", "fl") -> Keras model; None for those that come with the package. `adv` is
             needed; what needs another one is left out, and the page says so.
         plans: Name -> plan: more quantized rows for Tables 3 and 4 and for claim 3.
+        network: Other networks of the data set than those in place of the paper's: "madry" or "separable" for MNIST.
         seed: Seed of the random attacks.
         announce: Receives a line at each evaluation, and the roles that are missing.
         **changes: Fields of `Settings` instead of those in settings.json.
@@ -75,20 +77,27 @@ def reproduce(
     """
     wanted = results_of(what, dataset)
     whole("seed", seed, minimum=0)
-    settings = Settings.of(dataset, **changes)
-    given = shipped(dataset) if models is None else models
+    settings = Settings.of(dataset, network, **changes)
+    given = shipped(dataset, network) if models is None else models
     for role in (role for role in ROLES if role not in given):
         announce(f"No network in the role {role} ({ROLES[role]}): what needs it is left out.")
-    networks = Networks.of(given, plans)
+    networks = Networks.of(given, plans, settings.budget_bits)
     test = datasets.load(dataset).test
     study = Study(
-        dataset, test.images, test.labels, networks, settings, cache=Path(cache), seed=seed, announce=announce
+        dataset,
+        test.images,
+        test.labels,
+        networks,
+        settings,
+        cache=Path(cache),
+        seed=seed,
+        network=network,
+        announce=announce,
     )
+    options = {"network": network or None, "models": None if models is None else "ROLE=PATH,...", "seed": seed or None}
     pages = []
     for name in wanted:
-        pages.append(
-            RESULTS[name](study, _command(name, dataset, seed, changes, own=models is not None)).write(Path(out))
-        )
+        pages.append(RESULTS[name](study, _command(name, dataset, {**options, **changes})).write(Path(out)))
         announce(f"{pages[-1]}")
     write_index(Path(out))
     return pages
@@ -131,8 +140,7 @@ _ABOUT = (
 )
 
 
-def _command(name: str, dataset: str, seed: int, changes: Mapping[str, Any], *, own: bool) -> str:
+def _command(name: str, dataset: str, options: Mapping[str, Any]) -> str:
     """Return the command that makes a result, without the folders, on which it does not depend."""
-    options = {"models": "ROLE=PATH,..." if own else None, "seed": seed or None, **changes}
     given = [f"--{option} {value}" for option, value in options.items() if value is not None]
     return " ".join([f"laq reproduce {name} --dataset {dataset}", *given])

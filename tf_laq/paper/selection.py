@@ -88,9 +88,9 @@ def selection_table(study: Study, command: str) -> Result:
         markdown_table(headers, rows),
     ]
     return Result(
-        name=f"{study.dataset}_selection",
+        name=f"{study.name}_selection",
         title=f"Choosing bits: {named(study)}, size and worst case",
-        sections=[Section("", "\n\n".join(body), f"{study.dataset}_selection")],
+        sections=[Section("", "\n\n".join(body), f"{study.name}_selection")],
         facts=[*_facts(study), *facts_of(study, command)],
         values=_values(scores, lost),
         headers=_HEADERS,

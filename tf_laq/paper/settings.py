@@ -31,6 +31,7 @@ class Settings:
         plan_count: Number of those plans, at most.
         small_epsilon: L-inf radius in pixel units that a plainly trained network withstands in part.
         batch_size: Number of images attacked at a time.
+        budget_bits: Average bits of the plan `budget`, not the paper's: those of the paper's `lq` by its table.
         attacks: Settings changed in the presets' attacks, by column.
         selection: What the selections of bits are compared on: "uniform" settings by quantizer, limits of
             "average_bits", the number of training "images" that policies look at, the names of plans that are
@@ -52,6 +53,7 @@ class Settings:
     plan_count: int
     small_epsilon: float
     batch_size: int
+    budget_bits: float
     attacks: Mapping[str, Mapping[str, Any]]
     selection: Mapping[str, Any]
 
@@ -61,18 +63,29 @@ class Settings:
         for name in ("plan_examples", "plan_queries", "plan_count", "batch_size"):
             whole(name, getattr(self, name))
         real("small_epsilon", self.small_epsilon)
+        real("budget_bits", self.budget_bits)
 
     @classmethod
-    def of(cls, dataset: str, **changes: Any) -> Settings:
+    def of(cls, dataset: str, network: str = "", **changes: Any) -> Settings:
         """Return the settings of a data set; `changes` that are None count for nothing.
 
+        Args:
+            dataset: Name of the data set.
+            network: Which of its networks, where not those in place of the paper's.
+            **changes: Fields to change.
+
         Raises:
-            InputError: There is no such data set, or a change is out of range.
+            InputError: There is no such data set or network, or a change is out of range.
         """
         text = resources.files("tf_laq.paper").joinpath("settings.json").read_text(encoding="utf-8")
         known: dict[str, dict[str, Any]] = json.loads(text)
         one_of("dataset", dataset, known)
-        return cls(**{**known[dataset], **{name: value for name, value in changes.items() if value is not None}})
+        content = known[dataset]
+        networks = content.pop("networks", {})
+        if network:
+            one_of(f"network of {dataset}", network, networks)
+            content |= networks[network]
+        return cls(**{**content, **{name: value for name, value in changes.items() if value is not None}})
 
     def paper_battery(self, dataset: str) -> Battery:
         """Return the paper's attacks as they are: without the gradient-free one and without a second search.

@@ -17,7 +17,7 @@ from tf_laq.attacks.battery import Battery
 from tf_laq.errors import InputError
 from tf_laq.evaluation import archives
 from tf_laq.evaluation.report import Correct, RobustnessReport
-from tf_laq.paper.networks import Network, Networks
+from tf_laq.paper.networks import Network, Networks, family
 from tf_laq.paper.settings import GRADIENT_FREE, SLOW, Settings, inside, part_of
 from tf_laq.version import __version__
 
@@ -43,6 +43,7 @@ class Study:
         settings: How many images and how strong attacks.
         cache: Folder of the kept evaluations.
         seed: Seed of the random attacks.
+        network: Which of the data set's networks these are; "" for those in place of the paper's.
         announce: Receives a line before and after each evaluation.
     """
 
@@ -56,14 +57,20 @@ class Study:
         *,
         cache: Path,
         seed: int = 0,
+        network: str = "",
         announce: Announce = print,
     ) -> None:
-        self.dataset, self.images, self.labels = dataset, images, labels
+        self.dataset, self.network, self.images, self.labels = dataset, network, images, labels
         self.networks, self.settings = networks, settings
         self.cache, self.seed, self.announce = cache, seed, announce
         self.paper = settings.paper_battery(dataset)
         self.strong = settings.strong_battery(dataset)
         self._known: dict[Path, RobustnessReport] = {}
+
+    @property
+    def name(self) -> str:
+        """What the names of the results begin with."""
+        return family(self.dataset, self.network)
 
     @property
     def epsilon(self) -> float:

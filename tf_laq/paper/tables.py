@@ -24,6 +24,7 @@ _DESCRIPTIONS = {
     "q1": "3-bit linear everywhere",
     "q2": "3-bit log everywhere",
     "lq": "Algorithm 1 at the paper's thresholds",
+    "budget": "not the paper's: the least predicted loss at the bits of its `lq`",
 }
 _HEADERS = (
     "table", "dataset", "network", "column", "knowledge", "accuracy_percent", "lower", "upper", "correct", "count",
@@ -72,9 +73,9 @@ def accuracy_table(study: Study, command: str, *, number: int) -> Result:
         _bits(study, networks),
     ]
     return Result(
-        name=f"{study.dataset}_table{number}",
+        name=f"{study.name}_table{number}",
         title=f"Table {number}: {named(study)}, {kind}",
-        sections=[Section("", "\n\n".join(parts), f"{study.dataset}_table{number}")],
+        sections=[Section("", "\n\n".join(parts), f"{study.name}_table{number}")],
         facts=[*_notes(study, number, networks, cells), *_attack_lines(study, cells), *facts_of(study, command)],
         values=_values(study, entries),
         headers=_HEADERS,
