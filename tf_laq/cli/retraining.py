@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
-from tf_laq.errors import InputError
+from tf_laq.cli.arguments import check_ending
 from tf_laq.saving import load_model, save_model
 
 
@@ -29,7 +28,7 @@ def feedback(
     """
     from tf_laq.training import FeedbackSettings, feedback_learning
 
-    _check_out(out)
+    check_ending(out, ".keras", "out")
     settings = FeedbackSettings.preset(dataset)
     settings = settings if rounds is None else dataclasses.replace(settings, rounds=rounds)
     settings = settings if images is None else dataclasses.replace(settings, images_per_round=images)
@@ -64,7 +63,7 @@ def finetune(
     from tf_laq.training import fine_tune
     from tf_laq.training import recipe as recipe_named
 
-    _check_out(out)
+    check_ending(out, ".keras", "out")
     chosen, settings = QuantizationPlan.load(plan), recipe_named(dataset, recipe)
     settings = settings if epochs is None else dataclasses.replace(settings, epochs=epochs)
     tuned = fine_tune(load_model(model), chosen, dataset, settings, examples=examples, seed=seed)
@@ -85,12 +84,7 @@ def recalibrate(model: str, dataset: str = "digits", out: str = "recalibrated.ke
     from tf_laq.datasets import load
     from tf_laq.training import recalibrate_batch_norm
 
-    _check_out(out)
+    check_ending(out, ".keras", "out")
     whole("images", images)
     save_model(recalibrate_batch_norm(load_model(model), load(dataset).train.images[:images]), out)
     print(f"{out}: see laq evaluate for its accuracy")
-
-
-def _check_out(path: str) -> None:
-    if Path(path).suffix != ".keras":
-        raise InputError("out", expected="a file name that ends in .keras", received=repr(path))

@@ -1,0 +1,199 @@
+"""The commands that attack networks and show what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tf_laq import files
+from tf_laq.cli.arguments import check_ending, load_models, named_paths, numbers, words
+from tf_laq.plan import QuantizationPlan
+
+
+def evaluate(
+    models: str,
+    dataset: str = "digits",
+    out: str = "evaluation",
+    surrogates: str = "",
+    float_twins: str = "",
+    preset: str = "standard",
+    examples: int = 500,
+    attacks: str = "",
+    seed: int = 0,
+    batch_size: int = 128,
+    overwrite: bool = False,
+) -> None:
+    """Attack saved models and write their accuracy as tables, plots and a page, and their adversarial examples.
+
+    An evaluation that was interrupted goes on where it was, if it is started again with the same arguments.
+
+    Args:
+        models: Saved tf_keras models and TensorFlow Lite files, separated by commas, each a path or name=path.
+        dataset: digits, mnist or cifar10.
+        out: Results folder.
+        surrogates: Models that gray-box examples are made on, in the same form.
+        float_twins: Name of a quantized model=path of the model it was made from, whose gradient then helps
+            white-box attacks on the quantized one.
+        preset: The attacks and their strengths: standard, paper or strong.
+        examples: Number of test images, from the first on.
+        attacks: Columns of the table, separated by commas; empty for all.
+        seed: Seed of the random attacks.
+        batch_size: Number of images attacked at a time.
+        overwrite: Begin anew if the folder has an evaluation of other models, images or settings.
+    """
+    from tf_laq import evaluation, report
+    from tf_laq.attacks.battery import Battery
+    from tf_laq.attacks.checks import whole
+    from tf_laq.datasets import load
+
+    whole("examples", examples)
+    battery = Battery.preset(dataset, preset)
+    battery = battery.only(words(attacks)) if attacks else battery
+    networks, sources = load_models(models, "models"), load_models(surrogates, "surrogates")
+    test = load(dataset).test
+    folder = Path(out)
+    found = evaluation.evaluate(
+        networks,
+        test.images[:examples],
+        test.labels[:examples],
+        battery=battery,
+        surrogates=sources,
+        float_twins=load_models(float_twins, "float_twins"),
+        batch_size=batch_size,
+        seed=seed,
+        folder=folder / "examples",
+        overwrite=overwrite,
+    )
+    found.write(folder)
+    facts = {"Data set": f"{dataset}, {found.count} test images", "Models": models, "Seed": str(seed)}
+    saved = evaluation.load_examples(folder / "examples")
+    page = report.write_report(folder / "report.html", facts=facts, robustness=found, examples=saved)
+    print(f"{found}\n\nResults: {folder} (open {page})")
+
+
+def pictures(folder: str = "evaluation/examples", out: str = "examples.png", count: int = 8) -> None:
+    """Draw saved adversarial examples: clean, adversarial, the difference times ten, and the predicted classes.
+
+    Args:
+        folder: Folder examples of the results of laq evaluate or laq demo, or one .npz file of it.
+        out: File to write, ending in .png.
+        count: Number of images.
+    """
+    from tf_laq.evaluation import load_examples
+    from tf_laq.report import draw_examples
+
+    check_ending(out, ".png", "out")
+    content = draw_examples(load_examples(folder), count=count)
+    with files.replacing(out) as temporary:
+        temporary.write_bytes(content)
+    print(out)
+
+
+def report(folder: str = "results") -> None:
+    """Draw the plots and the page of a finished experiment again.
+
+    Args:
+        folder: Results folder of laq demo.
+    """
+    from tf_laq.experiment import ExperimentResult
+
+    print(ExperimentResult.load(Path(folder) / "experiment.json").write_report(folder))
+
+
+def curve(
+    models: str,
+    dataset: str = "digits",
+    out: str = "curve",
+    attack: str = "apgd_ce",
+    epsilons: str = "0.05,0.1,0.15,0.2,0.3,0.4,0.5",
+    examples: int = 500,
+    seed: int = 0,
+    batch_size: int = 128,
+) -> None:
+    """Measure the accuracy of saved models against the strength of an attack, as a table and a plot.
+
+    Args:
+        models: Saved models, separated by commas, each a path or name=path.
+        dataset: digits, mnist or cifar10.
+        out: Results folder.
+        attack: Name of an attack inside a ball, such as apgd_ce, pgd or square.
+        epsilons: L-inf radii of the ball in pixel units, rising, separated by commas.
+        examples: Number of test images, from the first on.
+        seed: Seed of the random attacks.
+        batch_size: Number of images attacked at a time.
+    """
+    from tf_laq import attacks, evaluation
+    from tf_laq.attacks.checks import whole
+    from tf_laq.datasets import load
+    from tf_laq.report.plots import draw_curve
+
+    whole("examples", examples)
+    strengths = numbers(epsilons, "epsilons")
+    chosen = attacks.get(attack, epsilon=strengths[-1])
+    networks, test = load_models(models, "models"), load(dataset).test
+    found = evaluation.accuracy_curve(
+        networks,
+        test.images[:examples],
+        test.labels[:examples],
+        attack=chosen,
+        epsilons=strengths,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    folder = Path(out)
+    found.save(folder / "curve.json")
+    files.write_text(folder / "curve.csv", found.to_csv())
+    files.write_text(folder / "curve.txt", f"{found}\n")
+    with files.replacing(folder / "curve.png") as part:
+        part.write_bytes(draw_curve(found))
+    print(f"{found}\n\nResults: {folder}")
+
+
+def reproduce(
+    what: str = "all",
+    dataset: str = "mnist",
+    out: str = "reproduced",
+    cache: str = "runs",
+    models: str = "",
+    plans: str = "",
+    network: str = "",
+    examples: int | None = None,
+    strong_examples: int | None = None,
+    curve_examples: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Make the paper's tables and figure again, beside its own numbers.
+
+    A run that was killed goes on where it was, if it is started again with the same cache.
+
+    Args:
+        what: table1 to table5, figure1, all of these that the paper has for the data set, claims, or selection: more
+            ways to choose the bits, by size and worst case.
+        dataset: mnist, cifar10, or digits, for which the paper has nothing.
+        out: Folder of the pages; remarks on them, written by hand, are taken from its folder remarks.
+        cache: Folder of the evaluations, which no table makes again.
+        models: Networks by their role, as "adv=path,twin=path"; the roles are orig, adv, twin and fl. Empty for those
+            that come with the package.
+        plans: More quantized rows, as "name=plan.json,name=plan.json".
+        network: Other networks of the data set than those in place of the paper's: madry or separable for mnist.
+        examples: Number of test images for the paper's quick attacks; the data set's own unless told.
+        strong_examples: The same for CW-L2 and the worst case.
+        curve_examples: The same for figure1.
+        seed: Seed of the random attacks.
+    """
+    from tf_laq import paper
+
+    networks = load_models(models, "models") if models else None
+    chosen = {name: QuantizationPlan.load(path) for name, path in named_paths(plans, "plans").items()}
+    paper.reproduce(
+        what,
+        dataset,
+        out=out,
+        cache=cache,
+        models=networks,
+        plans=chosen,
+        network=network,
+        seed=seed,
+        examples=examples,
+        strong_examples=strong_examples,
+        curve_examples=curve_examples,
+    )

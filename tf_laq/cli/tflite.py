@@ -1,0 +1,65 @@
+"""The commands for TensorFlow Lite files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tf_laq.cli.arguments import check_ending
+from tf_laq.plan import QuantizationPlan
+from tf_laq.saving import load_model
+
+
+def export(
+    model: str,
+    path: str = "model.tflite",
+    plan: str = "",
+    layout: str = "auto",
+    compress: str = "",
+    strict: bool = False,
+    min_runtime: str = "",
+    compare_sizes: bool = False,
+    measure: bool = False,
+) -> None:
+    """Write a model as a TensorFlow Lite file, after checking that the file computes what the model computes.
+
+    Args:
+        model: Saved Keras model: float, or quantized by laq.
+        path: File to write, ending in .tflite; the report goes beside it, into .export.json.
+        plan: The plan's JSON file; a float model is quantized by it, a quantized one must fit it.
+        layout: int8 (8 bits a weight, as fast as float32), packed (the fewest bytes, slower convolutions), or auto
+            (packed dense layers and embeddings, int8 convolutions); in each, zeros are left out where most weights
+            are zero.
+        compress: gz or xz: write a compressed file beside it.
+        strict: Refuse a plan with a weight that the layout can only store in float16 or float32.
+        min_runtime: The oldest TensorFlow Lite runtime to load the file in, such as 2.7.
+        compare_sizes: Print the sizes of the stock converter's float16 and Optimize.DEFAULT files too.
+        measure: Measure latency and peak memory on this machine, beside those of the float32 file.
+    """
+    from tf_laq.tflite import export_tflite
+
+    check_ending(path, ".tflite", "path")
+    chosen = QuantizationPlan.load(plan) if plan else None
+    exported = export_tflite(
+        load_model(model),
+        path,
+        chosen,
+        layout=layout,  # type: ignore[arg-type]  # Any text comes from the command line; it is checked there.
+        compress=compress or None,  # type: ignore[arg-type]
+        strict=strict,
+        min_runtime=min_runtime or None,
+        compare_sizes=compare_sizes,
+        measure=measure,
+    )
+    exported.save(Path(path).with_suffix(".export.json"))
+    print(exported)
+
+
+def inspect(path: str) -> None:
+    """Print what a TensorFlow Lite file holds: its weights with their bits and levels, its operators, its runtime.
+
+    Args:
+        path: The file; .gz and .xz are read too.
+    """
+    from tf_laq import tflite
+
+    print(tflite.inspect(path))
