@@ -1,7 +1,5 @@
 """Relative limits that fall with the size of a tensor."""
 
-import math
-
 import numpy as np
 import pytest
 
@@ -13,7 +11,7 @@ from tf_laq.sensitivity import TensorSensitivity
 
 def limit_of(tensor, network, policy):
     largest = max(t.values.size for t in network)
-    limit = policy.error * math.sqrt(tensor.values.size / largest)
+    limit = max(policy.error * (tensor.values.size / largest) ** 0.75, policy.floor)
     return limit / policy.input_weight if tensor.fed_by_input else limit
 
 
@@ -22,7 +20,7 @@ def widest(tensor, policy):
 
 
 @pytest.mark.parametrize(
-    "policy", [Guarded(), Guarded(error=0.5, input_weight=2, max_bits=8), Guarded(methods=("linear",))]
+    "policy", [Guarded(), Guarded(error=0.5, floor=0.1, input_weight=2, max_bits=8), Guarded(methods=("linear",))]
 )
 def test_every_tensor_gets_the_fewest_bits_within_its_limit_and_the_best_quantizer_of_these(network, policy):
     plan = make_plan(network, [], policy)
@@ -51,14 +49,14 @@ def test_scaling_a_network_changes_no_bits(network):
 
 def test_a_limit_out_of_reach_gives_the_smallest_error_and_a_warning(network):
     with pytest.warns(UnsatisfiedWarning, match="guarded"):
-        plan = make_plan(network, [], Guarded(error=1e-6, max_bits=4))
+        plan = make_plan(network, [], Guarded(error=1e-6, floor=1e-6, max_bits=4))
     assert not plan.satisfied
     assert {entry.bits for entry in plan.entries} == {4}
 
 
 def test_more_than_8_bits_are_for_the_layer_that_the_input_reaches_first(network):
     with pytest.warns(UnsatisfiedWarning, match="guarded"):
-        plan = make_plan(network, [], Guarded(error=1e-6, methods=("linear",)))
+        plan = make_plan(network, [], Guarded(error=1e-6, floor=1e-6, methods=("linear",)))
     assert [entry.bits for entry in plan.entries] == [16, 8, 8]
 
 

@@ -14,20 +14,24 @@ from tf_laq.policies.entrance import INPUT_WEIGHT, input_weight, settings_for
 from tf_laq.quantizers import Quantizer
 from tf_laq.sensitivity import TensorSensitivity
 
+_EXPONENT = 0.75
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Guarded(Policy):
     """The fewest bits with which every tensor's weighted relative error stays within a limit that falls with its size.
 
-        v * ||W - W_q|| / ||W|| <= error * sqrt(n / n_max),   v = input_weight where the input enters, 1 elsewhere
+        v * ||W - W_q|| / ||W|| <= max(error * (n / n_max)^(3/4), floor)
 
-    n is the number of weights of the tensor, n_max that of the largest. One more bit costs n bits and quarters the
-    squared relative error, so for the least sum of the squared weighted errors at a given size they are proportional
-    to n: this is what `Budget` minimises. Among settings of equal width that with the smallest error is taken. If none
-    passes, it is the one with the smallest error, with `satisfied=False` and a warning. No data is needed.
+    n is the number of weights of the tensor, n_max that of the largest, v `input_weight` where the input enters and 1
+    elsewhere. One more bit costs n bits and halves the error, so at a given size the sum of all errors is least if they
+    are proportional to n, and that of their squares if they are to the square root of n; this lies between the two.
+    Among settings of equal width that with the smallest error is taken. If none passes, it is the one with the smallest
+    error, with `satisfied=False` and a warning. No data is needed.
 
     Attributes:
         error: Limit for the largest tensor: 0.25 is what a codebook of 3 bits reaches on weights with heavy tails.
+        floor: The lowest limit: below it, more bits made no difference that could be measured on MNIST.
         input_weight: How much more an error counts in the layers that the input reaches first, where it acts on the
             perturbation itself. The default was chosen on one MNIST network, by its robustness.
         methods: Names of the quantizers to choose from; None for all that are registered.
@@ -38,13 +42,14 @@ class Guarded(Policy):
     """
 
     error: float = 0.25
+    floor: float = 0.02
     input_weight: float = INPUT_WEIGHT
     methods: tuple[str, ...] | None = None
     max_bits: int | None = None
 
     def __post_init__(self) -> None:
         check_candidates(self.methods, self.max_bits)
-        for name in ("error", "input_weight"):
+        for name in ("error", "floor", "input_weight"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
                 raise InputError(name, expected="a number above 0", received=repr(value))
@@ -60,8 +65,8 @@ class Guarded(Policy):
         return f"guarded (relative error {self.error:g}; {self.input_weight:g} times as strict at the input)"
 
     def _limit(self, sensitivity: TensorSensitivity, largest: int) -> float:
-        limit = self.error * math.sqrt(sensitivity.tensor.values.size / largest)
-        return limit / input_weight(sensitivity.tensor, self.input_weight)
+        limit = self.error * math.pow(sensitivity.tensor.values.size / largest, _EXPONENT)
+        return max(limit, self.floor) / input_weight(sensitivity.tensor, self.input_weight)
 
     def _choose_one(self, sensitivity: TensorSensitivity, limit: float) -> PlanEntry:
         by_bits = sorted(settings_for(sensitivity.tensor, self.methods, self.max_bits), key=_bits)

@@ -18,7 +18,7 @@ DEFAULT = "guarded"
 _LIMIT = ("average_bits", "max_bytes")
 _SETTINGS = {
     "paper": ("thresholds", "methods", "max_bits"),
-    "guarded": ("error", "input_weight", "methods", "max_bits"),
+    "guarded": ("error", "floor", "input_weight", "methods", "max_bits"),
     "budget": (*_LIMIT, "cost", "methods", "max_bits"),
     "random": (*_LIMIT, "seed", "methods", "max_bits"),
 }
