@@ -1,8 +1,9 @@
 """Does an exported MNIST network predict what the Keras model predicts, on every image, clean and adversarial?
 
-Quantizes the network by its plan, exports it in every layout, and compares the predictions on all 10,000 test images
-and on a saved set of adversarial examples: white-box PGD on the quantized Keras model. A prediction that differs is
-accepted only for a tie: the two largest logits within rounding of each other. Otherwise the exit code is 1. A minute.
+Quantizes the network by Algorithm 1 and by the default policy, exports each in every layout, and compares the
+predictions on all 10,000 test images and on a saved set of adversarial examples: white-box PGD on the quantized Keras
+model. A prediction that differs is accepted only for a tie: the two largest logits within rounding of each other.
+Otherwise the exit code is 1. A minute.
 
     python checks/tflite_equality.py
     python checks/tflite_equality.py --model my.keras --plan my_plan.json --out out/equality
@@ -26,9 +27,10 @@ import results
 from tabulate import tabulate
 
 import tf_laq as laq
-from tf_laq import datasets, files
+from tf_laq import datasets, files, policies
 from tf_laq.attacks.pgd import PGD
 from tf_laq.keras2 import logits
+from tf_laq.paper.facts import short_bits
 from tf_laq.tflite import load
 from tf_laq.tflite.encodings import LAYOUTS
 
@@ -38,8 +40,8 @@ TOLERANCE = 1e-5
 
 BATCH = 250
 HEADERS = [
-    "layout", "bytes", "/ float32", "images", "number", "correct, Keras", "correct, file", "predictions equal", "ties",
-    "largest difference",
+    "plan", "layout", "bytes", "/ float32", "images", "number", "correct, Keras", "correct, file", "predictions equal",
+    "ties", "largest difference",
 ]  # fmt: skip
 
 
@@ -79,10 +81,11 @@ def compare(
 
 
 TEXT = """
-The network `{model}`, trained adversarially, is quantized by {plan}
-({bits}) and exported in every layout. Both the Keras model and the files classify every image: all {clean:,} test
-images of MNIST, and {adversarial:,} adversarial examples, made on the quantized Keras model from the first test images
-by `{attack}`.
+The network `{model}`, trained adversarially, is quantized and exported in every layout. Both the Keras model and the
+files classify every image: all {clean:,} test images of MNIST, and {adversarial:,} adversarial examples, made on the
+quantized Keras model from the first test images by `{attack}`. The plans:
+
+{plans}
 
 A tie: the two largest logits of the Keras model are within rounding ({tolerance:g} of the largest logit) of each other.
 The largest difference of the logits is relative to the largest logit. Made by `python checks/tflite_equality.py`.
@@ -91,25 +94,12 @@ The largest difference of the logits is relative to the largest logit. Made by `
 """
 
 
-def main() -> None:
-    """Run the check and write its page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=MODEL, help="a tf_keras network for MNIST with logits")
-    parser.add_argument("--plan", help="its plan; without, it is quantized by the plan that laq.search finds")
-    parser.add_argument("--examples", type=int, default=1000, help="number of adversarial examples")
-    parser.add_argument("--epsilon", type=float, default=0.3, help="their largest change of a pixel")
-    parser.add_argument("--out", default="out/equality", help="where plan, files and examples go")
-    parser.add_argument("--results", default=results.FOLDER, help="where the page goes")
-    arguments = parser.parse_args()
-    out = Path(arguments.out)
-    model = laq.load_model(arguments.model)
-    plan = laq.QuantizationPlan.load(arguments.plan) if arguments.plan else laq.search(model, policy="paper")
+def compare_layouts(
+    model: Any, plan: laq.QuantizationPlan, test: datasets.Split, attacked: datasets.Split, attack: PGD, out: Path
+) -> tuple[list[list[Any]], list[str]]:
+    """Return the rows of one plan, and the images whose predictions differ without a tie."""
     plan.save(out / "plan.json")
-    quantized = laq.apply(model, plan, baked=True)
-    keras = logits(quantized)
-    test = datasets.load("mnist").test
-    attack = PGD(epsilon=arguments.epsilon)
-    attacked = datasets.Split(test.images[: arguments.examples], test.labels[: arguments.examples])
+    keras = logits(laq.apply(model, plan, baked=True))
     examples = adversarial(keras, attacked, attack, out / "adversarial.npz")
     sets = {"clean": (test.images, test.labels), "adversarial": (examples, attacked.labels)}
     expected = {name: outputs(keras, images) for name, (images, _) in sets.items()}
@@ -123,15 +113,39 @@ def main() -> None:
             sizes = [f"{report.file_bytes:,}", f"{report.file_bytes / report.float_bytes:.3f}"]
             rows.append([layout, *sizes, name, *cells])
             differing += [f"{layout}, {name} image {index}" for index in wrong]
+    return rows, differing
+
+
+def main() -> None:
+    """Run the check and write its page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=MODEL, help="a tf_keras network for MNIST with logits")
+    parser.add_argument("--plan", help="its plan; without, those of Algorithm 1 and of the default policy")
+    parser.add_argument("--examples", type=int, default=1000, help="number of adversarial examples")
+    parser.add_argument("--epsilon", type=float, default=0.3, help="their largest change of a pixel")
+    parser.add_argument("--out", default="out/equality", help="where plan, files and examples go")
+    parser.add_argument("--results", default=results.FOLDER, help="where the page goes")
+    arguments = parser.parse_args()
+    model, test = laq.load_model(arguments.model), datasets.load("mnist").test
+    if arguments.plan:
+        plans = {"given": laq.QuantizationPlan.load(arguments.plan)}
+    else:
+        plans = {policy: laq.search(model, policy=policy) for policy in ("paper", policies.DEFAULT)}
+    attack = PGD(epsilon=arguments.epsilon)
+    attacked = datasets.Split(test.images[: arguments.examples], test.labels[: arguments.examples])
+    rows, differing = [], []
+    for name, plan in plans.items():
+        found, wrong = compare_layouts(model, plan, test, attacked, attack, Path(arguments.out) / name)
+        rows += [[name, *row] for row in found]
+        differing += [f"{name}, {each}" for each in wrong]
     print(tabulate(rows, HEADERS, disable_numparse=True))
     verdict = "Every prediction is equal, ties apart." if not differing else f"DIFFERENT: {'; '.join(differing)}."
     print(verdict)
     text = TEXT.format(
         model=Path(arguments.model).parent.name + "/" + Path(arguments.model).name,
-        plan="its plan" if arguments.plan else "the plan that `laq.search` finds",
-        bits=", ".join(f"{e.layer} {e.quantizer or 'float32'} {e.bits}" for e in plan.entries),
+        plans="\n".join(f"- {name}: {plan.policy}; {short_bits(plan)}." for name, plan in plans.items()),
         clean=len(test),
-        adversarial=len(examples),
+        adversarial=len(attacked),
         attack=attack,
         tolerance=2 * TOLERANCE,
         verdict=verdict,
