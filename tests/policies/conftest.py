@@ -16,3 +16,10 @@ def network():
         WeightTensor(f"layer{index}", "kernel", w.astype(np.float32), lipschitz.dense(), fed_by_input=index == 0)
         for index, w in enumerate(values)
     ]
+
+
+@pytest.fixture
+def entrance():
+    """A tensor that the input reaches first, with less than 1 % of the weights of `network`."""
+    values = np.random.default_rng(1).normal(size=(4, 8)).astype(np.float32)
+    return WeightTensor("layer0", "kernel", values, lipschitz.dense(), fed_by_input=True)

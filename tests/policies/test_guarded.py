@@ -11,12 +11,8 @@ from tf_laq.sensitivity import TensorSensitivity
 
 def limit_of(tensor, network, policy):
     largest = max(t.values.size for t in network)
-    limit = max(policy.error * (tensor.values.size / largest) ** 0.75, policy.floor)
-    return limit / policy.input_weight if tensor.fed_by_input else limit
-
-
-def widest(tensor, policy):
-    return policy.max_bits or (16 if tensor.fed_by_input else 8)
+    limit = policy.error * (tensor.values.size / largest) ** 0.75
+    return max(limit / policy.input_weight if tensor.fed_by_input else limit, policy.floor)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +24,7 @@ def test_every_tensor_gets_the_fewest_bits_within_its_limit_and_the_best_quantiz
         sensitivity = TensorSensitivity(tensor)
         errors = {
             quantizer: sensitivity.relative_error(quantizer)
-            for quantizer in quantizers.candidates(policy.methods or quantizers.names(), widest(tensor, policy))
+            for quantizer in quantizers.candidates(policy.methods or quantizers.names(), 8)
         }
         passing = {q: error for q, error in errors.items() if error <= limit_of(tensor, network, policy)}
         assert entry.bits == min(q.bits for q in passing)
@@ -36,7 +32,7 @@ def test_every_tensor_gets_the_fewest_bits_within_its_limit_and_the_best_quantiz
 
 
 def test_an_error_counts_more_in_the_layer_that_the_input_reaches_first(network):
-    tight, loose = (make_plan(network, [], Guarded(input_weight=weight)).entries for weight in (50, 1))
+    tight, loose = (make_plan(network, [], Guarded(floor=1e-3, input_weight=weight)).entries for weight in (2, 1))
     assert tight[0].bits > loose[0].bits
     assert tight[1:] == loose[1:]
 
@@ -54,10 +50,21 @@ def test_a_limit_out_of_reach_gives_the_smallest_error_and_a_warning(network):
     assert {entry.bits for entry in plan.entries} == {4}
 
 
-def test_more_than_8_bits_are_for_the_layer_that_the_input_reaches_first(network):
-    with pytest.warns(UnsatisfiedWarning, match="guarded"):
-        plan = make_plan(network, [], Guarded(error=1e-6, floor=1e-6, methods=("linear",)))
-    assert [entry.bits for entry in plan.entries] == [16, 8, 8]
+def test_more_than_8_bits_are_for_a_small_layer_that_the_input_reaches_first(network, entrance):
+    first, *rest = network
+    for tensor, bits in ((first, 8), (entrance, 16)):
+        with pytest.warns(UnsatisfiedWarning, match="guarded"):
+            plan = make_plan([tensor, *rest], [], Guarded(error=1e-9, floor=1e-9, methods=("linear",)))
+        assert [entry.bits for entry in plan.entries] == [bits, 8, 8]
+
+
+def test_the_floor_is_as_much_lower_there_as_an_error_counts_more(network, entrance):
+    plan = make_plan([entrance, *network[1:]], [], Guarded(error=1e-9, floor=0.05, methods=("linear",)))
+    errors = [
+        TensorSensitivity(tensor).relative_error(entry.make_quantizer())
+        for tensor, entry in zip([entrance, *network[1:]], plan.entries, strict=True)
+    ]
+    assert 0.001 < errors[0] <= 0.005 < max(errors[1:]) <= 0.05
 
 
 def test_a_limit_that_is_no_positive_number_is_refused():

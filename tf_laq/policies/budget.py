@@ -108,7 +108,7 @@ class Budget(Policy):
         limit: What all codes may take together.
         cost: One of `COSTS` by name, or a function of a tensor's measurements and a setting.
         methods: Names of the quantizers to choose from; None for all that are registered.
-        max_bits: Widest setting; None for 8, and 16 where the input enters.
+        max_bits: Widest setting; None for 8, and 16 for a tensor of at most 1 % of all weights where the input enters.
 
     Raises:
         InputError: A setting is out of range.
@@ -131,12 +131,14 @@ class Budget(Policy):
             InputError: Not even the narrowest settings fit, or a cost is not a finite number.
         """
         cost = COSTS[self.cost] if isinstance(self.cost, str) else self.cost
-        measured, settings, costs = [], [], []
-        for tensor in tensors:
-            measured.append(tensor)
-            settings.append(settings_for(tensor.tensor, self.methods, self.max_bits))
-            costs.append([_finite(cost(tensor, setting), tensor, setting) for setting in settings[-1]])
+        measured = list(tensors)
         weights = [tensor.tensor.values.size for tensor in measured]
+        total = sum(weights) + sum(entry.size for entry in by_hand)
+        settings = [settings_for(tensor.tensor, self.methods, self.max_bits, total) for tensor in measured]
+        costs = [
+            [_finite(cost(tensor, setting), tensor, setting) for setting in of_tensor]
+            for tensor, of_tensor in zip(measured, settings, strict=True)
+        ]
         sizes = [
             [self.limit.taken(setting.bits, count) for setting in of_tensor]
             for of_tensor, count in zip(settings, weights, strict=True)

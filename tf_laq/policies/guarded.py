@@ -10,9 +10,9 @@ from itertools import groupby
 from tf_laq.errors import InputError
 from tf_laq.plan import PlanEntry
 from tf_laq.policies.base import Policy, best_of, check_candidates, measured_entry
-from tf_laq.policies.entrance import INPUT_WEIGHT, input_weight, settings_for
+from tf_laq.policies.entrance import INPUT_WEIGHT, input_weight, is_small_input, settings_for
 from tf_laq.quantizers import Quantizer
-from tf_laq.sensitivity import TensorSensitivity
+from tf_laq.sensitivity import TensorSensitivity, WeightTensor
 
 _EXPONENT = 0.75
 
@@ -21,7 +21,7 @@ _EXPONENT = 0.75
 class Guarded(Policy):
     """The fewest bits with which every tensor's weighted relative error stays within a limit that falls with its size.
 
-        v * ||W - W_q|| / ||W|| <= max(error * (n / n_max)^(3/4), floor)
+        v * ||W - W_q|| / ||W|| <= error * (n / n_max)^(3/4)
 
     n is the number of weights of the tensor, n_max that of the largest, v `input_weight` where the input enters and 1
     elsewhere. One more bit costs n bits and halves the error, so at a given size the sum of all errors is least if they
@@ -31,11 +31,12 @@ class Guarded(Policy):
 
     Attributes:
         error: Limit for the largest tensor: 0.25 is what a codebook of 3 bits reaches on weights with heavy tails.
-        floor: The lowest limit: below it, more bits made no difference that could be measured on MNIST.
+        floor: No limit on ||W - W_q|| / ||W|| is lower: below it, more bits made no difference that could be measured
+            on MNIST. For a tensor of at most 1 % of all weights where the input enters it is divided by v.
         input_weight: How much more an error counts in the layers that the input reaches first, where it acts on the
             perturbation itself. The default was chosen on one MNIST network, by its robustness.
         methods: Names of the quantizers to choose from; None for all that are registered.
-        max_bits: Widest setting; None for 8, and 16 where the input enters.
+        max_bits: Widest setting; None for 8, and 16 for a tensor of at most 1 % of all weights where the input enters.
 
     Raises:
         InputError: A setting is out of range.
@@ -57,19 +58,21 @@ class Guarded(Policy):
     def choose(self, tensors: Iterable[TensorSensitivity], by_hand: Sequence[PlanEntry] = ()) -> list[PlanEntry]:
         """Return the entries of the plan for these weight tensors, in their order."""
         measured = list(tensors)
-        largest = max([tensor.tensor.values.size for tensor in measured] + [entry.size for entry in by_hand])
-        return [self._choose_one(tensor, self._limit(tensor, largest)) for tensor in measured]
+        sizes = [tensor.tensor.values.size for tensor in measured] + [entry.size for entry in by_hand]
+        return [self._choose_one(tensor, max(sizes), sum(sizes)) for tensor in measured]
 
     def describe(self) -> str:
         """Return the policy and its settings in words."""
         return f"guarded (relative error {self.error:g}; {self.input_weight:g} times as strict at the input)"
 
-    def _limit(self, sensitivity: TensorSensitivity, largest: int) -> float:
-        limit = self.error * math.pow(sensitivity.tensor.values.size / largest, _EXPONENT)
-        return max(limit, self.floor) / input_weight(sensitivity.tensor, self.input_weight)
+    def _limit(self, tensor: WeightTensor, largest: int, weights: int) -> float:
+        limit = self.error * math.pow(tensor.values.size / largest, _EXPONENT)
+        floor = self.floor / self.input_weight if is_small_input(tensor, weights) else self.floor
+        return max(limit / input_weight(tensor, self.input_weight), floor)
 
-    def _choose_one(self, sensitivity: TensorSensitivity, limit: float) -> PlanEntry:
-        by_bits = sorted(settings_for(sensitivity.tensor, self.methods, self.max_bits), key=_bits)
+    def _choose_one(self, sensitivity: TensorSensitivity, largest: int, weights: int) -> PlanEntry:
+        limit = self._limit(sensitivity.tensor, largest, weights)
+        by_bits = sorted(settings_for(sensitivity.tensor, self.methods, self.max_bits, weights), key=_bits)
         for _, settings in groupby(by_bits, _bits):
             passing = [q for q in settings if sensitivity.meets(q, math.inf, limit * sensitivity.norm)]
             if passing:
