@@ -28,6 +28,7 @@ def changes():
         "selection": {
             "uniform": {"log": [3]},
             "average_bits": [],
+            "by_limit": ["budget", "hawq", "ans", "random"],
             "images": 32,
             "recalibrated": [],
             "tuned": ["lq"],

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from tf_laq.errors import InputError
@@ -30,11 +32,10 @@ def test_every_table_has_a_thousand_images_or_more(dataset, images, queries):
     assert settings.strong_battery(dataset).only(["square"]).columns[0].attacks["white"].queries == queries
 
 
-def test_another_network_of_a_data_set_has_the_attacks_of_the_data_set_and_its_own_selection():
+def test_another_network_of_a_data_set_has_its_own_selection_and_else_the_settings_of_the_data_set():
     settings, own = Settings.of("mnist"), Settings.of("mnist", "madry")
-    assert own.attacks == settings.attacks
-    assert own.strong_examples == settings.strong_examples
     assert own.selection != settings.selection
+    assert dataclasses.replace(own, selection=settings.selection, attacks=settings.attacks) == settings
 
 
 def test_settings_change_the_attacks_of_both_batteries():

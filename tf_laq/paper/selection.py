@@ -134,27 +134,31 @@ def candidates(study: Study) -> Iterator[Candidate]:
 
 
 def _by_policy(study: Study) -> Iterator[tuple[str, QuantizationPlan]]:
-    model, few = study.networks.adv.model, study.settings.selection["images"]
+    chosen, model = study.settings.selection, study.networks.adv.model
     train = datasets.load(study.dataset).train
-    images, labels = train.images[:few], train.labels[:few]
-    attack = study.paper.only([PGD]).columns[0].attacks["white"]
-    noise = policies.ans(model, images, labels, attack=attack, seed=study.seed)
+    batch = train.images[: chosen["images"]], train.labels[: chosen["images"]]
 
-    def plan(policy: policies.Policy) -> QuantizationPlan:
-        return api.search(model, policy=policy, progress=False)
+    def budget(bits: float) -> policies.Policy:
+        return policies.Budget(limit=Limit(average_bits=bits))
 
-    # This policy has no limit on the size, but it grows with the bits of the most sensitive layer.
-    sensitive = [plan(dataclasses.replace(noise, initial_bits=bits)) for bits in range(8, 0, -1)]
-    yield "guarded", plan(policies.Guarded())
-    for bits in study.settings.selection["average_bits"]:
-        limit = Limit(average_bits=bits)
-        yield f"budget-{bits:g}", plan(policies.Budget(limit=limit))
-        hawq = policies.hawq(model, images, labels, limit=limit, seed=study.seed, progress=False)
-        yield f"hawq-{bits:g}", plan(hawq)
-        fitting = next((each for each in sensitive if each.average_bits <= bits), None)
-        if fitting is not None:
-            yield f"ans-{bits:g}", fitting
-        yield f"random-{bits:g}", plan(policies.RandomBits(limit=limit, seed=study.seed))
+    def hawq(bits: float) -> policies.Policy:
+        return policies.hawq(model, *batch, limit=Limit(average_bits=bits), seed=study.seed, progress=False)
+
+    def ans(bits: float) -> policies.Policy:
+        # This policy has no limit on the size, but it grows with the bits of the most sensitive layer.
+        attack = study.paper.only([PGD]).columns[0].attacks["white"]
+        noise = policies.ans(model, *batch, attack=attack, seed=study.seed)
+        narrower = (dataclasses.replace(noise, initial_bits=widest) for widest in range(8, 0, -1))
+        return next(each for each in narrower if api.search(model, policy=each, progress=False).average_bits <= bits)
+
+    def random(bits: float) -> policies.Policy:
+        return policies.RandomBits(limit=Limit(average_bits=bits), seed=study.seed)
+
+    by_limit = {"budget": budget, "hawq": hawq, "ans": ans, "random": random}
+    yield "guarded", api.search(model, policy=policies.Guarded(), progress=False)
+    for bits in chosen["average_bits"]:
+        for name in chosen["by_limit"]:
+            yield f"{name}-{bits:g}", api.search(model, policy=by_limit[name](bits), progress=False)
 
 
 def _networks(study: Study) -> Iterator[tuple[Candidate, Network]]:
