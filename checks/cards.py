@@ -6,6 +6,7 @@ r"""Put a trained network into saved_models/, with its card: recipe, seed, log o
         --command "laq train --dataset mnist --recipe fast --seed 0 --out adv.keras"
 
 The scores: clean accuracy on all test images, and the worst case of Auto-PGD (100 steps) and Square on the first ones.
+With `--float16` the weights are rounded to float16, which halves the file, if no prediction on a test image changes.
 saved_models/README.md is made from all cards.
 """
 
@@ -13,12 +14,18 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
+import io
 import json
 import sys
+import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from tabulate import tabulate
 
 import tf_laq as laq
@@ -56,6 +63,28 @@ def log_of_epochs(path: Path) -> tuple[Mapping[str, float], ...]:
         return ()
     with path.open(newline="") as lines:
         return tuple({name: round(float(value), 6) for name, value in row.items()} for row in csv.DictReader(lines))
+
+
+def rounded(path: Path, images: npt.NDArray[np.float32]) -> tuple[Any, bytes]:
+    """Return a network with its weights rounded to float16, and its file.
+
+    Raises:
+        SystemExit: A prediction on one of the images changes.
+    """
+    model = laq.load_model(path)
+    before = model.predict(images, batch_size=500, verbose=0).argmax(axis=1)
+    model.set_weights([weight.astype(np.float16).astype(weight.dtype) for weight in model.get_weights()])
+    changed = int((model.predict(images, batch_size=500, verbose=0).argmax(axis=1) != before).sum())
+    if changed:
+        raise SystemExit(f"float16 weights change {changed} of {len(images)} predictions: store them as float32.")
+    with tempfile.TemporaryDirectory() as folder:
+        saved, packed = Path(folder) / WEIGHTS, io.BytesIO()
+        model.save(saved)
+        # Half of the bits are zero now, which only a compressed archive makes use of.
+        with zipfile.ZipFile(saved) as source, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
+            for name in source.namelist():
+                target.writestr(zipfile.ZipInfo(name), source.read(name), zipfile.ZIP_DEFLATED)
+    return model, packed.getvalue()
 
 
 def score(attack: str, share: Share, **settings: Any) -> Mapping[str, Any]:
@@ -120,10 +149,13 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, required=True, help="processor time of the training")
     parser.add_argument("--command", required=True, help="what trains it again")
     parser.add_argument("--examples", type=int, default=500, help="test images under attack (default: 500)")
+    parser.add_argument("--float16", action="store_true", help="round the weights to float16")
     parser.add_argument("--queries", type=int, default=5000, help="queries of Square (default: 5000)")
     options = parser.parse_args()
     record = TrainingRecord.load(options.model.with_suffix(".training.json"))
-    model = laq.load_model(options.model)
+    model, content = laq.load_model(options.model), options.model.read_bytes()
+    if options.float16:
+        model, content = rounded(options.model, datasets.load(record.dataset).test.images)
     card = Card(
         name=options.name,
         about=options.about,
@@ -136,11 +168,11 @@ def main() -> int:
         minutes=options.minutes,
         epochs=log_of_epochs(options.model.with_suffix(".log.csv")),
         scores=scores(model, record.dataset, options.examples, options.queries),
-        sha256=record.sha256,
+        sha256=hashlib.sha256(content).hexdigest(),
     )
     folder = SAVED / options.name
     with files.replacing(folder / WEIGHTS) as temporary:
-        temporary.write_bytes(options.model.read_bytes())
+        temporary.write_bytes(content)
     card.save(folder / CARD)
     files.write_text(SAVED / "README.md", readme())
     print(json.dumps(card.scores, indent=1))
