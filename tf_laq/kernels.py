@@ -5,7 +5,7 @@
 | Dense, Embedding, recurrent cells | kernel, embeddings, recurrent_kernel (in, out) | (in, out) |
 | Conv1D/2D/3D | kernel (k..., c_in / groups, c_out) | (k... c_in, c_out), a block per group |
 | Conv1D/2D/3DTranspose | kernel (k..., c_out, c_in) | (k... c_in, c_out) |
-| DepthwiseConv1D/2D, SeparableConv1D/2D | depthwise_kernel (k..., c_in, multiplier) | a (k..., multiplier) block each |
+| DepthwiseConv1D/2D (Keras 3: kernel), SeparableConv1D/2D | depthwise_kernel (k..., c_in, multiplier) | a block each |
 | SeparableConv1D/2D | pointwise_kernel (1..., c_in, c_out) | (c_in, c_out) |
 | EinsumDense, inside MultiHeadAttention | kernel | by its equation |
 | any other layer with an attribute `kernel` | kernel (..., out) | (..., out) |
@@ -193,7 +193,9 @@ class LayerKinds:
             last = MatrixLayout(tuple(range(rank + 1)), (rank + 1,))
             return {"depthwise_kernel": lipschitz.depthwise_convolution(rank), "pointwise_kernel": last}
         if self._is(layer, "DepthwiseConv1D", "DepthwiseConv2D"):
-            return {"depthwise_kernel": lipschitz.depthwise_convolution(layer.rank)}
+            # Keras 3 calls it by another name than Keras 2.
+            name = "depthwise_kernel" if hasattr(layer, "depthwise_kernel") else "kernel"
+            return {name: lipschitz.depthwise_convolution(layer.rank)}
         if self._is(layer, "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"):
             return {"kernel": lipschitz.transposed_convolution(layer.rank)}
         if self._is(layer, "Conv1D", "Conv2D", "Conv3D"):

@@ -44,6 +44,11 @@ def test_the_users_model_is_left_as_it_was(zoo):
     assert all(np.array_equal(a, b) for a, b in zip(zoo.weights_before, zoo.model.get_weights(), strict=True))
 
 
+def test_every_kernel_is_known(zoo):
+    unknown = {left.kind for left in zoo.plan.left_alone if "no known kernel" in left.reason}
+    assert unknown <= {"PReLU"}  # Its slopes are no kernel.
+
+
 def test_baked_weights_are_on_the_plans_grid_and_the_rest_is_untouched(zoo):
     walk = kernels.LayerKinds(zoo.keras).walk
     float_layers, baked_layers = dict(walk(zoo.model)), dict(walk(zoo.baked))
