@@ -213,6 +213,8 @@ def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, sa
         (["finetune", "SAVED", "none.json"], "none.json"),
         (["recalibrate", "SAVED", "--out", "r.keras"], "a model with batch normalisation"),
         (["recalibrate", "SAVED", "--images", "0"], "images: expected"),
+        (["correct", "SAVED", "SAVED", "--images", "0"], "images: expected"),
+        (["correct", "SAVED", "SAVED", "--out", "c.h5"], "out: expected a file name that ends in .keras"),
         (["train", "--recipe", "slow"], "recipe for digits"),
         (["demo", "--preset", "hard"], "preset"),
         (["report", "nowhere"], "experiment.json"),

@@ -30,8 +30,9 @@ def changes():
             "average_bits": [],
             "by_limit": ["budget", "hawq", "ans", "random"],
             "images": 32,
+            "corrected": [],
             "recalibrated": [],
-            "tuned": ["lq"],
+            "fine-tuned": ["lq"],
             "recipe": {"epochs": 1},
         },
     }

@@ -21,12 +21,12 @@ def made(study, tmp_path_factory):
 
 
 def test_the_candidates_keep_the_limit_in_their_name(study):
-    few = {**study.settings.selection, "average_bits": [3.5], "recalibrated": ["budget-3.5"]}
+    few = {**study.settings.selection, "average_bits": [3.5], "corrected": ["guarded"], "recalibrated": ["budget-3.5"]}
     settings = dataclasses.replace(study.settings, selection=few)
     other = Study("digits", study.images, study.labels, study.networks, settings, cache=study.cache)
     found = {candidate.name: candidate for candidate in candidates(other)}
     limited = ["budget-3.5", "hawq-3.5", "ans-3.5", "random-3.5"]
-    assert list(found) == ["adv", "q2", "lq", "guarded", *limited, "budget-3.5+bn", "lq+ft"]
+    assert list(found) == ["adv", "q2", "lq", "guarded", *limited, "guarded+bc", "budget-3.5+bn", "lq+ft"]
     assert all(found[name].plan.average_bits <= 3.5 for name in limited)
     assert found["lq+ft"].plan == found["lq"].plan == study.networks.quantized["lq"].plan
 

@@ -200,6 +200,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "feedback": retraining.feedback,
     "quantize": quantize,
     "finetune": retraining.finetune,
+    "correct": retraining.correct,
     "recalibrate": retraining.recalibrate,
     "evaluate": evaluation.evaluate,
     "pictures": evaluation.pictures,

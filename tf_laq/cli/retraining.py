@@ -1,4 +1,4 @@
-"""The commands that train a network further: near its decision boundary, under quantization, its normalisation."""
+"""The commands that train a network further: near its decision boundary, under quantization, or its biases or normalisation."""
 
 from __future__ import annotations
 
@@ -69,6 +69,29 @@ def finetune(
     tuned = fine_tune(load_model(model), chosen, dataset, settings, examples=examples, seed=seed)
     save_model(api.strip(tuned), out)
     print(f"{out}: {chosen.average_bits:.2f} bits a weight on average; see laq evaluate for its accuracy")
+
+
+def correct(
+    model: str, original: str, dataset: str = "digits", out: str = "corrected.keras", images: int = 1000
+) -> None:
+    """Give the layers of a quantized model the mean outputs of the float model, by their biases, and save it.
+
+    Args:
+        model: Saved Keras model, quantized.
+        original: The float model that it was made from.
+        dataset: digits, mnist or cifar10.
+        out: File to write, ending in .keras.
+        images: Number of training images to take the means from, from the first on.
+    """
+    from tf_laq.attacks.checks import whole
+    from tf_laq.datasets import load
+    from tf_laq.training import correct_biases
+
+    check_ending(out, ".keras", "out")
+    whole("images", images)
+    found = load(dataset).train.images[:images]
+    save_model(correct_biases(load_model(model), load_model(original), found), out)
+    print(f"{out}: see laq evaluate for its accuracy")
 
 
 def recalibrate(model: str, dataset: str = "digits", out: str = "recalibrated.keras", images: int = 1000) -> None:

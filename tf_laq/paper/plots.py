@@ -26,6 +26,7 @@ _SELECTED = {
     "kmeans": ("D", "#CC79A7"),
     "policy": ("o", "#009E73"),
     "recalibrated": ("P", "#E69F00"),
+    "corrected": ("X", "#56B4E9"),
     "fine-tuned": ("^", "#D55E00"),
 }
 _STYLES = {"linear": "-", "log": "--"}

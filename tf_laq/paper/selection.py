@@ -31,6 +31,8 @@ _COLUMNS = {"clean": "no attack", PGD: "PGD", GRADIENT_FREE: "then Square", WORS
 # Uniform settings that the paper's tables have under another name, so that nothing is attacked twice.
 _IN_THE_TABLES = {("linear", UNIFORM_BITS): "q1", ("log", UNIFORM_BITS): "q2"}
 _TITLES = {"q1": "q1 (linear 3)", "q2": "q2 (log 3)", "lq": "lq (Algorithm 1)"}
+# Kinds of candidates that share the plan of another -> the ending of their names.
+_AFTER_THE_PLAN = {"corrected": "bc", "recalibrated": "bn", "fine-tuned": "ft"}
 _FLOAT_BYTES = FLOAT_BITS // 8
 _HEADERS = (
     "dataset", "network", "kind", "average_bits", "bytes", "clean_percent", "pgd_percent", "square_percent",
@@ -43,10 +45,11 @@ class Candidate(NamedTuple):
     """A way to quantize the network.
 
     Attributes:
-        kind: "float32", a quantizer for uniform settings, "policy", "fine-tuned" or "recalibrated".
+        kind: "float32", a quantizer for uniform settings, "policy", "corrected" (its biases), "recalibrated" (its
+            batch normalisation) or "fine-tuned".
         name: Its name.
         plan: The plan; None for full precision.
-        base: Name of the candidate whose plan a fine-tuned or recalibrated one has, else "".
+        base: Name of the candidate whose plan one of the last three kinds has, else "".
     """
 
     kind: str
@@ -115,7 +118,7 @@ def pareto(points: Sequence[tuple[int, int]]) -> list[bool]:
 
 
 def candidates(study: Study) -> Iterator[Candidate]:
-    """Yield the candidates of a data set, `adv` first; what is fine-tuned or recalibrated comes after its base."""
+    """Yield the candidates of a data set, `adv` first; what is done after the plan comes after all plans."""
     chosen, model = study.settings.selection, study.networks.adv.model
     found = [Candidate("float32", "adv", None)]
     for method, widths in chosen["uniform"].items():
@@ -129,8 +132,8 @@ def candidates(study: Study) -> Iterator[Candidate]:
     found += [Candidate("policy", name, plan) for name, plan in _by_policy(study)]
     yield from found
     plans = {candidate.name: candidate.plan for candidate in found}
-    for kind, ending, bases in (("recalibrated", "bn", chosen["recalibrated"]), ("fine-tuned", "ft", chosen["tuned"])):
-        yield from (Candidate(kind, f"{base}+{ending}", plans[base], base) for base in bases)
+    for kind, ending in _AFTER_THE_PLAN.items():
+        yield from (Candidate(kind, f"{base}+{ending}", plans[base], base) for base in chosen[kind])
 
 
 def _by_policy(study: Study) -> Iterator[tuple[str, QuantizationPlan]]:
@@ -176,11 +179,12 @@ def _weights(study: Study, candidate: Candidate, plan: QuantizationPlan) -> list
     if candidate.kind == "fine-tuned":
         return _tuned(study, candidate.name, plan)
     baked = api.apply(adv.model, plan, baked=True)
-    if candidate.kind == "recalibrated":
-        from tf_laq.training import recalibrate_batch_norm
+    if candidate.kind in ("corrected", "recalibrated"):
+        from tf_laq.training import correct_biases, recalibrate_batch_norm
 
         train = datasets.load(study.dataset).train.images[: study.settings.selection["images"]]
-        baked = recalibrate_batch_norm(baked, train)
+        corrected = candidate.kind == "corrected"
+        baked = correct_biases(baked, adv.model, train) if corrected else recalibrate_batch_norm(baked, train)
     weights: list[npt.NDArray[Any]] = baked.get_weights()
     return weights
 
@@ -273,7 +277,7 @@ def _facts(study: Study) -> Iterator[str]:
     yield f"PGD: `{study.paper.only([PGD]).columns[0].attacks['white']}`. {worst_case_fact(study)}"
     yield (
         "`budget`, `hawq`, `ans` and `random` followed by the bits a weight that they may take; the seed of `random` "
-        f"is that of the table. `hawq` and `ans` look at the first {few} training images, as does `+bn`, the "
-        "recalibration of the batch normalisation."
+        f"is that of the table. `hawq` and `ans` look at the first {few} training images, as do `+bc`, the correction "
+        "of the biases, and `+bn`, the recalibration of the batch normalisation."
     )
     yield "`+ft`: adversarial fine-tuning by the recipe `finetune`, examples on both networks."

@@ -35,8 +35,8 @@ class Settings:
         attacks: Settings changed in the presets' attacks, by column.
         selection: What the selections of bits are compared on: "uniform" settings by quantizer; "average_bits" and the
             policies that keep to them, "by_limit" (budget, hawq, ans, random); the number of training "images" that
-            policies look at; the names of plans that are "recalibrated" and fine-"tuned"; changes to the "recipe" of
-            fine-tuning.
+            policies look at; the names of plans that are "corrected" (their biases), "recalibrated" (their batch
+            normalisation) and "fine-tuned"; changes to the "recipe" of fine-tuning.
 
     Raises:
         InputError: A number is out of range.

@@ -9,6 +9,7 @@ from tf_laq.training.recipes import Recipe, recipe
 
 if TYPE_CHECKING:
     from tf_laq.training.adversarial import AdversarialModel
+    from tf_laq.training.bias_correction import correct_biases
     from tf_laq.training.calibration import recalibrate_batch_norm
     from tf_laq.training.feedback import FeedbackSettings, feedback_learning
     from tf_laq.training.finetuning import fine_tune
@@ -20,6 +21,7 @@ __all__ = [
     "FeedbackSettings",
     "Recipe",
     "add_lipschitz_penalty",
+    "correct_biases",
     "feedback_learning",
     "fine_tune",
     "recalibrate_batch_norm",
@@ -34,6 +36,7 @@ _LAZY = {
     "add_lipschitz_penalty": "tf_laq.training.lipschitz_penalty",
     "feedback_learning": "tf_laq.training.feedback",
     "fine_tune": "tf_laq.training.finetuning",
+    "correct_biases": "tf_laq.training.bias_correction",
     "recalibrate_batch_norm": "tf_laq.training.calibration",
     "train": "tf_laq.training.fitting",
 }

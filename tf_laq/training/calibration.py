@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from tf_laq.adapters import keras_module, keras_version
 from tf_laq.attacks.checks import checked_images, whole
 from tf_laq.errors import InputError
 from tf_laq.training.networks import copy_of
+from tf_laq.training.observing import before_each_call, in_call_order
 
 Moments = npt.NDArray[np.float64]
 
@@ -55,9 +54,9 @@ def recalibrate_batch_norm(model: Any, images: npt.ArrayLike, *, batch_size: int
         for start in range(0, len(images) if count is None else count, batch_size):
             twin(tf.constant(images[start : start + batch_size]), training=False)
 
-    for layer in _in_order(_normalisations(keras, twin), lambda: run(count=1)):
+    for layer in in_call_order(_normalisations(keras, twin), lambda: run(count=1)):
         moments = _Moments(layer.axis)
-        with _before_each_call(layer, moments.add):
+        with before_each_call(layer, moments.add):
             run()
         for variable, value in ((layer.moving_mean, moments.mean), (layer.moving_variance, moments.variance)):
             variable.assign(value.reshape(variable.shape))
@@ -91,33 +90,3 @@ class _Moments:
 def _normalisations(keras: Any, model: Any) -> list[Any]:
     layers = model._flatten_layers(include_self=False)
     return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
-
-
-def _in_order(layers: list[Any], run: Callable[[], None]) -> list[Any]:
-    """Return the layers in the order in which a run of the model calls them; those it does not call are left out."""
-    called: dict[int, Any] = {}
-
-    def noting(layer: Any) -> Callable[[Any], Any]:
-        return lambda inputs: called.setdefault(id(layer), layer)
-
-    with contextlib.ExitStack() as stack:
-        for layer in layers:
-            stack.enter_context(_before_each_call(layer, noting(layer)))
-        run()
-    return list(called.values())
-
-
-@contextlib.contextmanager
-def _before_each_call(layer: Any, see: Callable[[Any], Any]) -> Iterator[None]:
-    """Show the inputs of a layer to `see` before it is called; Keras 3 has no hook for that, nor has Keras 2."""
-    call = layer.call
-
-    def seen(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        see(inputs)
-        return call(inputs, *args, **kwargs)
-
-    layer.call = seen
-    try:
-        yield
-    finally:
-        del layer.call

@@ -1,0 +1,123 @@
+"""Biases that undo what quantized kernels do to the mean of a layer's outputs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tf_laq.adapters import keras_module, keras_version
+from tf_laq.attacks.checks import checked_images, whole
+from tf_laq.errors import InputError
+from tf_laq.kernels import LayerKinds
+from tf_laq.training.networks import copy_of
+from tf_laq.training.observing import before_each_call, in_call_order
+
+Means = npt.NDArray[np.float64]
+
+
+def correct_biases(quantized: Any, model: Any, images: npt.ArrayLike, *, batch_size: int = 256) -> Any:
+    """Return a quantized network whose layers have, before their activations, the means of the float network's.
+
+        b' = b + E[z] - E[z_q]
+
+    z are the outputs of a layer before its activation in the float network, per channel, and z_q those in the quantized
+    one, with the layers before it corrected already; the means are over all images and places. Layers are all that have
+    a kernel, a bias and an activation of their own: dense and convolutional ones. Where a normalisation takes the place
+    of the bias, `recalibrate_batch_norm` does the same. Nothing is trained, no labels are needed, and the kernels stay
+    on their grid.
+
+    Source: Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", section 4.2,
+    with the means measured on images.
+
+    Args:
+        quantized: A Sequential or functional model, baked or stripped; it stays as it is.
+        model: The float network that it was made from.
+        images: Float images in [0, 1] (n, height, width, channels), of the kind that the network was trained on.
+        batch_size: Images in a call; the means do not depend on it.
+
+    Raises:
+        InputError: The models have other layers, or none with a bias, or cannot be copied; or an argument is wrong.
+
+    Example:
+        >>> import tf_keras
+        >>> import tf_laq as laq
+        >>> model = tf_keras.Sequential([tf_keras.Input((1, 1, 2)), tf_keras.layers.Dense(1)])
+        >>> model.set_weights([np.array([[0.5], [0.75]]), np.zeros(1)])
+        >>> quantized = laq.apply(model, laq.uniform(model, "log", 2), baked=True)
+        >>> kernel, bias = correct_biases(quantized, model, np.ones((4, 1, 1, 2))).get_weights()
+        >>> kernel.ravel().tolist(), bias.tolist()
+        ([0.0, 1.0], [0.25])
+    """
+    images = checked_images(images)
+    whole("batch_size", batch_size)
+    layers = _layers_with_bias(model)
+    if not layers:
+        received = f"{type(model).__name__} {model.name!r}, in which no layer with a kernel has a bias"
+        raise InputError("model", expected="dense or convolutional layers with a bias", received=received)
+    twin = copy_of(quantized)
+    twins = _layers_with_bias(twin)
+    for path in layers.keys() ^ twins.keys():
+        received = f"a layer with a bias at {path!r} in one of them"
+        raise InputError("quantized", expected="the layers of the float model", received=received)
+
+    def run(network: Any, count: int) -> None:
+        for start in range(0, count, batch_size):
+            network(tf.constant(images[start : start + batch_size]), training=False)
+
+    wanted = _means(list(layers.values()), lambda: run(model, len(images)))
+    place_of = {id(twins[path]): place for place, path in enumerate(layers)}
+    for layer in in_call_order(list(twins.values()), lambda: run(twin, 1)):
+        (mean,) = _means([layer], lambda: run(twin, len(images)))
+        shift = (wanted[place_of[id(layer)]] - mean).astype(np.float32)
+        layer.bias.assign(np.asarray(layer.bias) + shift)
+    return twin
+
+
+def _layers_with_bias(model: Any) -> dict[str, Any]:
+    """Return, by path, the layers with a kernel that can be quantized, a bias per channel, and an activation."""
+    kinds = LayerKinds(keras_module(keras_version(model)))
+    return {
+        path: layer
+        for path, layer in kinds.walk(model)
+        if kinds.kernels_of(layer) and _is_vector(getattr(layer, "bias", None)) and hasattr(layer, "activation")
+    }
+
+
+def _is_vector(bias: Any) -> bool:
+    return bias is not None and len(bias.shape) == 1
+
+
+def _means(layers: list[Any], run: Callable[[], None]) -> list[Means]:
+    """Return for each layer the mean of its outputs before the activation, per channel, in a run of the model."""
+    sums: list[Means] = [np.zeros(()) for _ in layers]
+    counts = [0] * len(layers)
+
+    def adding(place: int, layer: Any) -> Callable[[Any], None]:
+        def add(inputs: Any) -> None:
+            outputs = np.asarray(_before_activation(layer, inputs), np.float64)
+            axis = 1 if getattr(layer, "data_format", None) == "channels_first" else outputs.ndim - 1
+            others = tuple(each for each in range(outputs.ndim) if each != axis)
+            sums[place] = sums[place] + outputs.sum(others)
+            counts[place] += outputs.size // outputs.shape[axis]
+
+        return add
+
+    with contextlib.ExitStack() as stack:
+        for place, layer in enumerate(layers):
+            stack.enter_context(before_each_call(layer, adding(place, layer)))
+        run()
+    return [total / max(count, 1) for total, count in zip(sums, counts, strict=True)]
+
+
+def _before_activation(layer: Any, inputs: Any) -> tf.Tensor:
+    activation = layer.activation
+    layer.activation = tf.identity
+    try:
+        return tf.cast(type(layer).call(layer, inputs), tf.float32)
+    finally:
+        layer.activation = activation
