@@ -1,4 +1,4 @@
-"""The commands that train a network further: near its decision boundary, under quantization, or its biases or normalisation."""
+"""The commands that train a network further, or give it other biases or normalisation statistics."""
 
 from __future__ import annotations
 
