@@ -27,8 +27,7 @@ def changes():
         "attacks": QUICK,
         "selection": {
             "uniform": {"log": [3]},
-            "average_bits": [],
-            "by_limit": ["budget", "hawq", "ans", "random"],
+            "by_limit": {},
             "images": 32,
             "corrected": [],
             "recalibrated": [],

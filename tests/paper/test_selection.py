@@ -21,7 +21,8 @@ def made(study, tmp_path_factory):
 
 
 def test_the_candidates_keep_the_limit_in_their_name(study):
-    few = {**study.settings.selection, "average_bits": [3.5], "corrected": ["guarded"], "recalibrated": ["budget-3.5"]}
+    limits = {name: [3.5] for name in ("budget", "hawq", "ans", "random")}
+    few = {**study.settings.selection, "by_limit": limits, "corrected": ["guarded"], "recalibrated": ["budget-3.5"]}
     settings = dataclasses.replace(study.settings, selection=few)
     other = Study("digits", study.images, study.labels, study.networks, settings, cache=study.cache)
     found = {candidate.name: candidate for candidate in candidates(other)}

@@ -159,8 +159,8 @@ def _by_policy(study: Study) -> Iterator[tuple[str, QuantizationPlan]]:
 
     by_limit = {"budget": budget, "hawq": hawq, "ans": ans, "random": random}
     yield "guarded", api.search(model, policy=policies.Guarded(), progress=False)
-    for bits in chosen["average_bits"]:
-        for name in chosen["by_limit"]:
+    for name, limits in chosen["by_limit"].items():
+        for bits in limits:
             yield f"{name}-{bits:g}", api.search(model, policy=by_limit[name](bits), progress=False)
 
 

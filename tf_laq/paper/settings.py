@@ -33,9 +33,9 @@ class Settings:
         batch_size: Number of images attacked at a time.
         budget_bits: Average bits of the plan `budget`, not the paper's: those of the paper's `lq` by its table.
         attacks: Settings changed in the presets' attacks, by column.
-        selection: What the selections of bits are compared on: "uniform" settings by quantizer; "average_bits" and the
-            policies that keep to them, "by_limit" (budget, hawq, ans, random); the number of training "images" that
-            policies look at; the names of plans that are "corrected" (their biases), "recalibrated" (their batch
+        selection: What the selections of bits are compared on: "uniform" settings by quantizer; "by_limit" the
+            policies that keep to average bits (budget, hawq, ans, random), and these; the number of training "images"
+            that policies look at; the names of plans that are "corrected" (their biases), "recalibrated" (their batch
             normalisation) and "fine-tuned"; changes to the "recipe" of fine-tuning.
 
     Raises:
