@@ -7,8 +7,10 @@ import sys
 
 import numpy as np
 import pytest
+import tf_keras
 
 import tf_laq as laq
+from tf_laq import datasets
 from tf_laq.cli import commands
 from tf_laq.evaluation import AccuracyCurve, RobustnessReport
 from tf_laq.saving import load_model
@@ -157,6 +159,25 @@ def test_a_network_is_retrained_at_its_boundary_quantized_and_tuned_under_its_pl
     assert (code, errors) == (0, "")
     assert "2.00 bits" in output
     assert all(np.unique(kernel).size <= 3 for kernel in load_model(tuned).get_weights()[::2])
+
+
+def test_biases_are_corrected_and_normalisation_is_recalibrated_on_examples(saved, tmp_path, laq_command):
+    quantized, corrected = tmp_path / "q.keras", tmp_path / "c.keras"
+    laq_command("quantize", saved, "--out", quantized, "--method", "uniform", "--quantizer", "linear", "--bits", 3)
+    assert laq_command("correct", quantized, saved, "--images", 20, "--out", corrected)[0] == 0
+    before, after = load_model(quantized).get_weights(), load_model(corrected).get_weights()
+    assert [np.array_equal(a, b) for a, b in zip(before, after, strict=True)] == [w.ndim > 1 for w in before]
+
+    layers = tf_keras.layers
+    parts = [layers.Input((8, 8, 1)), layers.BatchNormalization(), layers.Flatten(), layers.Dense(10)]
+    tf_keras.Sequential(parts).save(tmp_path / "n.keras")
+    means = []
+    for extra in ((), ("--original", saved)):
+        arguments = ("recalibrate", tmp_path / "n.keras", "--images", 20, "--out", tmp_path / "r.keras", *extra)
+        assert laq_command(*arguments)[0] == 0
+        means.append(float(load_model(tmp_path / "r.keras").layers[0].moving_mean.numpy()[0]))
+    assert means[0] == pytest.approx(float(datasets.load("digits").train.images[:20].mean()), abs=1e-5)
+    assert means[1] != pytest.approx(means[0], abs=1e-4)
 
 
 def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, saved, tmp_path, laq_command):

@@ -94,20 +94,37 @@ def correct(
     print(f"{out}: see laq evaluate for its accuracy")
 
 
-def recalibrate(model: str, dataset: str = "digits", out: str = "recalibrated.keras", images: int = 1000) -> None:
+def recalibrate(
+    model: str,
+    dataset: str = "digits",
+    original: str = "",
+    out: str = "recalibrated.keras",
+    images: int = 1000,
+    seed: int = 0,
+) -> None:
     """Give the batch normalisation of a quantized network the statistics of its own activations, and save it.
 
     Args:
         model: Saved Keras model, quantized.
         dataset: digits, mnist or cifar10.
+        original: The float model, if it was trained adversarially: the statistics are then those of examples made on
+            it by the attack of the recipe fast. With clean images such a network can lose all of its robustness.
         out: File to write, ending in .keras.
         images: Number of training images, from the first on.
+        seed: Seed of the attack.
     """
+    from tf_laq.adapters import logits_function
+    from tf_laq.attacks import PGD
     from tf_laq.attacks.checks import whole
     from tf_laq.datasets import load
-    from tf_laq.training import recalibrate_batch_norm
+    from tf_laq.training import recalibrate_batch_norm, recipe
 
     check_ending(out, ".keras", "out")
     whole("images", images)
-    save_model(recalibrate_batch_norm(load_model(model), load(dataset).train.images[:images]), out)
+    train = load(dataset).train
+    shown = train.images[:images]
+    if original:
+        attack = PGD(**(recipe(dataset).attack or {}))
+        shown = attack(logits_function(load_model(original)), shown, train.labels[:images], seed=seed)
+    save_model(recalibrate_batch_norm(load_model(model), shown), out)
     print(f"{out}: see laq evaluate for its accuracy")

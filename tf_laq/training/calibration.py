@@ -24,9 +24,14 @@ def recalibrate_batch_norm(model: Any, images: npt.ArrayLike, *, batch_size: int
     normalisation gets, in the order in which a call reaches them, the population mean and variance of its inputs over
     all images, with those before it already renewed. Nothing is trained, and no labels are needed.
 
+    **The statistics of an adversarially trained network are those of adversarial examples.** Clean images in their
+    place took a 3.5-bit MNIST network from 92.7 to 0.0 % under Auto-PGD and Square (N = 300), with the same clean
+    accuracy; PGD examples made on the float network left it at 92.7 %.
+
     Args:
         model: A built Sequential or functional model, plain, baked or wrapped; it stays as it is.
-        images: Float images in [0, 1] (n, height, width, channels), of the kind that the network was trained on.
+        images: Float images in [0, 1] (n, height, width, channels), of the kind that the network was trained on: of an
+            adversarially trained one, adversarial images.
         batch_size: Images in a call; the statistics do not depend on it.
 
     Raises:
