@@ -85,7 +85,7 @@ class TensorSensitivity:
     def __init__(self, tensor: WeightTensor, norm: lipschitz.NormName = "spectral") -> None:
         self.tensor = tensor
         self._which = norm
-        self.norm = lipschitz.norm(tensor.layout.matrices(tensor.values), norm)
+        self.norm = self._norm(tensor.values)
         self._measured: dict[Quantizer, Measurement] = {}
         self._errors: dict[Quantizer, float] = {}
 
@@ -115,7 +115,7 @@ class TensorSensitivity:
         """Return ||W - W_q|| alone, without the other norms that `measure` needs."""
         if quantizer not in self._errors:
             error = self.tensor.values - quantizer.quantize(self.tensor.values)
-            self._errors[quantizer] = lipschitz.norm(self._matrices(error), self._which)
+            self._errors[quantizer] = self._norm(error)
         return self._errors[quantizer]
 
     def relative_error(self, quantizer: Quantizer) -> float:
@@ -129,14 +129,17 @@ class TensorSensitivity:
 
     def _measure(self, quantizer: Quantizer, quantized: Values, error: Values) -> Measurement:
         if quantizer not in self._errors:
-            self._errors[quantizer] = lipschitz.norm(self._matrices(error), self._which)
+            self._errors[quantizer] = self._norm(error)
         return Measurement(
             quantizer.name,
             quantizer.bits,
-            quantized_norm=lipschitz.norm(self._matrices(quantized), self._which),
+            quantized_norm=self._norm(quantized),
             error_norm=self._errors[quantizer],
             zeros=1.0 - np.count_nonzero(quantized) / quantized.size,
         )
+
+    def _norm(self, values: Values) -> float:
+        return lipschitz.norm(self._matrices(values), self._which)
 
     def _matrices(self, values: Values) -> lipschitz.Matrix:
         return self.tensor.layout.matrices(values)

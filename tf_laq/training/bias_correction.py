@@ -15,9 +15,7 @@ from tf_laq.attacks.checks import checked_images, whole
 from tf_laq.errors import InputError
 from tf_laq.kernels import LayerKinds
 from tf_laq.training.networks import copy_of
-from tf_laq.training.observing import before_each_call, in_call_order
-
-Means = npt.NDArray[np.float64]
+from tf_laq.training.observing import Moments, Values, before_each_call, in_call_order, run
 
 
 def correct_biases(quantized: Any, model: Any, images: npt.ArrayLike, *, batch_size: int = 256) -> Any:
@@ -65,14 +63,10 @@ def correct_biases(quantized: Any, model: Any, images: npt.ArrayLike, *, batch_s
         received = f"a layer with a bias at {path!r} in one of them"
         raise InputError("quantized", expected="the layers of the float model", received=received)
 
-    def run(network: Any, count: int) -> None:
-        for start in range(0, count, batch_size):
-            network(tf.constant(images[start : start + batch_size]), training=False)
-
-    wanted = _means(list(layers.values()), lambda: run(model, len(images)))
+    wanted = _means(list(layers.values()), model, images, batch_size)
     place_of = {id(twins[path]): place for place, path in enumerate(layers)}
-    for layer in in_call_order(list(twins.values()), lambda: run(twin, 1)):
-        (mean,) = _means([layer], lambda: run(twin, len(images)))
+    for layer in in_call_order(list(twins.values()), twin, images[:1]):
+        (mean,) = _means([layer], twin, images, batch_size)
         shift = (wanted[place_of[id(layer)]] - mean).astype(np.float32)
         layer.bias.assign(np.asarray(layer.bias) + shift)
     return twin
@@ -92,32 +86,28 @@ def _is_vector(bias: Any) -> bool:
     return bias is not None and len(bias.shape) == 1
 
 
-def _means(layers: list[Any], run: Callable[[], None]) -> list[Means]:
-    """Return for each layer the mean of its outputs before the activation, per channel, in a run of the model."""
-    sums: list[Means] = [np.zeros(()) for _ in layers]
-    counts = [0] * len(layers)
+def _means(layers: list[Any], model: Any, images: npt.NDArray[np.float32], batch_size: int) -> list[Values]:
+    """Return for each layer the mean of its outputs before the activation, per channel, over all images."""
+    moments = [Moments(_channels(layer)) for layer in layers]
 
-    def adding(place: int, layer: Any) -> Callable[[Any], None]:
-        def add(inputs: Any) -> None:
-            outputs = np.asarray(_before_activation(layer, inputs), np.float64)
-            axis = 1 if getattr(layer, "data_format", None) == "channels_first" else outputs.ndim - 1
-            others = tuple(each for each in range(outputs.ndim) if each != axis)
-            sums[place] = sums[place] + outputs.sum(others)
-            counts[place] += outputs.size // outputs.shape[axis]
-
-        return add
+    def adding(layer: Any, found: Moments) -> Callable[[Any], None]:
+        return lambda inputs: found.add(_before_activation(layer, inputs))
 
     with contextlib.ExitStack() as stack:
-        for place, layer in enumerate(layers):
-            stack.enter_context(before_each_call(layer, adding(place, layer)))
-        run()
-    return [total / max(count, 1) for total, count in zip(sums, counts, strict=True)]
+        for layer, found in zip(layers, moments, strict=True):
+            stack.enter_context(before_each_call(layer, adding(layer, found)))
+        run(model, images, batch_size)
+    return [found.mean for found in moments]
 
 
-def _before_activation(layer: Any, inputs: Any) -> tf.Tensor:
+def _channels(layer: Any) -> int:
+    return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
+
+
+def _before_activation(layer: Any, inputs: Any) -> Any:
     activation = layer.activation
     layer.activation = tf.identity
     try:
-        return tf.cast(type(layer).call(layer, inputs), tf.float32)
+        return type(layer).call(layer, inputs)
     finally:
         layer.activation = activation

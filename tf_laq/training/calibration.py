@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from tf_laq.adapters import keras_module, keras_version
 from tf_laq.attacks.checks import checked_images, whole
 from tf_laq.errors import InputError
 from tf_laq.training.networks import copy_of
-from tf_laq.training.observing import before_each_call, in_call_order
-
-Moments = npt.NDArray[np.float64]
+from tf_laq.training.observing import Moments, before_each_call, in_call_order, run
 
 
 def recalibrate_batch_norm(model: Any, images: npt.ArrayLike, *, batch_size: int = 256) -> Any:
@@ -38,6 +34,7 @@ def recalibrate_batch_norm(model: Any, images: npt.ArrayLike, *, batch_size: int
         InputError: The model has no batch normalisation or cannot be copied, or an argument is wrong.
 
     Example:
+        >>> import numpy as np
         >>> import tf_keras
         >>> model = tf_keras.Sequential([tf_keras.Input((1, 1, 1)), tf_keras.layers.BatchNormalization()])
         >>> images = np.array([0.25, 0.75]).reshape(2, 1, 1, 1)
@@ -55,41 +52,13 @@ def recalibrate_batch_norm(model: Any, images: npt.ArrayLike, *, batch_size: int
         )
     twin = copy_of(model)
 
-    def run(count: int | None = None) -> None:
-        for start in range(0, len(images) if count is None else count, batch_size):
-            twin(tf.constant(images[start : start + batch_size]), training=False)
-
-    for layer in in_call_order(_normalisations(keras, twin), lambda: run(count=1)):
-        moments = _Moments(layer.axis)
+    for layer in in_call_order(_normalisations(keras, twin), twin, images[:1]):
+        moments = Moments(layer.axis)
         with before_each_call(layer, moments.add):
-            run()
+            run(twin, images, batch_size)
         for variable, value in ((layer.moving_mean, moments.mean), (layer.moving_variance, moments.variance)):
             variable.assign(value.reshape(variable.shape))
     return twin
-
-
-class _Moments:
-    """Mean and variance per channel, merged over batches in float64 (Chan, Golub, LeVeque 1983)."""
-
-    def __init__(self, axis: Any) -> None:
-        self._axes = np.atleast_1d(np.asarray(axis, np.int64))
-        self._count, self._squares = 0, np.zeros(())
-        self.mean: Moments = np.zeros(())
-
-    def add(self, inputs: Any) -> None:
-        values = np.asarray(tf.cast(inputs, tf.float32), np.float64)
-        kept = {int(axis) % values.ndim for axis in self._axes}
-        others = tuple(axis for axis in range(values.ndim) if axis not in kept)
-        count, mean = values.size // int(np.prod([values.shape[axis] for axis in kept])), values.mean(others)
-        total = self._count + count
-        shift = mean - self.mean
-        self._squares = self._squares + values.var(others) * count + shift**2 * self._count * count / total
-        self.mean = self.mean + shift * count / total
-        self._count = total
-
-    @property
-    def variance(self) -> Moments:
-        return self._squares / self._count
 
 
 def _normalisations(keras: Any, model: Any) -> list[Any]:
