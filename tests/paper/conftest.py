@@ -33,6 +33,7 @@ def changes():
             "recalibrated": [],
             "fine-tuned": ["lq"],
             "recipe": {"epochs": 1},
+            "attacks": {},
         },
     }
 

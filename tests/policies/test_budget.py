@@ -72,11 +72,11 @@ def test_a_cost_of_the_users_own_decides(network):
         make_plan(network, [], Budget(limit=Limit(average_bits=3), cost=lambda *_: np.nan))
 
 
-def test_an_error_where_the_input_enters_is_predicted_to_cost_100_times_as_much(network):
+def test_an_error_where_the_input_enters_counts_ten_times(network):
     first, second = (TensorSensitivity(tensor) for tensor in network[:2])
-    setting, cost = quantizers.get("linear", 4), policies.COSTS["weighted_squared_relative"]
-    assert cost(first, setting) == pytest.approx(100 * first.relative_error(setting) ** 2)
-    assert cost(second, setting) == pytest.approx(second.relative_error(setting) ** 2)
+    setting, cost = quantizers.get("linear", 4), policies.COSTS["guarded"]
+    assert cost(first, setting) == pytest.approx((10 * first.relative_error(setting)) ** (4 / 3))
+    assert cost(second, setting) == pytest.approx(second.relative_error(setting) ** (4 / 3))
 
 
 def test_random_bits_fill_the_limit_and_depend_on_the_seed(network):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tf_laq import api, datasets, policies
+from tf_laq.errors import InputError
 from tf_laq.evaluation import archives
 from tf_laq.evaluation.report import Correct
 from tf_laq.evaluation.statistics import Share
@@ -79,6 +81,7 @@ class Score:
 
 def selection_table(study: Study, command: str) -> Result:
     """Return the table of all candidates and the picture of size against worst case."""
+    study = study.changed(settings=study.settings.for_selection())
     scores = [_score(study, candidate, network) for candidate, network in _networks(study)]
     best = pareto([(score.bytes, score.share(WORST_CASE).successes) for score in scores])
     lost = [drop(scores[0].correct[WORST_CASE], score.correct[WORST_CASE]) for score in scores]
@@ -147,12 +150,18 @@ def _by_policy(study: Study) -> Iterator[tuple[str, QuantizationPlan]]:
     def hawq(bits: float) -> policies.Policy:
         return policies.hawq(model, *batch, limit=Limit(average_bits=bits), seed=study.seed, progress=False)
 
+    @functools.cache
+    def noise() -> policies.NoiseSensitivity:
+        attack = study.paper.only([PGD]).columns[0].attacks["white"]
+        return policies.ans(model, *batch, attack=attack, seed=study.seed)
+
     def ans(bits: float) -> policies.Policy:
         # This policy has no limit on the size, but it grows with the bits of the most sensitive layer.
-        attack = study.paper.only([PGD]).columns[0].attacks["white"]
-        noise = policies.ans(model, *batch, attack=attack, seed=study.seed)
-        narrower = (dataclasses.replace(noise, initial_bits=widest) for widest in range(8, 0, -1))
-        return next(each for each in narrower if api.search(model, policy=each, progress=False).average_bits <= bits)
+        for widest in range(8, 0, -1):
+            narrower = dataclasses.replace(noise(), initial_bits=widest)
+            if api.search(model, policy=narrower, progress=False).average_bits <= bits:
+                return narrower
+        raise InputError("by_limit, ans", expected="1 bit a weight or more", received=bits)
 
     def random(bits: float) -> policies.Policy:
         return policies.RandomBits(limit=Limit(average_bits=bits), seed=study.seed)
@@ -209,17 +218,7 @@ def _tuned(study: Study, name: str, plan: QuantizationPlan) -> list[npt.NDArray[
 def _score(study: Study, candidate: Candidate, network: Network) -> Score:
     name, plan = candidate.name, candidate.plan
     others = {} if plan is None else {name: network}
-    few = dataclasses.replace(study.settings, examples=study.settings.strong_examples)
-    alone = Study(
-        study.dataset,
-        study.images,
-        study.labels,
-        Networks(study.networks.trained, others),
-        few,
-        cache=study.cache,
-        seed=study.seed,
-        announce=study.announce,
-    )
+    alone = study.changed(networks=Networks(study.networks.trained, others))
     values = sum(int(np.size(weight)) for weight in network.model.get_weights())
     codes, coded = (0, 0) if plan is None else (plan.bytes, plan.weights)
     return Score(

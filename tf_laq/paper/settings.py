@@ -36,7 +36,7 @@ class Settings:
         selection: What the selections of bits are compared on: "uniform" settings by quantizer; "by_limit" the
             policies that keep to average bits (budget, hawq, ans, random), and these; the number of training "images"
             that policies look at; the names of plans that are "corrected" (their biases), "recalibrated" (their batch
-            normalisation) and "fine-tuned"; changes to the "recipe" of fine-tuning.
+            normalisation) and "fine-tuned"; changes to the "recipe" of fine-tuning; further changes in "attacks".
 
     Raises:
         InputError: A number is out of range.
@@ -87,6 +87,12 @@ class Settings:
             one_of(f"network of {dataset}", network, networks)
             content |= networks[network]
         return cls(**{**content, **{name: value for name, value in changes.items() if value is not None}})
+
+    def for_selection(self) -> Settings:
+        """Return the settings that selections of bits are judged with: the same images in all columns, own attacks."""
+        changes: Mapping[str, Mapping[str, Any]] = self.selection["attacks"]
+        changed = {name: {**self.attacks.get(name, {}), **change} for name, change in changes.items()}
+        return dataclasses.replace(self, examples=self.strong_examples, attacks={**self.attacks, **changed})
 
     def paper_battery(self, dataset: str) -> Battery:
         """Return the paper's attacks as they are: without the gradient-free one and without a second search.

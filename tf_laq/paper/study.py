@@ -67,6 +67,20 @@ class Study:
         self.strong = settings.strong_battery(dataset)
         self._known: dict[Path, RobustnessReport] = {}
 
+    def changed(self, *, networks: Networks | None = None, settings: Settings | None = None) -> Study:
+        """Return a study of the same images, with other networks or settings."""
+        return Study(
+            self.dataset,
+            self.images,
+            self.labels,
+            networks or self.networks,
+            settings or self.settings,
+            cache=self.cache,
+            seed=self.seed,
+            network=self.network,
+            announce=self.announce,
+        )
+
     @property
     def name(self) -> str:
         """What the names of the results begin with."""

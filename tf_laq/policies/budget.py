@@ -10,6 +10,7 @@ from tf_laq.errors import InputError
 from tf_laq.plan import PlanEntry
 from tf_laq.policies.base import Policy, check_candidates, measured_entry
 from tf_laq.policies.entrance import input_weight, settings_for
+from tf_laq.policies.guarded import SIZE_EXPONENT
 from tf_laq.policies.knapsack import cheapest
 from tf_laq.quantizers import Quantizer
 from tf_laq.sensitivity import TensorSensitivity
@@ -33,9 +34,12 @@ def squared_relative_error(sensitivity: TensorSensitivity, quantizer: Quantizer)
     return sensitivity.relative_error(quantizer) ** 2
 
 
-def weighted_squared_relative_error(sensitivity: TensorSensitivity, quantizer: Quantizer) -> float:
-    """Return (v ||W - W_q|| / ||W||)^2, v = `INPUT_WEIGHT` where the input enters and 1 elsewhere, as in `Guarded`."""
-    return (input_weight(sensitivity.tensor) * sensitivity.relative_error(quantizer)) ** 2
+def guarded_error(sensitivity: TensorSensitivity, quantizer: Quantizer) -> float:
+    """Return (v ||W - W_q|| / ||W||)^(4/3), v = `INPUT_WEIGHT` where the input enters and 1 elsewhere.
+
+    At a given size its sum is least where the errors fall with n^(3/4), as the limits of `Guarded` do.
+    """
+    return math.pow(input_weight(sensitivity.tensor) * sensitivity.relative_error(quantizer), 1 / SIZE_EXPONENT)
 
 
 def squared_error(sensitivity: TensorSensitivity, quantizer: Quantizer) -> float:
@@ -47,7 +51,7 @@ COSTS: Mapping[str, Cost] = {
     "absolute": absolute_error,
     "relative": relative_error,
     "squared_relative": squared_relative_error,
-    "weighted_squared_relative": weighted_squared_relative_error,
+    "guarded": guarded_error,
     "squared": squared_error,
 }
 
@@ -115,7 +119,7 @@ class Budget(Policy):
     """
 
     limit: Limit
-    cost: str | Cost = "weighted_squared_relative"
+    cost: str | Cost = "guarded"
     methods: tuple[str, ...] | None = None
     max_bits: int | None = None
 

@@ -14,7 +14,8 @@ from tf_laq.policies.entrance import INPUT_WEIGHT, input_weight, is_small_input,
 from tf_laq.quantizers import Quantizer
 from tf_laq.sensitivity import TensorSensitivity, WeightTensor
 
-_EXPONENT = 0.75
+SIZE_EXPONENT = 0.75
+"""The power of a tensor's size that its limit falls with."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ class Guarded(Policy):
         return f"guarded (relative error {self.error:g}; {self.input_weight:g} times as strict at the input)"
 
     def _limit(self, tensor: WeightTensor, largest: int, weights: int) -> float:
-        limit = self.error * math.pow(tensor.values.size / largest, _EXPONENT)
+        limit = self.error * math.pow(tensor.values.size / largest, SIZE_EXPONENT)
         floor = self.floor / self.input_weight if is_small_input(tensor, weights) else self.floor
         return max(limit / input_weight(tensor, self.input_weight), floor)
 

@@ -37,7 +37,7 @@ def named(name: str, **settings: Any) -> Policy:
 
     Example:
         >>> named("budget", average_bits=3.5).describe()
-        'budget (3.5 bits a weight; least sum of the weighted squared relative error)'
+        'budget (3.5 bits a weight; least sum of the guarded error)'
     """
     if name not in NAMES:
         raise InputError(
