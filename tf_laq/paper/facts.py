@@ -36,9 +36,9 @@ def worst_case_fact(study: Study) -> str:
     """Return what the worst case is."""
     return (
         f"Worst case: right whatever was tried within {study.epsilon:.3g} in L-inf. That is those of the paper's "
-        "white-box attacks that stay in that ball; Square on what they left; and on what is left then every other "
-        "attack of the battery `strong`, with its second search by Auto-PGD and gray-box examples from `twin` and "
-        "`adv`."
+        f"white-box attacks that stay in that ball; Square with {study.square.queries:,} queries on what they left; "
+        "and on what is left then every other attack of the battery `strong`, with its second search by Auto-PGD and "
+        "gray-box examples from `twin` and `adv`."
     )
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tf_laq.attacks.base import BallAttack, Images, Labels
+from tf_laq.attacks.base import Images, Labels
 from tf_laq.attacks.battery import Battery
+from tf_laq.attacks.square import Square
 from tf_laq.errors import InputError
 from tf_laq.evaluation import archives
 from tf_laq.evaluation.report import Correct, RobustnessReport
@@ -87,11 +88,16 @@ class Study:
         return family(self.dataset, self.network)
 
     @property
+    def square(self) -> Square:
+        """The gradient-free attack of the worst case."""
+        attack = self.strong.only([GRADIENT_FREE]).columns[0].attacks["white"]
+        assert isinstance(attack, Square)
+        return attack
+
+    @property
     def epsilon(self) -> float:
         """Radius of the L-inf ball of the worst case, in pixel units."""
-        attack = self.strong.only([GRADIENT_FREE]).columns[0].attacks["white"]
-        assert isinstance(attack, BallAttack)
-        return attack.epsilon
+        return self.square.epsilon
 
     def has(self, column: str, knowledge: str) -> bool:
         """Return whether there is an outcome of a column of the paper's battery: gray-box ones need a twin."""
