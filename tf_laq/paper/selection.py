@@ -144,33 +144,37 @@ def _by_policy(study: Study) -> Iterator[tuple[str, QuantizationPlan]]:
     train = datasets.load(study.dataset).train
     batch = train.images[: chosen["images"]], train.labels[: chosen["images"]]
 
-    def budget(bits: float) -> policies.Policy:
-        return policies.Budget(limit=Limit(average_bits=bits))
+    def plan(policy: policies.Policy) -> QuantizationPlan:
+        return api.search(model, policy=policy, progress=False)
 
-    def hawq(bits: float) -> policies.Policy:
-        return policies.hawq(model, *batch, limit=Limit(average_bits=bits), seed=study.seed, progress=False)
+    def budget(bits: float) -> QuantizationPlan:
+        return plan(policies.Budget(limit=Limit(average_bits=bits)))
+
+    def hawq(bits: float) -> QuantizationPlan:
+        limit = Limit(average_bits=bits)
+        return plan(policies.hawq(model, *batch, limit=limit, seed=study.seed, progress=False))
 
     @functools.cache
     def noise() -> policies.NoiseSensitivity:
         attack = study.paper.only([PGD]).columns[0].attacks["white"]
         return policies.ans(model, *batch, attack=attack, seed=study.seed)
 
-    def ans(bits: float) -> policies.Policy:
+    def ans(bits: float) -> QuantizationPlan:
         # This policy has no limit on the size, but it grows with the bits of the most sensitive layer.
         for widest in range(8, 0, -1):
-            narrower = dataclasses.replace(noise(), initial_bits=widest)
-            if api.search(model, policy=narrower, progress=False).average_bits <= bits:
-                return narrower
+            found = plan(dataclasses.replace(noise(), initial_bits=widest))
+            if found.average_bits <= bits:
+                return found
         raise InputError("by_limit, ans", expected="1 bit a weight or more", received=bits)
 
-    def random(bits: float) -> policies.Policy:
-        return policies.RandomBits(limit=Limit(average_bits=bits), seed=study.seed)
+    def random(bits: float) -> QuantizationPlan:
+        return plan(policies.RandomBits(limit=Limit(average_bits=bits), seed=study.seed))
 
     by_limit = {"budget": budget, "hawq": hawq, "ans": ans, "random": random}
-    yield "guarded", api.search(model, policy=policies.Guarded(), progress=False)
+    yield "guarded", plan(policies.Guarded())
     for name, limits in chosen["by_limit"].items():
         for bits in limits:
-            yield f"{name}-{bits:g}", api.search(model, policy=by_limit[name](bits), progress=False)
+            yield f"{name}-{bits:g}", by_limit[name](bits)
 
 
 def _networks(study: Study) -> Iterator[tuple[Candidate, Network]]:
