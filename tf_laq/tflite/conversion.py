@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any
 
 import tensorflow as tf
@@ -76,6 +77,6 @@ def _unsupported(message: str, graph: Any) -> str:
 
 def _names(graph: Any, kind: str) -> Iterable[str]:
     """Return where the operations of a kind are, loop and branch bodies included."""
-    definition = graph.as_graph_def()
-    functions = [node for function in definition.library.function for node in function.node_def]
-    return {node.name.rpartition("/")[0] or node.name for node in (*definition.node, *functions) if node.op == kind}
+    nodes, functions = attrgetter("node", "library")(graph.as_graph_def())
+    inner = (node for function in functions.function for node in function.node_def)
+    return {node.name.rpartition("/")[0] or node.name for node in (*nodes, *inner) if node.op == kind}
