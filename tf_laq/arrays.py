@@ -34,7 +34,10 @@ class ArrayOperations(Protocol):
         """Return mean |w| as a float32 scalar, summed in float64."""
 
     def max_magnitude(self, w: Array) -> Array:
-        """Return max |w| as a float32 scalar."""
+        """Return max |w| as a scalar."""
+
+    def clip(self, w: Array, limit: Array) -> Array:
+        """Return w, or the nearer of -`limit` and `limit` where |w| is larger."""
 
     def magnitude_bits(self, w: Array) -> Array:
         """Return the IEEE 754 bits of |w| as int32: they grow with |w|."""
@@ -78,6 +81,9 @@ class ArrayOperations(Protocol):
     def column_minimum(self, values: Array) -> Array:
         """Return the minimum of each column of int64 values (rows, columns)."""
 
+    def column_sum(self, values: Array) -> Array:
+        """Return the sum of each column of int64 values (rows, columns)."""
+
     def stack(self, values: list[Array]) -> Array:
         """Return int64 scalars as one array."""
 
@@ -102,6 +108,9 @@ class _NumpyOperations:
 
     def max_magnitude(self, w: Array) -> Array:
         return np.maximum(np.max(w), -np.min(w))
+
+    def clip(self, w: Array, limit: Array) -> Array:
+        return np.clip(w, -limit, limit)
 
     def magnitude_bits(self, w: Array) -> Array:
         return np.abs(w).view(np.int32)
@@ -149,6 +158,9 @@ class _NumpyOperations:
     def column_minimum(self, values: Array) -> Array:
         return np.min(values, axis=0)
 
+    def column_sum(self, values: Array) -> Array:
+        return np.sum(values, axis=0)
+
     def stack(self, values: list[Array]) -> Array:
         return np.stack(values)
 
@@ -180,6 +192,9 @@ def tensorflow_operations() -> ArrayOperations:
 
         def max_magnitude(self, w: Array) -> Array:
             return tf.reduce_max(tf.abs(w))
+
+        def clip(self, w: Array, limit: Array) -> Array:
+            return tf.clip_by_value(w, -limit, limit)
 
         def magnitude_bits(self, w: Array) -> Array:
             return tf.bitcast(tf.abs(w), tf.int32)
@@ -227,6 +242,9 @@ def tensorflow_operations() -> ArrayOperations:
 
         def column_minimum(self, values: Array) -> Array:
             return tf.reduce_min(values, axis=0)
+
+        def column_sum(self, values: Array) -> Array:
+            return tf.reduce_sum(values, axis=0)
 
         def stack(self, values: list[Array]) -> Array:
             return tf.stack(values)

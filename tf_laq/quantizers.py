@@ -40,6 +40,10 @@ _LARGEST_MAGNITUDE = 2.0**127
 # As many as an int8 holds on each side.
 _KMEANS_STEPS = 127
 
+# A clipped range ends at max|W| times one of these, in units of 2**-16: eight an octave, four octaves down.
+_RANGES = np.rint(2.0 ** (16 - np.arange(32) / 8)).astype(np.int64)
+_CLIPPED_STEPS = 2047
+
 # Mantissas are cut to so many bits where a small whole multiple has to be exact.
 _SIXTEEN_SIGNIFICANT_BITS = 0x7FFFFF00
 
@@ -357,11 +361,7 @@ class KMeans(Quantizer):
 
     def scale(self, weights: Array, operations: ArrayOperations) -> Array:
         """Return the levels."""
-        step = operations.times(operations.max_magnitude(weights), 1 / _KMEANS_STEPS)
-        # Rounded up to a power of two: the levels are exact, and their own levels are themselves.
-        bits = operations.bits_and(operations.magnitude_bits(step) + (_OCTAVE - 1), _EXPONENT_MASK)
-        step = operations.at_least(operations.from_bits(bits), 2.0**-125)
-        counts = operations.histogram(operations.round(weights / step), _KMEANS_STEPS)
+        counts, step = _histogram(weights, _KMEANS_STEPS, operations)
         return operations.as_float(best_levels(counts, 2**self.bits, operations)) * step
 
     def levels(self, scale: Array, operations: ArrayOperations) -> Array:
@@ -404,6 +404,55 @@ class APoT(Quantizer):
     def _sums(self) -> list[float]:
         terms = _APOT_TERMS[self.bits]
         return sorted(float(first + second) for first in terms[0] for second in terms[1])
+
+
+@register
+class Clipped(Linear):
+    """Symmetric uniform quantizer of one tensor that cuts off the largest weights, 2 to 6 bits.
+
+    n = 2**(b-1) - 1, and w becomes D * clip(round(w / D), -n, n): the levels are as even as the linear quantizer's,
+    but nD is max|W| * 2**(-i/8), i = 0 ... 31, with the least sum of |w - w_q|**3. So a few large weights do not
+    decide how coarse the step is for all others, and the codes are still whole numbers times one scale.
+
+    Cubes stand in for ||W - W_q||, which depends on more than single weights: on trained networks their step has at
+    most 11 % more of it than the best one. Squares cut off too much, up to 41 % more: large weights carry the norm.
+
+    Example:
+        >>> weights = np.append(np.linspace(-1.0, 1.0, 999), 4.0)
+        >>> [float(quantizer(bits=3).quantize(weights).max()) for quantizer in (Linear, Clipped)]
+        [4.0, 2.1796875]
+    """
+
+    name = "clipped"
+    min_bits = 2
+    max_bits = 6
+
+    def scale(self, weights: Array, operations: ArrayOperations) -> Array:
+        """Return the step D."""
+        counts, unit = _histogram(weights, _CLIPPED_STEPS, operations)
+        w = np.abs(np.arange(-_CLIPPED_STEPS, _CLIPPED_STEPS + 1))[:, None]
+        largest = operations.max_magnitude(operations.where(counts > 0, w[:, 0], np.int64(0)))
+        # Rounded down, so that the largest weight goes to the last level, and quantized weights find their own step.
+        steps = operations.maximum(largest * _RANGES // (self.positive_levels << 16), 1)
+        codes = (2 * w + steps) // (2 * steps)
+        codes = operations.where(codes < self.positive_levels, codes, np.int64(self.positive_levels))
+        cost = operations.column_sum(counts[:, None] * abs(w - codes * steps) ** 3)
+        return operations.as_float(steps[operations.lowest_row(cost)]) * unit
+
+    def project(self, weights: Array, scale: Array, operations: ArrayOperations) -> Array:
+        """Return each float32 weight's level."""
+        return super().project(operations.clip(weights, scale * self.positive_levels), scale, operations)
+
+
+def _histogram(weights: Array, largest: int, operations: ArrayOperations) -> tuple[Array, Array]:
+    """Return int64 (2 * `largest` + 1,) counts of the weights in whole steps, and the step.
+
+    The step is a power of two: its multiples are exact, and have the same multiples in their own histogram.
+    """
+    step = operations.times(operations.max_magnitude(weights), 1 / largest)
+    bits = operations.bits_and(operations.magnitude_bits(step) + (_OCTAVE - 1), _EXPONENT_MASK)
+    step = operations.at_least(operations.from_bits(bits), 2.0**-125)
+    return operations.histogram(operations.round(weights / step), largest), step
 
 
 def _power_of_two_bits(w: Array, operations: ArrayOperations) -> Array:

@@ -181,7 +181,7 @@ def test_biases_are_corrected_and_normalisation_is_recalibrated_on_examples(save
 
 
 def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, saved, tmp_path, laq_command):
-    assert "linear, log, kmeans, apot, ternary" in laq_command("quantize", "--help")[1]
+    assert "linear, log, kmeans, apot, clipped, ternary" in laq_command("quantize", "--help")[1]
     out = tmp_path / "q.keras"
     settings = ("--method", "uniform", "--quantizer", "ternary", "--bits", 2)
     assert laq_command("quantize", saved, "--out", out, *settings)[0] == 0

@@ -27,6 +27,7 @@ def changes():
         "attacks": QUICK,
         "selection": {
             "uniform": {"log": [3]},
+            "guarded": {},
             "by_limit": {},
             "images": 32,
             "corrected": [],

@@ -22,12 +22,21 @@ def made(study, tmp_path_factory):
 
 def test_the_candidates_keep_the_limit_in_their_name(study):
     limits = {name: [3.5] for name in ("budget", "hawq", "ans", "random")}
-    few = {**study.settings.selection, "by_limit": limits, "corrected": ["guarded"], "recalibrated": ["budget-3.5"]}
+    few = {
+        **study.settings.selection,
+        "guarded": {"even": ["linear", "clipped"]},
+        "by_limit": limits,
+        "corrected": ["guarded"],
+        "recalibrated": ["budget-3.5"],
+    }
     settings = dataclasses.replace(study.settings, selection=few)
     other = Study("digits", study.images, study.labels, study.networks, settings, cache=study.cache)
     found = {candidate.name: candidate for candidate in candidates(other)}
     limited = ["budget-3.5", "hawq-3.5", "ans-3.5", "random-3.5"]
-    assert list(found) == ["adv", "q2", "lq", "guarded", *limited, "guarded+bc", "budget-3.5+bn", "lq+ft"]
+    policies = ["lq", "guarded", "guarded-even", *limited]
+    assert list(found) == ["adv", "q2", *policies, "guarded+bc", "budget-3.5+bn", "lq+ft"]
+    assert {entry.quantizer for entry in found["guarded-even"].plan.entries} <= {"linear", "clipped"}
+    assert "kmeans" in {entry.quantizer for entry in found["guarded"].plan.entries}
     assert all(found[name].plan.average_bits <= 3.5 for name in limited)
     assert found["lq+ft"].plan == found["lq"].plan == study.networks.quantized["lq"].plan
 

@@ -172,6 +172,8 @@ def _by_policy(study: Study) -> Iterator[tuple[str, QuantizationPlan]]:
 
     by_limit = {"budget": budget, "hawq": hawq, "ans": ans, "random": random}
     yield "guarded", plan(policies.Guarded())
+    for name, methods in chosen["guarded"].items():
+        yield f"guarded-{name}", plan(policies.Guarded(methods=tuple(methods)))
     for name, limits in chosen["by_limit"].items():
         for bits in limits:
             yield f"{name}-{bits:g}", by_limit[name](bits)
@@ -283,4 +285,6 @@ def _facts(study: Study) -> Iterator[str]:
         f"is that of the table. `hawq` and `ans` look at the first {few} training images, as do `+bc`, the correction "
         "of the biases, and `+bn`, the recalibration of the batch normalisation."
     )
+    for name, methods in study.settings.selection["guarded"].items():
+        yield f"`guarded-{name}`: `guarded` with these quantizers alone: {', '.join(methods)}."
     yield "`+ft`: adversarial fine-tuning by the recipe `finetune`, examples on both networks."

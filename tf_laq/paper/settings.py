@@ -33,10 +33,11 @@ class Settings:
         batch_size: Number of images attacked at a time.
         budget_bits: Average bits of the plan `budget`, not the paper's: those of the paper's `lq` by its table.
         attacks: Settings changed in the presets' attacks, by column.
-        selection: What the selections of bits are compared on: "uniform" settings by quantizer; "by_limit" the
-            policies that keep to average bits (budget, hawq, ans, random), and these; the number of training "images"
-            that policies look at; the names of plans that are "corrected" (their biases), "recalibrated" (their batch
-            normalisation) and "fine-tuned"; changes to the "recipe" of fine-tuning; further changes in "attacks".
+        selection: What the selections of bits are compared on: "uniform" settings by quantizer; further plans of
+            "guarded", by name the quantizers that they choose from; "by_limit" the policies that keep to average bits
+            (budget, hawq, ans, random), and these; the number of training "images" that policies look at; the names of
+            plans that are "corrected" (their biases), "recalibrated" (their batch normalisation) and "fine-tuned";
+            changes to the "recipe" of fine-tuning; further changes in "attacks".
 
     Raises:
         InputError: A number is out of range.
