@@ -6,7 +6,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tf_laq.paper.selection import candidates, pareto, selection_table
+from tf_laq import quantizers
+from tf_laq.paper.plots import draw_front
+from tf_laq.paper.selection import Candidate, Score, candidates, pareto, selection_table
 from tf_laq.paper.study import Study
 
 
@@ -91,3 +93,9 @@ def test_what_was_fine_tuned_is_on_the_grid_and_kept(made, study):
     )
     assert selection_table(other, "the command").rows == made[2].rows
     assert said == []
+
+
+def test_uniform_settings_of_any_quantizer_are_drawn():
+    right = dict.fromkeys(("clean", "pgd", "square", "worst_case"), np.array([True, False]))
+    scores = [Score(Candidate(kind, kind, None), 1000, right) for kind in (*quantizers.names(), "ternary")]
+    assert draw_front("digits", scores, [True] * len(scores)).startswith(b"\x89PNG")

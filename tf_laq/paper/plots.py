@@ -24,11 +24,13 @@ _SELECTED = {
     "linear": ("s", "#0072B2"),
     "log": ("v", "#56B4E9"),
     "kmeans": ("D", "#CC79A7"),
+    "clipped": ("h", "#F0E442"),
     "policy": ("o", "#009E73"),
     "recalibrated": ("P", "#E69F00"),
     "corrected": ("X", "#56B4E9"),
     "fine-tuned": ("^", "#D55E00"),
 }
+_OTHER_QUANTIZER = ("d", "#999999")
 _STYLES = {"linear": "-", "log": "--"}
 
 
@@ -87,7 +89,7 @@ def draw_front(images: str, scores: Sequence[Score], best: Sequence[bool]) -> by
         shares = [score.share(WORST_CASE) for score in shown]
         heights = [100 * share.value for share in shares]
         ends = [[abs(100 * s.interval[side] - 100 * s.value) for s in shares] for side in (0, 1)]
-        marker, color = _SELECTED[kind]
+        marker, color = _SELECTED.get(kind, _OTHER_QUANTIZER)
         sizes = [score.bytes / 1000 for score in shown]
         axes.errorbar(sizes, heights, ends, fmt=marker, color=color, markersize=5, elinewidth=0.7, label=kind)
     for score, on in zip(scores, best, strict=True):
