@@ -97,3 +97,11 @@ def test_it_is_planned_trained_through_and_exported_as_integers(bits, encoding, 
     assert np.array_equal(quantizers.get("clipped", bits).quantize(kernel), kernel)
     report = laq.export_tflite(plain, tmp_path / "model.tflite", plan, layout="auto")
     assert (report.tensors[0].encoding, report.tensors[0].kept) == (encoding, True)
+
+
+def test_policies_choose_it_by_name_only():
+    assert {q.name for q in quantizers.candidates()} == set(quantizers.names()) - {"clipped"}
+    model = models.load("mnist_adv")
+    asked, unasked = (laq.search(model, methods=m, progress=False).entries for m in (("linear", "clipped"), None))
+    assert {entry.quantizer for entry in asked} == {"linear", "clipped"}
+    assert "clipped" not in {entry.quantizer for entry in unasked}

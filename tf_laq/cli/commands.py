@@ -115,8 +115,8 @@ def quantize(
         method: guarded (the fewest bits within relative limits), paper (its Algorithm 1), budget (the least
             predicted loss within a size), uniform (the same everywhere), random (within a size); and, on images of
             a data set, hawq (error times curvature, within a size) and ans (by adversarial noise sensitivity).
-        quantizer: Quantizers to choose from (<quantizers>), separated by commas; empty for all, and for paper for
-            linear and log. For uniform, the one to use.
+        quantizer: Quantizers to choose from (<quantizers>), separated by commas; empty for all but clipped, for paper
+            for linear and log. For uniform, the one to use.
         bits: Bit width, for uniform.
         max_bits: Widest setting to try; for ans, that of the most sensitive layer.
         average_bits: Most bits a weight on average, for budget, random and hawq; either this or max_bytes.

@@ -111,7 +111,7 @@ class Budget(Policy):
     Attributes:
         limit: What all codes may take together.
         cost: One of `COSTS` by name, or a function of a tensor's measurements and a setting.
-        methods: Names of the quantizers to choose from; None for all that are registered.
+        methods: Names of the quantizers to choose from; None for all but those that are `by_name_only`.
         max_bits: Widest setting; None for 8, and 16 for a tensor of at most 1 % of all weights where the input enters.
 
     Raises:

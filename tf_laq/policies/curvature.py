@@ -66,7 +66,7 @@ def hawq(
             for the squared norm of its gradient, which costs one step.
         samples: Random vectors of the estimator.
         seed: Of these vectors.
-        methods: Names of the quantizers to choose from; None for all that are registered.
+        methods: Names of the quantizers to choose from; None for all but those that are `by_name_only`.
         max_bits: Widest setting.
         progress: Show a progress bar on a terminal.
 

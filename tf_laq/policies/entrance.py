@@ -34,9 +34,9 @@ def settings_for(
 
     Args:
         tensor: The tensor.
-        methods: Names of quantizers; None for all that are registered.
+        methods: Names of quantizers; None for all but those that are `by_name_only`.
         max_bits: Widest setting; None for 8, and 16 in a small tensor where the input enters.
         weights: Number of the weights of all tensors.
     """
     widest = _SMALL_INPUT_MAX_BITS if is_small_input(tensor, weights) else _MAX_BITS
-    return list(quantizers.candidates(methods or quantizers.names(), max_bits or widest))
+    return list(quantizers.candidates(methods, max_bits or widest))

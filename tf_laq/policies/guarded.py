@@ -36,7 +36,7 @@ class Guarded(Policy):
             on MNIST. For a tensor of at most 1 % of all weights where the input enters it is divided by v.
         input_weight: How much more an error counts in the layers that the input reaches first, where it acts on the
             perturbation itself. The default was chosen on one MNIST network, by its robustness.
-        methods: Names of the quantizers to choose from; None for all that are registered.
+        methods: Names of the quantizers to choose from; None for all but those that are `by_name_only`.
         max_bits: Widest setting; None for 8, and 16 for a tensor of at most 1 % of all weights where the input enters.
 
     Raises:

@@ -33,7 +33,7 @@ class NoiseSensitivity(TensorPolicy):
     Attributes:
         sensitivities: Layer path -> ANS of the layer.
         initial_bits: Bits of the most sensitive layer.
-        methods: Names of the quantizers to choose from; None for all that are registered.
+        methods: Names of the quantizers to choose from; None for all but those that are `by_name_only`.
 
     Raises:
         InputError: A setting is out of range.
@@ -61,7 +61,7 @@ class NoiseSensitivity(TensorPolicy):
     def choose_one(self, sensitivity: TensorSensitivity) -> PlanEntry:
         """Return the entry of the plan for this weight tensor."""
         layer = sensitivity.tensor.layer
-        settings = list(quantizers.candidates(self.methods or quantizers.names()))
+        settings = list(quantizers.candidates(self.methods))
         wide_enough = [q.bits for q in settings if q.bits >= self.bits(layer)]
         width = min(wide_enough, default=max(q.bits for q in settings))
         best = best_of(sensitivity, [q for q in settings if q.bits == width])
@@ -90,7 +90,7 @@ def ans(
         labels: Their class numbers (n,).
         attack: Makes the adversarial images, such as `attacks.PGD(epsilon=0.3)`.
         initial_bits: Bits of the most sensitive layer.
-        methods: Names of the quantizers to choose from; None for all that are registered.
+        methods: Names of the quantizers to choose from; None for all but those that are `by_name_only`.
         seed: Of the attack.
     """
     found = noise_sensitivities(model, images, labels, attack=attack, seed=seed)

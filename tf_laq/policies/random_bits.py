@@ -24,7 +24,7 @@ class RandomBits(Policy):
     Attributes:
         limit: What all codes may take together; tensors set by hand count towards it.
         seed: Of the draws.
-        methods: Names of the quantizers to choose from; None for all that are registered.
+        methods: Names of the quantizers to choose from; None for all but those that are `by_name_only`.
         max_bits: Widest setting.
 
     Raises:
@@ -46,7 +46,7 @@ class RandomBits(Policy):
         Raises:
             InputError: Not even the narrowest settings fit.
         """
-        settings = list(quantizers.candidates(self.methods or quantizers.names(), self.max_bits))
+        settings = list(quantizers.candidates(self.methods, self.max_bits))
         widths = sorted({setting.bits for setting in settings})
         measured = list(tensors)
         sizes = [[self.limit.taken(bits, tensor.tensor.values.size) for bits in widths] for tensor in measured]
