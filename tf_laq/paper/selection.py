@@ -287,4 +287,6 @@ def _facts(study: Study) -> Iterator[str]:
     )
     for name, methods in study.settings.selection["guarded"].items():
         yield f"`guarded-{name}`: `guarded` with these quantizers alone: {', '.join(methods)}."
-    yield "`+ft`: adversarial fine-tuning by the recipe `finetune`, examples on both networks."
+    changes = ", ".join(f"{name} {value}" for name, value in study.settings.selection["recipe"].items())
+    recipe = f"`finetune` with {changes}" if changes else "`finetune`"
+    yield f"`+ft`: adversarial fine-tuning by the recipe {recipe}, examples on both networks."
