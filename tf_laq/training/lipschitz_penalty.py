@@ -69,7 +69,13 @@ def _add(layer: Any, kernel: Any, layout: MatrixLayout, beta: float, version: in
         layer.add_loss(penalty)
         return
     given = kernel.regularizer
-    kernel.regularizer = penalty if given is None else lambda weights: given(weights) + penalty(weights)
+
+    # Not the function itself: Keras 3.12, the last for Python 3.10, takes instances of its own class alone.
+    class Penalty(keras_module(version).regularizers.Regularizer):  # type: ignore[misc]
+        def __call__(self, weights: Any) -> Any:
+            return penalty(weights) if given is None else given(weights) + penalty(weights)
+
+    kernel.regularizer = Penalty()
 
 
 def _product(sides: Any) -> int:
