@@ -418,8 +418,9 @@ class Clipped(Linear):
     """Symmetric uniform quantizer of one tensor that cuts off the largest weights, 2 to 6 bits.
 
     n = 2**(b-1) - 1, and w becomes D * clip(round(w / D), -n, n): the levels are as even as the linear quantizer's,
-    but nD is max|W| * 2**(-i/8), i = 0 ... 31, with the least sum of |w - w_q|**3. So a few large weights do not
-    decide how coarse the step is for all others, and the codes are still whole numbers times one scale.
+    but nD is max|W| * 2**(-i/8), i = 0 ... 31, with the least sum of |w - w_q|**3; D is rounded down to a multiple of
+    the smallest power of two that reaches max|W| / 2047. So a few large weights do not decide how coarse the step is
+    for all others, and the codes are still whole numbers times one scale.
 
     Cubes stand in for ||W - W_q||, which depends on more than single weights: on trained networks their step has at
     most 11 % more of it than the best one. Squares cut off too much, up to 41 % more: large weights carry the norm.
