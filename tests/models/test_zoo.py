@@ -91,8 +91,8 @@ def test_a_wrapped_model_reloads_without_a_scope_and_without_a_difference(zoo, f
     if file == "model" and zoo.keras is not tf_keras:
         zoo.wrapped.export(tmp_path / file, verbose=False)
         loaded = tf.saved_model.load(tmp_path / file)
-        # TensorFlow optimises a graph: its outputs are those of a graph.
-        assert difference(loaded.serve, tf.function(zoo.wrapped), zoo.batch) == 0
+        # TensorFlow optimises a graph, and one for any number of images not always like one for these: by a rounding.
+        assert difference(loaded.serve, tf.function(zoo.wrapped), zoo.batch) <= 1e-6
     else:
         zoo.wrapped.save(tmp_path / file)
         loaded = zoo.keras.models.load_model(tmp_path / file)
