@@ -32,3 +32,30 @@ def ternary():
 
     yield Ternary
     quantizers.unregister("ternary")
+
+
+@pytest.fixture
+def exported(tmp_path):
+    """Plan a dense layer with one quantizer alone, train it, strip it and export it; what all have in common holds."""
+    import numpy as np
+    import tf_keras
+
+    import tf_laq as laq
+    from tf_laq import quantizers
+
+    def export(name, bits, kernel, layout):
+        model = tf_keras.Sequential([tf_keras.layers.Input(kernel.shape[:1]), tf_keras.layers.Dense(kernel.shape[1])])
+        model.layers[-1].set_weights([kernel, np.zeros(kernel.shape[1])])
+        plan = laq.search(model, policy="budget", methods=(name,), average_bits=bits, progress=False)
+        assert (plan.entries[0].quantizer, plan.entries[0].bits) == (name, bits)
+        wrapped = laq.apply(model, plan)
+        wrapped.compile("sgd", "mse")
+        wrapped.fit(np.ones((4, kernel.shape[0])), np.ones((4, kernel.shape[1])), verbose=0)
+        plain = laq.strip(wrapped)
+        trained = np.asarray(plain.layers[-1].kernel)
+        assert np.array_equal(quantizers.get(name, bits).quantize(trained), trained)
+        tensor = laq.export_tflite(plain, tmp_path / "model.tflite", plan, layout=layout).tensors[0]
+        assert tensor.kept
+        return trained, tensor
+
+    return export
