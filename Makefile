@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+export TF_LAQ_MODELS ?= $(CURDIR)/saved_models
 SOURCES := $(shell find tf_laq -type f ! -name '*.pyc') setup.cfg pyproject.toml
 DEMO ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -30,7 +31,7 @@ $(INSTALLED): .venv/locked $(SOURCES)
 demo: setup
 	$(BIN)/laq demo $(DEMO)
 
-PYTEST := $(BIN)/pytest --pyargs tests tf_laq --doctest-modules --numprocesses=auto --dist=worksteal
+PYTEST := $(BIN)/pytest --pyargs tests research tf_laq --doctest-modules --numprocesses=auto --dist=worksteal
 
 test: setup
 	$(PYTEST) -m "not slow" --durations=10

@@ -41,7 +41,7 @@ def networks(model: Any, widths: list[int]) -> Iterator[tuple[str, Any]]:
     for quantizer in ("linear", "log"):
         for bits in widths:
             plan = laq.uniform(model, quantizer, bits, progress=False)
-            yield f"{quantizer} {bits}", laq.apply(model, plan, baked=True)
+            yield f"{quantizer} {bits}", laq.bake(model, plan)
 
 
 def rows(model: Any, widths: list[int], images: Images, labels: Labels) -> Iterator[dict[str, float | str]]:

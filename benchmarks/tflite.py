@@ -32,6 +32,7 @@ from tabulate import tabulate
 
 import tf_laq as laq
 from tf_laq import models
+from tf_laq.adapters import adapter_of
 from tf_laq.tflite import measuring
 from tf_laq.tflite.conversion import convert, stock_files
 from tf_laq.tflite.encodings import LAYOUTS
@@ -116,10 +117,10 @@ def rows(name: str, model: Any, quantizer: str, bits: int, rounds: int, peers: b
     """Return one row per file for one setting."""
     shape = tuple(model.input_shape[1:])
     plan = laq.uniform(model, quantizer, bits)
-    baked = laq.apply(model, plan, baked=True)
+    baked = laq.bake(model, plan)
     content = convert(baked, shape)
     constants = Graph(content).float_constants()
-    matches = match(constants, _planned(baked, plan))
+    matches = match(constants, _planned(adapter_of(baked).find_weights(baked)[0], plan))
     limit = _limit(plan, constants, matches)
     folded = sum(m.tensor.factors.size for m in matches if m.tensor.factors is not None)
     allowed = 1.05 * limit + 120 * len(plan.entries) + 12 * folded

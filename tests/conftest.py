@@ -1,6 +1,9 @@
 """Settings that all tests share."""
 
+import importlib.util
 import os
+import sys
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -9,6 +12,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import hypothesis
 import pytest
+
+# The tests run against the installed package; research/ is not installed, and the clone is not on the path.
+_RESEARCH = Path(__file__).parents[1] / "research" / "__init__.py"
+_spec = importlib.util.spec_from_file_location("research", _RESEARCH)
+sys.modules["research"] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(sys.modules["research"])
 
 # The first example of a property may trace a TensorFlow function; no test here is about time.
 hypothesis.settings.register_profile("tf_laq", deadline=None, max_examples=20)
@@ -46,7 +55,7 @@ def exported(tmp_path):
     def export(name, bits, kernel, layout):
         model = tf_keras.Sequential([tf_keras.layers.Input(kernel.shape[:1]), tf_keras.layers.Dense(kernel.shape[1])])
         model.layers[-1].set_weights([kernel, np.zeros(kernel.shape[1])])
-        plan = laq.search(model, policy="budget", methods=(name,), average_bits=bits, progress=False)
+        plan = laq.search(model, policy="budget", quantizers=(name,), average_bits=bits, progress=False)
         assert (plan.entries[0].quantizer, plan.entries[0].bits) == (name, bits)
         wrapped = laq.apply(model, plan)
         wrapped.compile("sgd", "mse")

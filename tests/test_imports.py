@@ -86,7 +86,7 @@ def test_tfmot_imported_after_tf_laq_has_the_classes_that_tf_laq_uses():
 import tf_laq
 tf_laq.apply(build())
 import tensorflow_model_optimization as tfmot
-from tf_laq.keras2.tfmot import QuantizeConfig, Quantizer
+from tf_laq.adapters.keras2.tfmot import QuantizeConfig, Quantizer
 assert tfmot.quantization.keras.QuantizeConfig is QuantizeConfig
 assert tfmot.quantization.keras.quantizers.Quantizer is Quantizer
 assert os.environ["TF_USE_LEGACY_KERAS"] == "1"

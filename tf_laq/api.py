@@ -1,4 +1,4 @@
-"""Search, apply, strip: the functions of `import tf_laq as laq` that take a Keras model."""
+"""Search, apply, bake, strip: the functions of `import tf_laq as laq` that take a Keras model."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from tf_laq import policies, quantizers, sensitivity
-from tf_laq.adapters import adapter_of
+from tf_laq.adapters import adapter_of, carry, plan_of
 from tf_laq.errors import InputError
 from tf_laq.lipschitz import NormName
 from tf_laq.plan import LeftAlone, QuantizationPlan
-from tf_laq.policies import Policy, Thresholds, Uniform, make_plan
+from tf_laq.policies import DataDrivenPolicy, Policy, Uniform, make_plan
 from tf_laq.quantizers import Quantizer
 from tf_laq.sensitivity import SensitivityTable, WeightTensor
+
+Overrides = Mapping[str, str | Quantizer | None]
+"""Shell pattern of the layer path -> "quantizer:bits", "float32", a quantizer, or None for float32."""
 
 
 def search(
     model: Any,
     *,
-    policy: str | Policy = policies.DEFAULT,
-    thresholds: Thresholds | None = None,
+    policy: str | Policy | DataDrivenPolicy = policies.DEFAULT,
     average_bits: float | None = None,
     max_bytes: int | None = None,
-    methods: tuple[str, ...] | None = None,
+    quantizers: tuple[str, ...] | None = None,
     max_bits: int | None = None,
     norm: NormName = "spectral",
-    overrides: Mapping[str, Quantizer | None] | None = None,
+    overrides: Overrides | None = None,
     progress: bool = True,
 ) -> QuantizationPlan:
     """Choose a quantizer and a bit width for every kernel, by default the fewest bits within relative limits.
@@ -34,13 +36,14 @@ def search(
         model: A built Keras model: Sequential, functional, nested or subclassed.
         policy: What chooses: "guarded" for the fewest bits within relative limits, "paper" for Algorithm 1, "budget"
             for the least predicted loss within a size, none of which needs data; or an object of `tf_laq.policies`.
-        thresholds: The limits of Eq. (11), for "paper"; None for the paper's.
         average_bits: Most bits a weight on average, for "budget"; either this or `max_bytes`.
         max_bytes: Most bytes of all codes, for "budget".
-        methods: Quantizers to choose from; None for linear and log with "paper", for all with the others.
+        quantizers: Names of the quantizers to choose from; None for linear and log with "paper", for all with the
+            others.
         max_bits: Widest setting to try; None for the policy's own.
         norm: "spectral" (p = 2) or "inf".
-        overrides: Settings by hand: shell pattern of the layer path -> quantizer, or None for float32.
+        overrides: Settings by hand: shell pattern of the layer path -> "quantizer:bits", "float32", a quantizer, or
+            None for float32. The last pattern that matches counts.
         progress: Show a progress bar on a terminal.
 
     Raises:
@@ -57,33 +60,37 @@ def search(
         >>> entry = search(model).entries[0]
         >>> entry.layer, entry.quantizer, entry.bits
         ('dense', 'log', 1)
+        >>> search(model, overrides={"dense": "linear:8"}).entries[0].bits
+        8
     """
     settings: dict[str, Any] = {
-        "thresholds": thresholds,
         "average_bits": average_bits,
         "max_bytes": max_bytes,
-        "methods": methods,
+        "quantizers": quantizers,
         "max_bits": max_bits,
     }
-    if isinstance(policy, Policy):
+    if not isinstance(policy, (Policy, DataDrivenPolicy)):
+        policy = policies.get(policy, **settings)
+    else:
         for name, value in settings.items():
             if value is not None:
                 raise InputError(name, expected="none beside a policy object, which has its own", received=repr(value))
-        return _plan(model, policy, norm, overrides, progress)
-    return _plan(model, policies.named(policy, **settings), norm, overrides, progress)
+    if isinstance(policy, DataDrivenPolicy):
+        policy = policy.measure(model, progress=progress)
+    return _plan(model, policy, norm, overrides, progress)
 
 
 def uniform(
     model: Any,
-    method: str,
+    quantizer: str,
     bits: int,
     *,
     norm: NormName = "spectral",
-    overrides: Mapping[str, Quantizer | None] | None = None,
+    overrides: Overrides | None = None,
     progress: bool = True,
 ) -> QuantizationPlan:
-    """Plan the same quantizer and bit width for every kernel; the arguments are those of `search`."""
-    return _plan(model, Uniform(quantizers.get(method, bits)), norm, overrides, progress)
+    """Plan the same quantizer and bit width for every kernel; the other arguments are those of `search`."""
+    return _plan(model, Uniform(quantizers.get(quantizer, bits)), norm, overrides, progress)
 
 
 def measure(model: Any, *, norm: NormName = "spectral", progress: bool = True) -> SensitivityTable:
@@ -91,20 +98,17 @@ def measure(model: Any, *, norm: NormName = "spectral", progress: bool = True) -
     return sensitivity.measure(_weights(model)[0], norm=norm, progress=progress)
 
 
-def apply(
-    model: Any, plan: QuantizationPlan | None = None, *, policy: str | Policy | None = None, baked: bool = False
-) -> Any:
-    """Quantize a model; the one given stays as it is.
+def apply(model: Any, plan: QuantizationPlan | None = None) -> Any:
+    """Return a trainable model that quantizes its weights at every step; the one given stays as it is.
+
+    The gradient goes straight through to the float weights. `bake` gives a plain model whose outputs are the same bits.
 
     Args:
         model: A built Keras model.
-        plan: Which quantizer and bit width each kernel gets; None for `search(model, policy=policy)`.
-        policy: What makes the plan if none is given, as in `search`; None for its default.
-        baked: False for a trainable model that quantizes its weights at every step, with a straight-through gradient;
-            True for a plain model with quantized values as weights. Their outputs are the same bits.
+        plan: Which quantizer and bit width each kernel gets; None for `search(model)`.
 
     Returns:
-        The new model, not compiled.
+        The new model, not compiled; `plan_of` gives its plan.
 
     Raises:
         InputError: The plan is for another model, or a subclassed model cannot be copied or, in Keras 2, wrapped.
@@ -117,25 +121,35 @@ def apply(
         >>> np.unique(strip(quantized).layers[0].kernel).size <= 3
         True
     """
-    if plan is not None and policy is not None:
-        raise InputError("policy", expected="none beside a plan", received=repr(policy))
-    plan = search(model, policy=policy or policies.DEFAULT) if plan is None else plan
-    adapter = adapter_of(model)
-    return adapter.bake(model, plan) if baked else adapter.wrap(model, plan)
+    plan = search(model) if plan is None else plan
+    return carry(adapter_of(model).wrap(model, plan), plan)
+
+
+def bake(model: Any, plan: QuantizationPlan | None = None) -> Any:
+    """Return a plain model with quantized values as weights; the one given stays as it is.
+
+    Arguments, result and errors are those of `apply`, but every subclassed model that can be copied is taken.
+
+    Example:
+        >>> import numpy as np, tf_keras
+        >>> model = tf_keras.Sequential([tf_keras.Input((3,)), tf_keras.layers.Dense(2, name="dense")])
+        >>> np.unique(bake(model, uniform(model, "linear", 2)).layers[0].kernel).size <= 3
+        True
+    """
+    plan = search(model) if plan is None else plan
+    return carry(adapter_of(model).bake(model, plan), plan)
 
 
 def strip(model: Any) -> Any:
-    """Return a model that `apply` wrapped as a plain one with quantized values as weights; same outputs, same bits."""
-    return adapter_of(model).strip(model)
+    """Return a model that `apply` wrapped as a plain one with quantized values as weights; same outputs, same bits.
+
+    Raises:
+        InputError: The model has no wrapped layer.
+    """
+    return carry(adapter_of(model).strip(model), plan_of(model))
 
 
-def _plan(
-    model: Any,
-    policy: Policy,
-    norm: NormName,
-    overrides: Mapping[str, Quantizer | None] | None,
-    progress: bool,
-) -> QuantizationPlan:
+def _plan(model: Any, policy: Policy, norm: NormName, overrides: Overrides | None, progress: bool) -> QuantizationPlan:
     tensors, left_alone = _weights(model)
     return make_plan(tensors, left_alone, policy, norm=norm, overrides=overrides, progress=progress)
 
@@ -148,6 +162,6 @@ def _weights(model: Any) -> tuple[list[WeightTensor], list[LeftAlone]]:
             "model",
             expected="at least one layer with a kernel",
             received=f"a model without any: {layers or 'no layers'}",
-            remedy="See tf_laq.kernels for the layers that are known.",
+            remedy="See tf_laq.adapters.kernels for the layers that are known.",
         )
     return tensors, left_alone

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_laq.attacks.checks import one_of, whole
+from tf_laq._internal.validation import one_of, whole
 from tf_laq.errors import InputError
 
 _DIGITS_TEST_IMAGES = 500

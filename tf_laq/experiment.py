@@ -17,20 +17,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tf_laq import api, datasets, evaluation, files
+from tf_laq import api, datasets, evaluation
+from tf_laq._internal import files
+from tf_laq._internal.documents import Document
+from tf_laq._internal.validation import one_of, whole
 from tf_laq.adapters import keras_module
 from tf_laq.attacks.battery import Battery
-from tf_laq.attacks.checks import one_of, whole
 from tf_laq.datasets import Dataset
-from tf_laq.documents import Document
 from tf_laq.errors import InputError
 from tf_laq.evaluation.report import RobustnessReport
 from tf_laq.plan import QuantizationPlan
 from tf_laq.report.sizes import ModelSize, size_table
 from tf_laq.saving import load_model, save_model
 from tf_laq.tflite.report import ExportReport
-from tf_laq.training.recipes import Recipe
-from tf_laq.training.recipes import recipe as recipe_named
+from tf_laq.training.recipes import Recipe, recipe as recipe_named
 from tf_laq.version import __version__
 
 PLAN_FILES = {"lq": "plan.json", "q1": "plan_q1.json", "q2": "plan_q2.json"}
@@ -240,7 +240,7 @@ def run(
     )
     announce("[3/6] Quantize: q1 (3-bit linear), q2 (3-bit log), lq (Algorithm 1)")
     plans = _plans(trained["adv"], progress)
-    quantized = {name: api.apply(trained["adv"], plan, baked=True) for name, plan in plans.items()}
+    quantized = {name: api.bake(trained["adv"], plan) for name, plan in plans.items()}
     models = {"adv": trained["adv"], **quantized}
     _save_quantized(folder, plans, quantized)
     images, labels = data.test.images[:examples], data.test.labels[:examples]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 from typing import Any, ClassVar
 
 from tabulate import tabulate
 
 from tf_laq import quantizers
-from tf_laq.documents import Document
+from tf_laq._internal.documents import Document
 from tf_laq.errors import InputError
 from tf_laq.quantizers import Quantizer
 
@@ -115,40 +114,13 @@ class QuantizationPlan(Document):
 
     @property
     def average_bits(self) -> float:
-        """Bits per weight, over all weights with an entry."""
-        return sum(entry.bits * entry.size for entry in self.entries) / self.weights
+        """Bits per weight, over all weights with an entry; 0 where there is none."""
+        return sum(entry.bits * entry.size for entry in self.entries) / max(self.weights, 1)
 
     @property
     def satisfied(self) -> bool:
         """Whether the policy's conditions are met by every entry."""
         return all(entry.satisfied for entry in self.entries)
-
-    def override(self, pattern: str, quantizer: str | None, bits: int | None = None) -> QuantizationPlan:
-        """Return a plan in which the layers that match `pattern` get another setting by hand.
-
-        Args:
-            pattern: A layer path, or a shell pattern such as "block1/*".
-            quantizer: Name of the quantizer, or None for float32.
-            bits: Bit width; not for float32.
-
-        Raises:
-            InputError: No layer matches, or there is no such quantizer or bit width.
-        """
-        layers = [entry.layer for entry in self.entries if matches(entry, pattern)]
-        if not layers:
-            raise no_match(pattern, [entry.layer for entry in self.entries])
-        width = FLOAT_BITS if quantizer is None else quantizers.get(quantizer, bits or 0).bits
-        entries = tuple(
-            PlanEntry(e.layer, e.weight, e.shape, quantizer, width, e.norm, reason="set by hand")
-            if e.layer in layers
-            else e
-            for e in self.entries
-        )
-        return dataclasses.replace(self, entries=entries)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plan as JSON-ready values."""
-        return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> QuantizationPlan:
@@ -200,17 +172,3 @@ class QuantizationPlan(Document):
             lines.append("Left alone:")
             lines += [f"  {layer.layer} ({layer.kind}): {layer.reason}" for layer in self.left_alone]
         return "\n".join(lines)
-
-
-def matches(entry: PlanEntry, pattern: str) -> bool:
-    """Return whether an entry's layer path matches a shell pattern."""
-    return fnmatch.fnmatchcase(entry.layer, pattern)
-
-
-def no_match(pattern: str, layers: list[str]) -> InputError:
-    """Return the error for a pattern that names no quantizable layer."""
-    return InputError(
-        "override",
-        expected=f"a pattern for one of the layers {', '.join(dict.fromkeys(layers))}",
-        received=repr(pattern),
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import warnings
@@ -11,21 +10,30 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from tf_laq import files
-from tf_laq.adapters import keras_module
+from tf_laq._internal import files
+from tf_laq.adapters.carrying import carry, plan_of
+from tf_laq.adapters.dispatch import keras_module, load_adapter
 from tf_laq.errors import InputError
+from tf_laq.plan import QuantizationPlan
+
+# A file in the archive beside those of Keras, which reads only its own.
+_PLAN = "tf_laq_plan.json"
 
 
 def save_model(model: Any, path: str | os.PathLike[str]) -> None:
-    """Save a Keras model to a `.keras` file, whole or not at all.
+    """Save a Keras model to a `.keras` file, with the plan that it was quantized by, whole or not at all.
 
     Raises:
         InputError: The path does not end in ".keras" or cannot be written.
     """
     if Path(path).suffix != ".keras":
         raise InputError("path", expected='a file name that ends in ".keras"', received=repr(str(path)))
+    plan = plan_of(model)
     with files.replacing(path) as temporary:
         model.save(temporary)
+        if plan is not None:
+            with zipfile.ZipFile(temporary, "a") as archive:
+                archive.writestr(_PLAN, plan.to_json())
 
 
 def load_model(path: str | os.PathLike[str]) -> Any:
@@ -44,7 +52,7 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     version = _saved_by(Path(path))
     keras = keras_module(version)
     # Registers the wrapper and its quantizers.
-    importlib.import_module(f"tf_laq.keras{version}")
+    load_adapter(version)
     try:
         with warnings.catch_warnings():
             # An optimizer's state that no one will use; TensorFlow warns that it is not restored.
@@ -61,7 +69,17 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     if not isinstance(model, keras.Model):
         kind = f"a {type(model).__name__} without layers"
         raise InputError(str(path), expected="a saved Keras model", received=kind)
-    return model
+    return carry(model, _saved_plan(Path(path)))
+
+
+def _saved_plan(path: Path) -> QuantizationPlan | None:
+    """Return the plan that `save_model` put into a file, or None."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        if _PLAN not in archive.namelist():
+            return None
+        return QuantizationPlan.from_json(archive.read(_PLAN).decode(), source=f"{path}, {_PLAN}")
 
 
 def _saved_by(path: Path) -> int:

@@ -17,7 +17,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from tf_laq import lipschitz, quantizers
-from tf_laq.documents import Document
+from tf_laq._internal.documents import Document
 from tf_laq.errors import InputError
 from tf_laq.quantizers import Quantizer
 
@@ -171,10 +171,6 @@ class SensitivityTable(Document):
     norm: lipschitz.NormName
     rows: tuple[SensitivityRow, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the table as JSON-ready values."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> SensitivityTable:
         """Build the table from what `to_dict` returned."""
@@ -216,7 +212,7 @@ def measure(
     progress: bool = True,
 ) -> SensitivityTable:
     """Measure every weight tensor under every setting (default: every bit width of every registered quantizer)."""
-    settings = tuple(quantizers.candidates(quantizers.names()) if settings is None else settings)
+    settings = quantizers.candidates(quantizers.names()) if settings is None else list(settings)
     rows = []
     for tensor in tqdm(tensors, "Sensitivity", unit="tensor", disable=None if progress else True):
         sensitivity = TensorSensitivity(tensor, norm)

@@ -15,7 +15,7 @@ EPSILON = 0.1
 
 @pytest.fixture(scope="module")
 def quantized(network):
-    return logits_function(laq.apply(network, laq.uniform(network, "linear", 3), baked=True))
+    return logits_function(laq.bake(network, laq.uniform(network, "linear", 3)))
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def test_quantize_writes_the_plan_and_the_quantized_model(saved, tmp_path, laq_c
         ("logits", "linear", 3),
     ]
     images = np.random.default_rng(0).random((3, 8, 8, 1), dtype=np.float32)
-    expected = laq.apply(load_model(saved), plan, baked=True)(images)
+    expected = laq.bake(load_model(saved), plan)(images)
     np.testing.assert_array_equal(load_model(out)(images), expected)
     assert str(plan) in output
 
@@ -80,7 +80,7 @@ def test_evaluate_writes_the_report_of_the_named_models(saved, tmp_path, laq_com
 
 
 def test_evaluate_attacks_tflite_files_and_draws_the_examples_that_it_saves(saved, tmp_path, laq_command):
-    assert laq_command("export", saved, tmp_path / "f.tflite")[0] == 0
+    assert laq_command("export", saved, tmp_path / "f.tflite", "--plan", "float32")[0] == 0
     arguments = ("evaluate", f"{saved},file={tmp_path / 'f.tflite'}", "--attacks", "clean,fgsm_weak,uniform")
     code, output, errors = laq_command(
         *arguments, "--surrogates", f"k={saved}", "--out", tmp_path / "e", "--examples", 8

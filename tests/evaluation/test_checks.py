@@ -46,7 +46,7 @@ def run(digits, network):
 def quantized(keras_network):
     """Return the sound network with weights of 8 bits, as a function to logits."""
     plan = laq.uniform(keras_network, "linear", 8, progress=False)
-    return logits_function(laq.apply(keras_network, plan, baked=True))
+    return logits_function(laq.bake(keras_network, plan))
 
 
 def warnings(report: RobustnessReport) -> set[str]:

@@ -3,8 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tf_laq.errors import InputError
 from tf_laq.evaluation import Share, mcnemar, wilson_interval

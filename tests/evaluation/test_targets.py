@@ -30,7 +30,7 @@ def data(digits):
 def evaluated(keras_network, data, tmp_path_factory):
     """Return the report of a Keras model and its exported file, and their saved examples."""
     folder = tmp_path_factory.mktemp("target")
-    laq.export_tflite(keras_network, folder / "m.tflite")
+    laq.export_tflite(keras_network, folder / "m.tflite", "float32")
     models = {"file": laq.tflite.load(folder / "m.tflite"), "keras": keras_network}
     options = {"surrogates": {"keras": keras_network}, "folder": folder / "kept", "part_size": 10}
     report = evaluate(models, *data, battery=BATTERY, check_strength=False, **options)

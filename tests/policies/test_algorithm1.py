@@ -70,7 +70,7 @@ def test_what_passes_is_within_the_thresholds_of_equation_11():
 def test_tighter_error_limits_never_take_fewer_bits_of_one_quantizer():
     w = np.random.default_rng(0).normal(size=(50, 40)) / 8
     bits = [
-        make_plan([tensor(w)], [], Algorithm1(thresholds=Thresholds(error_below=limit), methods=("linear",)))
+        make_plan([tensor(w)], [], Algorithm1(thresholds=Thresholds(error_below=limit), quantizers=("linear",)))
         .entries[0]
         .bits
         for limit in (1.0, 0.3, 0.1, 0.03, 0.01)
@@ -135,7 +135,7 @@ def test_overrides_win_over_the_policy_and_the_last_match_counts():
 
 
 def test_an_override_that_matches_no_layer_is_refused_with_the_layers_there_are():
-    with pytest.raises(InputError, match=r"override: expected a pattern for one of the layers dense.*'conv\*'"):
+    with pytest.raises(InputError, match=r"overrides: expected patterns for the layers dense.*'conv\*'"):
         make_plan([tensor(np.eye(4))], [], Algorithm1(), overrides={"conv*": None})
 
 
@@ -147,7 +147,7 @@ def test_a_threshold_that_is_no_positive_number_is_refused(limit):
 
 def test_algorithm_1_refuses_unknown_quantizers_and_bit_widths():
     with pytest.raises(InputError, match="quantizer: expected one of"):
-        Algorithm1(methods=("linear", "cubic"))
+        Algorithm1(quantizers=("linear", "cubic"))
     with pytest.raises(InputError, match="bits: expected a whole number"):
         Algorithm1(max_bits=0)
 

@@ -14,7 +14,7 @@ from tf_laq.sensitivity import TensorSensitivity
 @pytest.mark.parametrize("limit", [Limit(average_bits=3.3), Limit(max_bytes=1500)], ids=str)
 @pytest.mark.parametrize("cost", sorted(policies.COSTS))
 def test_the_plan_has_the_least_predicted_loss_of_all_that_fit(network, limit, cost):
-    plan = make_plan(network, [], Budget(limit=limit, cost=cost, methods=("linear", "kmeans"), max_bits=5))
+    plan = make_plan(network, [], Budget(limit=limit, cost=cost, quantizers=("linear", "kmeans"), max_bits=5))
     settings = list(quantizers.candidates(("linear", "kmeans"), 5))
     sensitivities = [TensorSensitivity(tensor) for tensor in network]
     costs = [{quantizer: policies.COSTS[cost](tensor, quantizer) for quantizer in settings} for tensor in sensitivities]
@@ -47,7 +47,7 @@ def test_tensors_set_by_hand_count_towards_the_limit(network):
 @pytest.mark.parametrize("policy", [Budget, RandomBits])
 def test_a_limit_below_the_narrowest_settings_is_refused(network, policy):
     with pytest.raises(InputError, match=r"1.5 bits a weight, 2,136 bits too few"):
-        make_plan(network, [], policy(limit=Limit(average_bits=1.5), methods=("kmeans",)))
+        make_plan(network, [], policy(limit=Limit(average_bits=1.5), quantizers=("kmeans",)))
 
 
 @pytest.mark.parametrize("settings", [{}, {"average_bits": 3.0, "max_bytes": 10}])

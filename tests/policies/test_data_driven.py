@@ -9,9 +9,9 @@ import tf_laq as laq
 from tf_laq import policies
 from tf_laq.adapters import keras_module, logits_function
 from tf_laq.attacks.pgd import PGD
-from tf_laq.policies import Limit
-from tf_laq.policies.curvature import hessian_traces, squared_gradients
-from tf_laq.policies.noise_sensitivity import NoiseSensitivity, noise_sensitivities
+from tf_laq.policies import BitsBySensitivity, Limit
+from tf_laq.policies.data_driven.hawq import hessian_traces, squared_gradients
+from tf_laq.policies.data_driven.noise_sensitivity import noise_sensitivities
 
 random = np.random.default_rng(0)
 IMAGES = random.random((20, 3, 3, 1)).astype(np.float32)
@@ -63,8 +63,8 @@ def test_the_gradient_is_that_of_the_cross_entropy_for_logits_and_for_probabilit
 def test_a_layer_without_curvature_gets_the_fewest_bits_of_a_budget(curvature):
     model = two_layers(tf_keras)
     model.layers[-2].bias.assign([50.0] * 6)  # Its tanh is 1 whatever the kernel is.
-    settings = {"limit": Limit(average_bits=4), "curvature": curvature, "samples": 2, "methods": ("linear",)}
-    plan = laq.search(model, policy=policies.hawq(model, IMAGES, LABELS, progress=False, **settings))
+    settings = {"limit": Limit(average_bits=4), "curvature": curvature, "samples": 2, "quantizers": ("linear",)}
+    plan = laq.search(model, policy=policies.Hawq(IMAGES, LABELS, **settings), progress=False)
     assert [entry.bits for entry in plan.entries] == [1, 8]
     assert f"HAWQ-style {curvature}" in plan.policy
 
@@ -87,15 +87,15 @@ def test_noise_sensitivity_is_the_relative_change_of_each_layers_output(model):
 
 def test_bits_follow_the_noise_sensitivity_in_proportion():
     model = two_layers(tf_keras)
-    policy = NoiseSensitivity(sensitivities={"hidden": 0.2, "out": 0.8}, initial_bits=6, methods=("linear",))
+    policy = BitsBySensitivity(sensitivities={"hidden": 0.2, "out": 0.8}, initial_bits=6, quantizers=("linear",))
     assert [entry.bits for entry in laq.search(model, policy=policy).entries] == [2, 6]
     with pytest.raises(laq.InputError, match="sensitivities: expected one or more layers"):
-        NoiseSensitivity(sensitivities={})
+        BitsBySensitivity(sensitivities={})
 
 
 def test_ans_plans_a_model_end_to_end():
     model = two_layers(tf_keras)
-    policy = policies.ans(model, IMAGES, LABELS, attack=PGD(epsilon=0.1, steps=2), initial_bits=5)
+    policy = policies.NoiseSensitivity(IMAGES, LABELS, attack=PGD(epsilon=0.1, steps=2), initial_bits=5)
     plan = laq.search(model, policy=policy)
     assert max(entry.bits for entry in plan.entries) == 5
     assert "QUANOS-style" in plan.policy

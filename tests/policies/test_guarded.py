@@ -16,15 +16,14 @@ def limit_of(tensor, network, policy):
 
 
 @pytest.mark.parametrize(
-    "policy", [Guarded(), Guarded(error=0.5, floor=0.1, input_weight=2, max_bits=8), Guarded(methods=("linear",))]
+    "policy", [Guarded(), Guarded(error=0.5, floor=0.1, input_weight=2, max_bits=8), Guarded(quantizers=("linear",))]
 )
 def test_every_tensor_gets_the_fewest_bits_within_its_limit_and_the_best_quantizer_of_these(network, policy):
     plan = make_plan(network, [], policy)
     for tensor, entry in zip(network, plan.entries, strict=True):
         sensitivity = TensorSensitivity(tensor)
-        errors = {
-            quantizer: sensitivity.relative_error(quantizer) for quantizer in quantizers.candidates(policy.methods, 8)
-        }
+        settings = quantizers.candidates(policy.quantizers, 8)
+        errors = {quantizer: sensitivity.relative_error(quantizer) for quantizer in settings}
         passing = {q: error for q, error in errors.items() if error <= limit_of(tensor, network, policy)}
         assert entry.bits == min(q.bits for q in passing)
         assert errors[entry.make_quantizer()] == min(e for q, e in passing.items() if q.bits == entry.bits)
@@ -53,12 +52,12 @@ def test_more_than_8_bits_are_for_a_small_layer_that_the_input_reaches_first(net
     first, *rest = network
     for tensor, bits in ((first, 8), (entrance, 16)):
         with pytest.warns(UnsatisfiedWarning, match="guarded"):
-            plan = make_plan([tensor, *rest], [], Guarded(error=1e-9, floor=1e-9, methods=("linear",)))
+            plan = make_plan([tensor, *rest], [], Guarded(error=1e-9, floor=1e-9, quantizers=("linear",)))
         assert [entry.bits for entry in plan.entries] == [bits, 8, 8]
 
 
 def test_the_floor_is_as_much_lower_there_as_an_error_counts_more(network, entrance):
-    plan = make_plan([entrance, *network[1:]], [], Guarded(error=1e-9, floor=0.05, methods=("linear",)))
+    plan = make_plan([entrance, *network[1:]], [], Guarded(error=1e-9, floor=0.05, quantizers=("linear",)))
     errors = [
         TensorSensitivity(tensor).relative_error(entry.make_quantizer())
         for tensor, entry in zip([entrance, *network[1:]], plan.entries, strict=True)

@@ -91,8 +91,10 @@ def test_the_same_results_give_the_same_page(tmp_path, plans, robustness):
     assert pages[0] == pages[1]
 
 
-def test_a_plan_with_float_and_unmeasured_tensors_is_drawn(plans):
-    plan = plans["q1"].override("conv1", None).override("dense1", "log", 8)
+def test_a_plan_with_float_tensors_is_drawn(plans):
+    first, *others = plans["q1"].entries
+    entries = dataclasses.replace(first, quantizer=None, bits=32, quantized_norm=None, error_norm=None), *others
+    plan = dataclasses.replace(plans["q1"], entries=entries)
     assert set(report.draw_plots({"lq": plan}, None)) == {"bits_per_layer.png", "error_per_layer.png"}
 
 

@@ -7,7 +7,6 @@ import tf_keras
 
 import tf_laq as laq
 from tf_laq.tflite import ExportError, ExportReport
-from tf_laq.tflite.export import _planned
 
 
 def images(count: int = 40) -> np.ndarray:
@@ -15,7 +14,7 @@ def images(count: int = 40) -> np.ndarray:
 
 
 def test_the_file_of_a_baked_model_gives_its_logits_and_predictions(small_cnn, tmp_path):
-    baked = laq.apply(small_cnn, laq.uniform(small_cnn, "linear", 4), baked=True)
+    baked = laq.bake(small_cnn, laq.uniform(small_cnn, "linear", 4))
     laq.export_tflite(baked, tmp_path / "m.tflite")
     expected = baked(images(), training=False).numpy()
     logits = laq.tflite.load(tmp_path / "m.tflite")(images())
@@ -23,10 +22,32 @@ def test_the_file_of_a_baked_model_gives_its_logits_and_predictions(small_cnn, t
     np.testing.assert_array_equal(logits.argmax(1), expected.argmax(1))
 
 
+def test_a_model_exports_by_the_plan_that_it_knows_also_from_a_file(small_cnn, tmp_path):
+    plan = laq.uniform(small_cnn, "linear", 3)
+    laq.save_model(laq.bake(small_cnn, plan), tmp_path / "baked.keras")
+    laq.apply(small_cnn, plan).save(tmp_path / "wrapped.keras")
+    forms = [laq.apply(small_cnn, plan), laq.strip(laq.apply(small_cnn, plan)), laq.bake(small_cnn, plan)]
+    forms += [laq.load_model(tmp_path / name) for name in ("baked.keras", "wrapped.keras")]
+    laq.export_tflite(small_cnn, tmp_path / "expected.tflite", plan)
+    for model in forms:
+        laq.export_tflite(model, tmp_path / "m.tflite")
+        assert (tmp_path / "m.tflite").read_bytes() == (tmp_path / "expected.tflite").read_bytes()
+
+
+def test_a_model_without_a_plan_is_exported_as_float32_only_if_that_is_asked_for(small_cnn, tmp_path):
+    with pytest.raises(laq.InputError, match=r"plan: expected a plan, \"float32\", or a model.*knows none.*laq\.apply"):
+        laq.export_tflite(small_cnn, tmp_path / "m.tflite")
+    assert not (tmp_path / "m.tflite").exists()
+    report = laq.export_tflite(small_cnn, tmp_path / "m.tflite", "float32")
+    assert {tensor.encoding for tensor in report.tensors} == {"float32"}
+    with pytest.raises(laq.InputError, match=r"plan: expected .* Received: 'float16'"):
+        laq.export_tflite(small_cnn, tmp_path / "m.tflite", "float16")
+
+
 def test_the_file_of_a_batch_normalised_net_gives_its_logits(normalised_net, tmp_path):
     plan = laq.uniform(normalised_net, "log", 4)
     report = laq.export_tflite(normalised_net, tmp_path / "m.tflite", plan)
-    expected = laq.apply(normalised_net, plan, baked=True)(images(), training=False).numpy()
+    expected = laq.bake(normalised_net, plan)(images(), training=False).numpy()
     logits = laq.tflite.load(tmp_path / "m.tflite")(images())
     np.testing.assert_allclose(logits, expected, atol=1e-5 * np.abs(expected).max())
     assert report.predictions_equal
@@ -37,7 +58,7 @@ def test_float_wrapped_and_baked_models_give_the_same_file_under_a_plan(small_cn
     forms = {
         "float": small_cnn,
         "wrapped": laq.apply(small_cnn, plan),
-        "baked": laq.apply(small_cnn, plan, baked=True),
+        "baked": laq.bake(small_cnn, plan),
     }
     outputs = {}
     for name, model in forms.items():
@@ -63,7 +84,7 @@ def test_the_report_has_the_bytes_of_the_file_and_the_limit_of_the_plan(small_cn
 
 
 def test_a_model_that_was_quantized_by_another_plan_is_refused(small_cnn, tmp_path):
-    baked = laq.apply(small_cnn, laq.uniform(small_cnn, "linear", 4), baked=True)
+    baked = laq.bake(small_cnn, laq.uniform(small_cnn, "linear", 4))
     with pytest.raises(ExportError, match=r"layer 'conv1'.*linear, 3 bits.*4 of 4 weights"):
         laq.export_tflite(baked, tmp_path / "m.tflite", laq.uniform(small_cnn, "linear", 3))
     wrapped = laq.apply(small_cnn, laq.uniform(small_cnn, "log", 3))
@@ -74,7 +95,7 @@ def test_a_model_that_was_quantized_by_another_plan_is_refused(small_cnn, tmp_pa
 
 def test_one_weight_off_its_level_is_refused_by_the_layers_name(small_cnn, tmp_path):
     plan = laq.uniform(small_cnn, "linear", 4)
-    baked = laq.apply(small_cnn, plan, baked=True)
+    baked = laq.bake(small_cnn, plan)
     kernel = baked.get_layer("dense1").kernel.numpy()
     kernel[0, 0] += 0.3 * np.abs(kernel).max()
     baked.get_layer("dense1").kernel.assign(kernel)
@@ -90,10 +111,10 @@ def test_a_plan_for_another_model_is_refused(small_cnn, normalised_net, tmp_path
 def test_a_refused_export_leaves_the_old_file_as_it_was(small_cnn, tmp_path):
     path = tmp_path / "m.tflite"
     path.write_bytes(b"old")
-    broken = laq.apply(small_cnn, laq.uniform(small_cnn, "linear", 4), baked=True)
+    broken = laq.bake(small_cnn, laq.uniform(small_cnn, "linear", 4))
     broken.get_layer("dense1").bias.assign(np.full(16, np.nan, np.float32))
     with pytest.raises(ExportError, match="outputs that differ"):
-        laq.export_tflite(broken, path)
+        laq.export_tflite(broken, path, "float32")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["m.tflite"]
 
@@ -111,7 +132,7 @@ def test_a_model_that_is_random_in_inference_mode_is_refused(tmp_path):
         ]
     )
     with pytest.raises(ExportError, match="outputs that differ by up to"):
-        laq.export_tflite(noisy, tmp_path / "m.tflite")
+        laq.export_tflite(noisy, tmp_path / "m.tflite", "float32")
     assert not list(tmp_path.iterdir())
 
 
@@ -128,7 +149,7 @@ def test_a_layer_that_cannot_be_converted_is_named_with_its_operator(tmp_path):
         ]
     )
     with pytest.raises(ExportError, match=r"operator MatrixInverse in .*inverse"):
-        laq.export_tflite(inverting, tmp_path / "m.tflite")
+        laq.export_tflite(inverting, tmp_path / "m.tflite", "float32")
 
 
 def test_a_recurrent_net_is_exported_exactly(tmp_path):
@@ -146,17 +167,17 @@ def test_a_model_without_a_fixed_image_size_is_refused(tmp_path):
 
     network = tf_keras.Sequential([tf_keras.Input((None, None, 1)), tf_keras.layers.Conv2D(2, 3)])
     with pytest.raises(laq.InputError, match="fixed sizes"):
-        laq.export_tflite(network, tmp_path / "m.tflite")
+        laq.export_tflite(network, tmp_path / "m.tflite", "float32")
 
 
 def test_too_few_images_to_compare_on_are_refused(small_cnn, tmp_path):
     with pytest.raises(laq.InputError, match="at least 16"):
-        laq.export_tflite(small_cnn, tmp_path / "m.tflite", images=images(3))
+        laq.export_tflite(small_cnn, tmp_path / "m.tflite", "float32", images=images(3))
 
 
 def test_a_registered_quantizer_whose_levels_move_is_exported_without_code_for_it(ternary, small_cnn, tmp_path):
     plan = laq.uniform(small_cnn, ternary.name, 2)
-    baked = laq.apply(small_cnn, plan, baked=True)
+    baked = laq.bake(small_cnn, plan)
     reports = [laq.export_tflite(m, tmp_path / "m.tflite", plan) for m in (small_cnn, baked)]
     assert reports[0] == reports[1]
     assert {t.quantizer for t in reports[0].tensors} == {"ternary"}
@@ -182,13 +203,8 @@ def test_a_subclassed_model_whose_layers_keras_named_is_exported_as_planned(k, t
     model = Counted()
     model.build((None, 20))
     plan = laq.uniform(model, "linear", 4)
-    baked = laq.apply(model, plan, baked=True)
+    baked = laq.bake(model, plan)
     forms = [model, baked] if k is tf_keras else [model, baked, laq.apply(model, plan)]
     reports = [laq.export_tflite(m, tmp_path / "m.tflite", plan, layout="packed", strict=True) for m in forms]
     assert [(t.layer, t.encoding) for t in reports[0].tensors] == [(e.layer, "int4") for e in plan.entries]
     assert all(report == reports[0] for report in reports)
-
-
-def test_a_planned_weight_that_the_model_has_under_another_name_is_an_error(small_cnn, normalised_net):
-    with pytest.raises(ExportError, match=r"layer 'conv2', weight 'kernel'.*no such weight \(3 of 4 planned"):
-        _planned(normalised_net, laq.uniform(small_cnn, "linear", 4))

@@ -1,9 +1,8 @@
 """Whole models in every layout: what the file computes, how large it is, and what is refused."""
 
-from __future__ import annotations
-
 import contextlib
 import gzip
+import itertools
 import json
 import lzma
 import signal
@@ -18,6 +17,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 import tf_laq as laq
 from tf_laq import quantizers
+from tf_laq.adapters import adapter_of
 from tf_laq.quantizers import Encoding
 from tf_laq.tflite import ExportError, ExportReport
 from tf_laq.tflite.contents import read_contents
@@ -28,6 +28,10 @@ from tf_laq.tflite.matching import PlannedTensor, match
 from tf_laq.tflite.running import TFLiteModel
 
 layers = tf_keras.layers
+
+
+def planned_of(baked, plan):
+    return _planned(adapter_of(baked).find_weights(baked)[0], plan)
 
 
 def sequential(shape, *parts):
@@ -79,11 +83,9 @@ MODELS = {
 
 def mixed(model):
     """Plan another width and quantizer for every tensor in turn, all of 1 to 8 bits among them."""
-    settings = [("linear", 3), ("log", 5), ("linear", 1), ("log", 3), ("linear", 7), ("log", 8), ("linear", 2)]
-    plan = laq.uniform(model, "linear", 4)
-    for index, layer in enumerate(dict.fromkeys(entry.layer for entry in plan.entries)):
-        plan = plan.override(layer, *settings[index % len(settings)])
-    return plan
+    settings = ["linear:3", "log:5", "linear:1", "log:3", "linear:7", "log:8", "linear:2"]
+    layers = dict.fromkeys(entry.layer for entry in laq.uniform(model, "linear", 4).entries)
+    return laq.uniform(model, "linear", 4, overrides=dict(zip(layers, itertools.cycle(settings), strict=False)))
 
 
 @pytest.fixture(params=MODELS, ids=lambda name: name.replace(" ", "_"), scope="module")
@@ -101,9 +103,13 @@ def converted(request):
         if isinstance(layer, layers.BatchNormalization):
             layer.gamma.assign(layer.gamma * np.where(np.arange(layer.gamma.shape[0]) % 3 == 1, -1.0, 1.0))
     plan = mixed(model)
-    baked = laq.apply(model, plan, baked=True)
+    baked = laq.bake(model, plan)
     content = convert(baked, model.input_shape[1:])
-    return baked, content, match(Graph(content).float_constants(), _planned(baked, plan))
+    return (
+        baked,
+        content,
+        match(Graph(content).float_constants(), planned_of(baked, plan)),
+    )
 
 
 @pytest.mark.parametrize("layout", ["int8", "packed", "auto"])
@@ -138,9 +144,9 @@ def large():
 @pytest.mark.parametrize("bits", [2, 3, 4, 5, 7, 8])
 def test_packed_is_within_a_twentieth_of_the_limit_and_auto_is_no_larger_than_int8(large, name, bits):
     plan = laq.uniform(large, name, bits)
-    baked = laq.apply(large, plan, baked=True)
+    baked = laq.bake(large, plan)
     content = convert(baked, (28, 28, 1))
-    matches = match(Graph(content).float_constants(), _planned(baked, plan))
+    matches = match(Graph(content).float_constants(), planned_of(baked, plan))
     sizes = {layout: len(_encoded(content, matches, layout, None)[0]) for layout in ("int8", "packed", "auto")}
     limit = plan.bytes + 4 * (large.count_params() - plan.weights)
     assert sizes["packed"] <= 1.05 * limit + 120 * len(plan.entries)
@@ -155,10 +161,10 @@ def test_many_small_kernels_share_what_they_can(name, bits):
     random = np.random.default_rng(0)
     model.set_weights([w if w.ndim > 1 else w + random.uniform(0.1, 0.9, w.shape) for w in model.get_weights()])
     plan = laq.uniform(model, name, bits)
-    baked = laq.apply(model, plan, baked=True)
+    baked = laq.bake(model, plan)
     content = convert(baked, (24, 24, 24))
     constants = Graph(content).float_constants()
-    matches = match(constants, _planned(baked, plan))
+    matches = match(constants, planned_of(baked, plan))
     packed, choices = _encoded(content, matches, "packed", None)
     assert [choice.encoding for choice in choices].count("codebook") == 10
     assert read_contents(packed).operators["SPLIT_V"]
@@ -193,7 +199,7 @@ def test_wide_log_levels_take_half_of_float32_and_keep_the_fast_kernels(small_cn
     assert all(t.fast_kernels and not t.kept and t.stored_bytes == 2 * np.prod(t.shape) for t in wide)
     assert (report.operators["DEQUANTIZE"], report.operators["ADD"], report.runtime) == (3, 1, "1.15")
     assert report.accelerated is report.float_accelerated is True
-    baked = laq.apply(small_cnn, plan, baked=True)
+    baked = laq.bake(small_cnn, plan)
     tensors = {t.name: t for t in laq.tflite.inspect(tmp_path / "m.tflite").tensors}
     name = wide[-1].layer
     np.testing.assert_array_equal(tensors[f"{name}/kernel"].codebook, np.unique(baked.get_layer(name).kernel))
@@ -263,9 +269,9 @@ def test_float16_weights_give_the_outputs_of_float32_weights(power, tmp_path):
     scale = np.float32(2.0**power)
     model.set_weights([w * (scale if w.ndim == 2 else 1) if w.ndim > 1 else w + 0.3 for w in model.get_weights()])
     plan = laq.uniform(model, "log", 6)
-    baked = laq.apply(model, plan, baked=True)
+    baked = laq.bake(model, plan)
     content = convert(baked, (8, 8, 3))
-    matches = match(Graph(content).float_constants(), _planned(baked, plan))
+    matches = match(Graph(content).float_constants(), planned_of(baked, plan))
     stored, choices = _encoded(content, matches, "int8", None)
     assert "float16" in {choice.encoding for choice in choices}
     assert read_contents(stored).operators.keys() >= ({"ADD", "MUL"} if power else {"ADD"})
@@ -282,7 +288,7 @@ def test_packed_convolutions_leave_the_fast_kernels_and_the_report_says_so(small
 
 
 def test_a_report_of_before_these_figures_is_still_read(small_cnn, tmp_path):
-    report = laq.export_tflite(small_cnn, tmp_path / "m.tflite")
+    report = laq.export_tflite(small_cnn, tmp_path / "m.tflite", "float32")
     content = report.to_dict()
     for name in ("accelerated", "float_accelerated", "performance"):
         del content[name]
@@ -298,7 +304,7 @@ def test_a_report_of_before_these_figures_is_still_read(small_cnn, tmp_path):
 def test_a_path_that_cannot_be_written_is_refused(small_cnn, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(laq.InputError, match=r"file/m\.tflite"):
-        laq.export_tflite(small_cnn, tmp_path / "file" / "m.tflite")
+        laq.export_tflite(small_cnn, tmp_path / "file" / "m.tflite", "float32")
 
 
 def test_an_older_runtime_gets_other_encodings_or_a_reason(small_cnn, tmp_path):
@@ -344,7 +350,7 @@ def test_unknown_settings_are_refused_by_name(small_cnn, tmp_path, setting):
 def test_a_model_with_two_outputs_is_refused(tmp_path):
     model = functional((4,), lambda x: [layers.Dense(3)(x), layers.Dense(2)(x)])
     with pytest.raises(laq.InputError, match="one output"):
-        laq.export_tflite(model, tmp_path / "m.tflite")
+        laq.export_tflite(model, tmp_path / "m.tflite", "float32")
 
 
 def test_inspecting_a_file_shows_tensors_levels_and_operators(small_cnn, tmp_path):
@@ -353,7 +359,7 @@ def test_inspecting_a_file_shows_tensors_levels_and_operators(small_cnn, tmp_pat
     laq.export_tflite(small_cnn, path, plan, layout="packed", compress="gz")
     found = laq.tflite.inspect(path)
     tensors = {t.name: t for t in found.tensors}
-    baked = laq.apply(small_cnn, plan, baked=True)
+    baked = laq.bake(small_cnn, plan)
     assert tensors["dense1/kernel"].encoding == "codebook"
     for name in ("conv1", "conv2", "dense1"):
         np.testing.assert_array_equal(tensors[f"{name}/kernel"].codebook, np.unique(baked.get_layer(name).kernel))
@@ -381,9 +387,9 @@ def test_a_planned_weight_that_the_model_does_not_use_is_an_error(tmp_path):
             return inputs * 2.0
 
     model = sequential((6,), layers.Dense(4), Idle(4, name="idle"), layers.Dense(3))
-    with pytest.raises(ExportError, match=r"layer 'idle', weight 'kernel'.*Received: none.*override\('idle'"):
+    with pytest.raises(ExportError, match=r"layer 'idle', weight 'kernel'.*Received: none.*overrides=.*'idle'"):
         laq.export_tflite(model, tmp_path / "m.tflite", laq.uniform(model, "linear", 4))
-    plan = laq.uniform(model, "linear", 4).override("idle", None)
+    plan = laq.uniform(model, "linear", 4, overrides={"idle": "float32"})
     assert laq.export_tflite(model, tmp_path / "m.tflite", plan).parity.holds
 
 
@@ -447,7 +453,8 @@ def test_a_killed_export_leaves_the_old_file(tmp_path):
     path.write_bytes(b"old")
     script = f"""
 import os, signal, numpy as np, tf_laq as laq
-from tf_laq import models, files
+from tf_laq import models
+from tf_laq._internal import files
 from pathlib import Path
 write = Path.write_bytes
 def killed(self, content):

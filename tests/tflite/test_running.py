@@ -10,7 +10,7 @@ import tf_laq as laq
 @pytest.fixture(scope="module")
 def exported(small_cnn, tmp_path_factory):
     path = tmp_path_factory.mktemp("file") / "m.tflite"
-    laq.export_tflite(small_cnn, path)
+    laq.export_tflite(small_cnn, path, "float32")
     return path
 
 

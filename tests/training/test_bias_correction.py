@@ -37,7 +37,7 @@ def network(version: int, bias: bool = True):
 
 
 def quantize(model):
-    return laq.apply(model, laq.uniform(model, "linear", 3, progress=False), baked=True)
+    return laq.bake(model, laq.uniform(model, "linear", 3, progress=False))
 
 
 def means_before_activation(model, images: np.ndarray, version: int) -> list[np.ndarray]:

@@ -41,7 +41,7 @@ def statistics(model, layer: str, version: int):
 @pytest.mark.parametrize("batch_size", [7, 50])
 def test_statistics_are_those_of_the_inputs_with_earlier_layers_renewed(images, version: int, batch_size: int) -> None:
     model = network(version)
-    quantized = laq.apply(model, laq.uniform(model, "log", 2, progress=False), baked=True)
+    quantized = laq.bake(model, laq.uniform(model, "log", 2, progress=False))
     before = [weight.copy() for weight in quantized.get_weights()]
     renewed = recalibrate_batch_norm(quantized, images, batch_size=batch_size)
     for layer in ("first", "second"):
@@ -61,8 +61,8 @@ def test_a_wrapped_and_a_nested_network_get_the_same_statistics(images, version:
     nested.set_weights(flat.get_weights())
     plans = [laq.uniform(model, "linear", 3, progress=False) for model in (flat, nested)]
     wrapped = recalibrate_batch_norm(laq.apply(flat, plans[0]), images)
-    expected = recalibrate_batch_norm(laq.apply(flat, plans[0], baked=True), images)
-    in_parts = recalibrate_batch_norm(laq.apply(nested, plans[1], baked=True), images)
+    expected = recalibrate_batch_norm(laq.bake(flat, plans[0]), images)
+    in_parts = recalibrate_batch_norm(laq.bake(nested, plans[1]), images)
     np.testing.assert_allclose(laq.strip(wrapped)(images), expected(images), atol=1e-6)
     np.testing.assert_allclose(in_parts(images), expected(images), atol=1e-6)
 

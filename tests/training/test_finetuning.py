@@ -43,7 +43,7 @@ def tuned(robust, digits, short):
 @pytest.mark.slow
 def test_fine_tuning_restores_the_robust_accuracy_of_a_coarse_grid(robust, digits, tuned, accuracy) -> None:
     plan, model = tuned
-    quantized = laq.apply(robust, plan, baked=True)
+    quantized = laq.bake(robust, plan)
     for epsilon in (0.0, 0.15):
         assert accuracy(model, digits.test, epsilon) > accuracy(quantized, digits.test, epsilon) + 0.1
 

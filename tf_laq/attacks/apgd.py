@@ -14,16 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tf_laq.attacks.base import (
-    DECISIVE_MARGIN,
-    Images,
-    Indices,
-    Labels,
-    Logits,
-    StartableAttack,
-    margins,
-)
-from tf_laq.attacks.checks import whole
+from tf_laq._internal.validation import whole
+from tf_laq.attacks.base import DECISIVE_MARGIN, Images, Indices, Labels, Logits, StartableAttack, margins
 from tf_laq.attacks.cleverhans import project
 from tf_laq.attacks.leaving import Leaving, only
 from tf_laq.attacks.randomness import uniform_in_ball

@@ -12,7 +12,15 @@ import numpy.typing as npt
 import tensorflow as tf
 from typing_extensions import Self
 
-from tf_laq.attacks.checks import check_logits, checked_images, checked_indices, checked_labels, one_of, real, whole
+from tf_laq._internal.validation import (
+    check_logits,
+    checked_images,
+    checked_indices,
+    checked_labels,
+    one_of,
+    real,
+    whole,
+)
 from tf_laq.errors import InputError
 
 Logits = Callable[[tf.Tensor], tf.Tensor]

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 from typing_extensions import Self
 
+from tf_laq._internal.documents import Document
 from tf_laq.attacks import registry
 from tf_laq.attacks.base import Attack
-from tf_laq.documents import Document
 from tf_laq.errors import InputError
 
 # What the attacker knows: nothing, a model of the same structure, the model itself.

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
+from tf_laq._internal.validation import real, whole
 from tf_laq.attacks.base import (
     DECISIVE_MARGIN,
     Images,
@@ -22,7 +23,6 @@ from tf_laq.attacks.base import (
     MinimumNormAttack,
     margins,
 )
-from tf_laq.attacks.checks import real, whole
 from tf_laq.attacks.ddn import DDN
 
 # A constant grows by this factor until the first success, and falls to the middle of its bounds after one.

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
+from tf_laq._internal.validation import real, whole
 from tf_laq.attacks.base import (
     DECISIVE_MARGIN,
     Images,
@@ -22,7 +23,6 @@ from tf_laq.attacks.base import (
     MinimumNormAttack,
     margins,
 )
-from tf_laq.attacks.checks import real, whole
 
 # Length of the steps, in the first and in the last one: cosine annealing (section 5 of the paper).
 FIRST_STEP, LAST_STEP = 1.0, 0.01

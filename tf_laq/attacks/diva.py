@@ -13,8 +13,8 @@ import numpy.typing as npt
 import tensorflow as tf
 from cleverhans.tf2.utils import optimize_linear
 
+from tf_laq._internal.validation import check_logits, checked_images, checked_labels, real
 from tf_laq.attacks.base import Images, Indices, IterativeAttack, Labels, Logits, margins
-from tf_laq.attacks.checks import check_logits, checked_images, checked_labels, real
 from tf_laq.attacks.cleverhans import NORM_ORDERS, project
 from tf_laq.errors import InputError
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from tf_laq._internal.validation import real
 from tf_laq.attacks.base import Attack, Images, Indices, Labels, Logits
-from tf_laq.attacks.checks import real
 from tf_laq.attacks.randomness import per_example
 
 

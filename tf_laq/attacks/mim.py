@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from cleverhans.tf2.attacks.momentum_iterative_method import momentum_iterative_method
 
+from tf_laq._internal.validation import real
 from tf_laq.attacks.base import Images, Indices, IterativeAttack, Labels, Logits
-from tf_laq.attacks.checks import real
 from tf_laq.attacks.cleverhans import arguments
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tf_laq._internal.validation import whole
 from tf_laq.attacks.base import (
     DECISIVE_MARGIN,
     Images,
@@ -20,7 +21,6 @@ from tf_laq.attacks.base import (
     StartableAttack,
     margins,
 )
-from tf_laq.attacks.checks import whole
 from tf_laq.attacks.cleverhans import gradient_step, gradient_step_and_margins, project
 from tf_laq.attacks.leaving import Leaving, only
 from tf_laq.attacks.randomness import uniform_in_ball

@@ -12,16 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tf_laq.attacks.base import (
-    DECISIVE_MARGIN,
-    BallAttack,
-    Images,
-    Indices,
-    Labels,
-    Logits,
-    margins,
-)
-from tf_laq.attacks.checks import one_of, real, whole
+from tf_laq._internal.validation import one_of, real, whole
+from tf_laq.attacks.base import DECISIVE_MARGIN, BallAttack, Images, Indices, Labels, Logits, margins
 from tf_laq.attacks.randomness import per_example
 
 # The share of changed pixels is halved after these shares of the queries (section 5 of the paper).

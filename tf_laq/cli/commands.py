@@ -138,21 +138,21 @@ def quantize(
             raise InputError(
                 "method uniform", expected="a quantizer and bits", received=_given(quantizer, bits, max_bits)
             )
-        policy: policies.Policy = policies.Uniform(quantizers.get(quantizer, bits))
+        policy: policies.Policy | policies.DataDrivenPolicy = policies.Uniform(quantizers.get(quantizer, bits))
     elif bits is not None:
         raise InputError("bits", expected=f"none with {method}", received=bits, remedy="Use max_bits.")
     elif method in DATA_DRIVEN:
         policy = _data_driven(
-            method, network, dataset, examples, methods=methods, max_bits=max_bits, seed=seed, size=size
+            method, network, dataset, examples, quantizers=methods, max_bits=max_bits, seed=seed, size=size
         )
     else:
         if method not in policies.NAMES:
             names = ["uniform", *policies.NAMES, *DATA_DRIVEN]
             raise InputError("method", expected=f"one of {', '.join(names)}", received=repr(method))
         seeded = {"seed": seed} if method == "random" else {}
-        policy = policies.named(method, methods=methods, max_bits=max_bits, **size, **seeded)
+        policy = policies.get(method, quantizers=methods, max_bits=max_bits, **size, **seeded)
     plan = api.search(network, policy=policy, norm=norm, overrides=by_hand)  # type: ignore[arg-type]
-    save_model(api.apply(network, plan, baked=True), out)
+    save_model(api.bake(network, plan), out)
     plan_path = Path(out).with_suffix(".plan.json")
     plan.save(plan_path)
     print(f"{plan}\n\nQuantized model: {out}\nPlan: {plan_path}")
@@ -164,15 +164,15 @@ def _data_driven(
     dataset: str,
     examples: int,
     *,
-    methods: tuple[str, ...] | None,
+    quantizers: tuple[str, ...] | None,
     max_bits: int | None,
     seed: int,
     size: dict[str, Any],
-) -> policies.Policy:
+) -> policies.DataDrivenPolicy:
     """Return the policy `method`, measured on the first training images of the data set."""
     from tf_laq import datasets
+    from tf_laq._internal.validation import whole
     from tf_laq.attacks.battery import Battery
-    from tf_laq.attacks.checks import whole
 
     whole("examples", examples)
     if not dataset:
@@ -181,12 +181,12 @@ def _data_driven(
     batch = train.images[:examples], train.labels[:examples]
     bits = 8 if max_bits is None else max_bits
     if method == "hawq":
-        return policies.hawq(network, *batch, limit=policies.Limit(**size), methods=methods, max_bits=bits, seed=seed)
+        return policies.Hawq(*batch, limit=policies.Limit(**size), quantizers=quantizers, max_bits=bits, seed=seed)
     for name, value in size.items():
         if value is not None:
             raise InputError(name, expected="none with ans", received=value, remedy="Use max_bits.")
     attack = Battery.preset(dataset).only("pgd").columns[0].attacks["white"]
-    return policies.ans(network, *batch, attack=attack, initial_bits=bits, methods=methods, seed=seed)
+    return policies.NoiseSensitivity(*batch, attack=attack, initial_bits=bits, quantizers=quantizers, seed=seed)
 
 
 def _given(quantizer: str, bits: int | None, max_bits: int | None) -> str:

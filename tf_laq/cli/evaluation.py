@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tf_laq import files
+from tf_laq._internal import files
 from tf_laq.cli.arguments import check_ending, load_models, named_paths, numbers, words
 from tf_laq.plan import QuantizationPlan
 
@@ -41,8 +41,8 @@ def evaluate(
         overwrite: Begin anew if the folder has an evaluation of other models, images or settings.
     """
     from tf_laq import evaluation, report
+    from tf_laq._internal.validation import whole
     from tf_laq.attacks.battery import Battery
-    from tf_laq.attacks.checks import whole
     from tf_laq.datasets import load
 
     whole("examples", examples)
@@ -122,7 +122,7 @@ def curve(
         batch_size: Number of images attacked at a time.
     """
     from tf_laq import attacks, evaluation
-    from tf_laq.attacks.checks import whole
+    from tf_laq._internal.validation import whole
     from tf_laq.datasets import load
     from tf_laq.report.plots import draw_curve
 
@@ -180,7 +180,7 @@ def reproduce(
         curve_examples: The same for figure1.
         seed: Seed of the random attacks.
     """
-    from tf_laq import paper
+    from research import paper
 
     networks = load_models(models, "models") if models else None
     chosen = {name: QuantizationPlan.load(path) for name, path in named_paths(plans, "plans").items()}

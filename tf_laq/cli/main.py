@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     # TensorFlow reads this when it is imported, and prints some lines even so: both would bury the results.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from tf_laq._internal.messages import without_native_messages
     from tf_laq.errors import InputError
-    from tf_laq.messages import without_native_messages
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:

@@ -60,8 +60,7 @@ def finetune(
     """
     from tf_laq import api
     from tf_laq.plan import QuantizationPlan
-    from tf_laq.training import fine_tune
-    from tf_laq.training import recipe as recipe_named
+    from tf_laq.training import fine_tune, recipe as recipe_named
 
     check_ending(out, ".keras", "out")
     chosen, settings = QuantizationPlan.load(plan), recipe_named(dataset, recipe)
@@ -83,7 +82,7 @@ def correct(
         out: File to write, ending in .keras.
         images: Number of training images to take the means from, from the first on.
     """
-    from tf_laq.attacks.checks import whole
+    from tf_laq._internal.validation import whole
     from tf_laq.datasets import load
     from tf_laq.training import correct_biases
 
@@ -113,9 +112,9 @@ def recalibrate(
         images: Number of training images, from the first on.
         seed: Seed of the attack.
     """
+    from tf_laq._internal.validation import whole
     from tf_laq.adapters import logits_function
     from tf_laq.attacks import PGD
-    from tf_laq.attacks.checks import whole
     from tf_laq.datasets import load
     from tf_laq.training import recalibrate_batch_norm, recipe
 

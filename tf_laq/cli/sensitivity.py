@@ -42,7 +42,8 @@ def sensitivity(
         calibration: Number of training images that predictors with data look at.
         seed: Seed of the attacks and of the layers that are drawn.
     """
-    from tf_laq import layer_study, models
+    from research import layer_study
+    from tf_laq import models
 
     cards = models.trained()
     if model in cards:

@@ -38,11 +38,11 @@ def export(
     from tf_laq.tflite import export_tflite
 
     check_ending(path, ".tflite", "path")
-    chosen = QuantizationPlan.load(plan) if plan else None
+    chosen = None if plan in ("", "float32") else QuantizationPlan.load(plan)
     exported = export_tflite(
         load_model(model),
         path,
-        chosen,
+        "float32" if plan == "float32" else chosen,
         layout=layout,  # type: ignore[arg-type]  # Any text comes from the command line; it is checked there.
         compress=compress or None,  # type: ignore[arg-type]
         strict=strict,

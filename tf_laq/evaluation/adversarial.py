@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from tf_laq._internal import archives
+from tf_laq._internal.archives import Array
 from tf_laq.attacks.base import Images, Labels
 from tf_laq.attacks.battery import Battery
 from tf_laq.errors import InputError
-from tf_laq.evaluation import archives
-from tf_laq.evaluation.archives import Array
 from tf_laq.evaluation.checks import excess_of
 from tf_laq.evaluation.report import Correct
 

@@ -16,11 +16,11 @@ from tabulate import tabulate
 from tqdm import tqdm
 from typing_extensions import Self
 
+from tf_laq._internal.documents import Document
+from tf_laq._internal.validation import check_logits, checked_images, checked_labels, real, whole
 from tf_laq.adapters import logits_function
 from tf_laq.attacks import registry
 from tf_laq.attacks.base import Attack, BallAttack, Images, Logits, MinimumNormAttack
-from tf_laq.attacks.checks import check_logits, checked_images, checked_labels, real, whole
-from tf_laq.documents import Document
 from tf_laq.errors import InputError
 from tf_laq.evaluation.examples import Examples
 from tf_laq.evaluation.statistics import Share

@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tf_laq._internal import archives
+from tf_laq._internal.archives import Array
+from tf_laq._internal.documents import Document
 from tf_laq.attacks.battery import Battery
-from tf_laq.documents import Document
 from tf_laq.errors import InputError
-from tf_laq.evaluation import archives
 from tf_laq.evaluation.adversarial import ARRAYS, AdversarialExamples, write_examples
-from tf_laq.evaluation.archives import Array
 from tf_laq.evaluation.examples import Examples
 from tf_laq.evaluation.results import PartResult
 from tf_laq.evaluation.subjects import Subject, Subjects

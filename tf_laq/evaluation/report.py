@@ -16,9 +16,9 @@ import numpy.typing as npt
 from tabulate import tabulate
 from typing_extensions import Self
 
-from tf_laq import files
+from tf_laq._internal import files
+from tf_laq._internal.documents import Document
 from tf_laq.attacks.battery import KNOWLEDGE, Battery, Column
-from tf_laq.documents import Document
 from tf_laq.errors import InputError
 from tf_laq.evaluation.checks import NAMES, OK, Check
 from tf_laq.evaluation.statistics import Share

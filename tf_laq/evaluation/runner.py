@@ -12,8 +12,8 @@ from typing import Any
 import numpy.typing as npt
 import tensorflow as tf
 
+from tf_laq._internal.validation import checked_images, checked_indices, checked_labels, whole
 from tf_laq.attacks.battery import Battery, Column
-from tf_laq.attacks.checks import checked_images, checked_indices, checked_labels, whole
 from tf_laq.attacks.clean import Clean
 from tf_laq.errors import InputError
 from tf_laq.evaluation.checks import MANY_ZEROS, ZeroGradients, model_checks, report_checks, zero_gradients

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from statistics import NormalDist
 
-from tf_laq.attacks.checks import whole
+from tf_laq._internal.validation import whole
 from tf_laq.errors import InputError
 
 

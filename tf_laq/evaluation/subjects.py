@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_laq._internal import archives
+from tf_laq._internal.validation import check_logits, one_of
 from tf_laq.adapters import is_keras_model, logits_function, logits_of_arrays
 from tf_laq.attacks.base import Logits, has_gradient
-from tf_laq.attacks.checks import check_logits, one_of
 from tf_laq.errors import InputError
-from tf_laq.evaluation import archives
 from tf_laq.evaluation.examples import Examples
 
 # Number of the first images whose outputs tell models apart.

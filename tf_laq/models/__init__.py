@@ -1,8 +1,7 @@
-"""The networks of the paper and two small ones, to build with fresh weights or to load trained."""
+"""The networks of the paper and three small ones, to build with fresh weights or to load trained."""
 
 from __future__ import annotations
 
-from tf_laq.models.networks import build, input_shape, names, options_of
-from tf_laq.models.pretrained import load, trained
+import lazy_loader
 
-__all__ = ["build", "input_shape", "load", "names", "options_of", "trained"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -11,8 +11,8 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tf_laq._internal.validation import one_of, whole
 from tf_laq.adapters import keras_module
-from tf_laq.attacks.checks import one_of, whole
 
 
 def build(name: str, *, keras: int = 2, seed: int | None = None, **options: Any) -> Any:

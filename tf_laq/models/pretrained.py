@@ -1,16 +1,16 @@
-"""Networks that come with their trained weights: the ones behind the published figures."""
+"""Networks with their trained weights: the ones behind the published figures."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import tf_laq
-from tf_laq.attacks.checks import one_of
-from tf_laq.documents import Document
+from tf_laq._internal.documents import Document
 from tf_laq.errors import InputError
 from tf_laq.models.networks import build
 from tf_laq.saving import load_model
@@ -54,10 +54,6 @@ class Card(Document):
     scores: tuple[Mapping[str, Any], ...]
     sha256: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the card as JSON-ready values."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Card:
         """Build the card from what `to_dict` returned."""
@@ -66,7 +62,10 @@ class Card(Document):
 
 
 def trained() -> dict[str, Card]:
-    """Return the cards of the trained networks that come with the package, by name.
+    """Return the cards of the trained networks that are at hand, by name; none where there is no folder of them.
+
+    They are looked for in the folder that TF_LAQ_MODELS names, else in the `saved_models` of the clone that tf_laq is
+    imported from, else in `saved_models` in the working directory.
 
     Example:
         >>> trained()["mnist_adv"].network
@@ -77,7 +76,7 @@ def trained() -> dict[str, Card]:
 
 
 def load(name: str, *, keras: int = 2) -> Any:
-    """Load a trained network that comes with the package, whole and undamaged.
+    """Load a trained network, whole and undamaged, from where `trained` finds it.
 
     Args:
         name: One of `trained()`.
@@ -94,7 +93,14 @@ def load(name: str, *, keras: int = 2) -> Any:
         (None, 10)
     """
     cards = trained()
-    one_of("name", name, cards)
+    if name not in cards:
+        raise InputError(
+            "name",
+            expected=f"a trained network in {_folder()}: {', '.join(cards) or 'there is none'}",
+            received=repr(name),
+            remedy="The networks are not part of the package: clone its repository and set TF_LAQ_MODELS to the "
+            "folder saved_models in it.",
+        )
     card, path = cards[name], _folder() / name / WEIGHTS
     found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no such file"
     if found != card.sha256:
@@ -102,7 +108,7 @@ def load(name: str, *, keras: int = 2) -> Any:
             str(path),
             expected=f"the file of SHA-256 {card.sha256}",
             received=found,
-            remedy="It is damaged or was changed: install the package again, or check the file out again.",
+            remedy="It is damaged or was changed: check it out again.",
         )
     model = load_model(path)
     if keras == 2:
@@ -114,7 +120,9 @@ def load(name: str, *, keras: int = 2) -> Any:
 
 
 def _folder() -> Path:
-    """Return where the trained networks are: in the installed package, or beside it in the repository."""
-    package = Path(tf_laq.__file__).parent
-    installed = package / "saved_models"
-    return installed if installed.is_dir() else package.parent / "saved_models"
+    """Return where the trained networks are."""
+    named = os.environ.get("TF_LAQ_MODELS")
+    if named:
+        return Path(named)
+    clone = Path(tf_laq.__file__).parents[1] / "saved_models"
+    return clone if clone.is_dir() else Path("saved_models").absolute()

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
+from itertools import groupby
 
 from tf_laq import quantizers
 from tf_laq.errors import InputError
 from tf_laq.plan import PlanEntry
-from tf_laq.policies.base import TensorPolicy, best_of, check_candidates, measured_entry
+from tf_laq.policies.base import TensorPolicy, best_of, measured_entry
 from tf_laq.quantizers import Quantizer
 from tf_laq.sensitivity import TensorSensitivity
 
-PAPER_METHODS = ("linear", "log")
+_OF_THE_PAPER = ("linear", "log")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,20 +66,20 @@ class Algorithm1(TensorPolicy):
 
     Attributes:
         thresholds: The limits.
-        methods: Names of the quantizers to try; None for the paper's, linear and log.
+        quantizers: Names of the quantizers to try; None for the paper's, linear and log.
         max_bits: Widest setting to try; None for each quantizer's own.
     """
 
     thresholds: Thresholds = Thresholds()
-    methods: tuple[str, ...] | None = None
+    quantizers: tuple[str, ...] | None = None
     max_bits: int | None = None
 
     def __post_init__(self) -> None:
-        check_candidates(self.methods, self.max_bits)
+        quantizers.candidates(self.quantizers or _OF_THE_PAPER, self.max_bits)
 
     def choose_one(self, sensitivity: TensorSensitivity) -> PlanEntry:
         """Return the entry of the plan for this weight tensor."""
-        ends = {method: self._last_setting(sensitivity, method) for method in self.methods or PAPER_METHODS}
+        ends = dict(self._ends(sensitivity))
         passed = {method: quantizer for method, (quantizer, passes) in ends.items() if passes}
         pool = passed or {method: quantizer for method, (quantizer, _) in ends.items()}
         best = best_of(sensitivity, pool.values())
@@ -97,13 +99,15 @@ class Algorithm1(TensorPolicy):
         limits = ", ".join(f"{name} {value:g}" for name, value in dataclasses.asdict(self.thresholds).items())
         return f"Algorithm 1 ({limits})"
 
-    def _last_setting(self, sensitivity: TensorSensitivity, method: str) -> tuple[Quantizer, bool]:
-        """Return the first setting of a quantizer that passes, or the last one tried, and whether it passes."""
+    def _ends(self, sensitivity: TensorSensitivity) -> Iterator[tuple[str, tuple[Quantizer, bool]]]:
+        """Give for each quantizer the first setting that passes, or the last one tried, and whether it passes."""
         norm = sensitivity.norm
         limits = self.thresholds.quantized_limit(norm), self.thresholds.error_limit(norm)
-        saturation = quantizers.quantizer_class(method).saturation_bits(sensitivity.tensor.values)
-        settings = list(quantizers.candidates((method,), min(saturation, self.max_bits or saturation)))
-        for quantizer in settings:
-            if sensitivity.meets(quantizer, *limits):
-                return quantizer, True
-        return settings[-1], False
+        settings = quantizers.candidates(self.quantizers or _OF_THE_PAPER, self.max_bits)
+        for name, of_quantizer in groupby(settings, lambda setting: setting.name):
+            widest = quantizers.quantizer_class(name).saturation_bits(sensitivity.tensor.values)
+            for last in (setting for setting in of_quantizer if setting.bits <= widest):
+                passes = sensitivity.meets(last, *limits)
+                if passes:
+                    break
+            yield name, (last, passes)

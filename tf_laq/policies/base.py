@@ -7,11 +7,13 @@ import dataclasses
 import fnmatch
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from tqdm import tqdm
 
 from tf_laq import lipschitz, quantizers
-from tf_laq.plan import FLOAT_BITS, LeftAlone, PlanEntry, QuantizationPlan, no_match
+from tf_laq.errors import InputError
+from tf_laq.plan import FLOAT_BITS, LeftAlone, PlanEntry, QuantizationPlan
 from tf_laq.quantizers import Quantizer
 from tf_laq.sensitivity import TensorSensitivity, WeightTensor
 
@@ -49,12 +51,12 @@ class TensorPolicy(Policy):
         """Return the entry of the plan for this weight tensor."""
 
 
-def check_candidates(methods: Sequence[str] | None, max_bits: int | None) -> None:
-    """Raise an `InputError` if there is no such quantizer or bit width."""
-    for method in methods or ():
-        quantizers.quantizer_class(method)
-    if max_bits is not None:
-        quantizers.Linear(max_bits)
+class DataDrivenPolicy(abc.ABC):
+    """A policy that looks at a model and at images before it chooses; `laq.search` has it measure its model."""
+
+    @abc.abstractmethod
+    def measure(self, model: Any, *, progress: bool = True) -> Policy:
+        """Return the policy that chooses by what was measured on a built Keras model."""
 
 
 def best_of(sensitivity: TensorSensitivity, settings: Iterable[Quantizer]) -> Quantizer:
@@ -85,7 +87,7 @@ def make_plan(
     policy: Policy,
     *,
     norm: lipschitz.NormName = "spectral",
-    overrides: Mapping[str, Quantizer | None] | None = None,
+    overrides: Mapping[str, str | Quantizer | None] | None = None,
     progress: bool = True,
 ) -> QuantizationPlan:
     """Ask the policy for the settings of all weight tensors.
@@ -95,23 +97,28 @@ def make_plan(
         left_alone: Its other layers, with the reasons.
         policy: What chooses.
         norm: "spectral" or "inf".
-        overrides: Settings by hand: shell pattern of the layer path -> quantizer, or None for float32. The last
-            pattern that matches counts.
+        overrides: Settings by hand: shell pattern of the layer path -> "quantizer:bits", "float32", a quantizer, or
+            None for float32. The last pattern that matches counts.
         progress: Show a progress bar on a terminal.
 
     Raises:
-        InputError: A pattern matches no layer, or there is no such norm.
+        InputError: A pattern matches no layer, there is no such setting, or no such norm.
 
     Warns:
         UnsatisfiedWarning: A weight tensor meets the policy's conditions under no setting.
     """
     layers = [tensor.layer for tensor in tensors]
-    for pattern in overrides or {}:
+    parsed = {pattern: quantizers.parse(setting) for pattern, setting in (overrides or {}).items()}
+    for pattern in parsed:
         if not fnmatch.filter(layers, pattern):
-            raise no_match(pattern, layers)
+            raise InputError(
+                "overrides",
+                expected=f"patterns for the layers {', '.join(dict.fromkeys(layers))}",
+                received=repr(pattern),
+            )
     by_hand = {}
     for index, tensor in enumerate(tensors):
-        settings = [q for pattern, q in (overrides or {}).items() if fnmatch.fnmatchcase(tensor.layer, pattern)]
+        settings = [q for pattern, q in parsed.items() if fnmatch.fnmatchcase(tensor.layer, pattern)]
         if settings:
             by_hand[index] = measured_entry(TensorSensitivity(tensor, norm), settings[-1], "set by hand")
     free = [tensor for index, tensor in enumerate(tensors) if index not in by_hand]

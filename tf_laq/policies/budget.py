@@ -6,9 +6,10 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from tf_laq import quantizers
 from tf_laq.errors import InputError
 from tf_laq.plan import PlanEntry
-from tf_laq.policies.base import Policy, check_candidates, measured_entry
+from tf_laq.policies.base import Policy, measured_entry
 from tf_laq.policies.entrance import input_weight, settings_for
 from tf_laq.policies.guarded import SIZE_EXPONENT
 from tf_laq.policies.knapsack import cheapest
@@ -16,7 +17,10 @@ from tf_laq.quantizers import Quantizer
 from tf_laq.sensitivity import TensorSensitivity
 
 Cost = Callable[[TensorSensitivity, Quantizer], float]
-"""The predicted loss from one setting of one weight tensor; the loss of a plan is taken for the sum."""
+"""The predicted loss from one setting of one weight tensor; the loss of a plan is taken for the sum.
+
+In the words of a plan it has its attribute `name`, or its own name.
+"""
 
 
 def absolute_error(sensitivity: TensorSensitivity, quantizer: Quantizer) -> float:
@@ -111,7 +115,7 @@ class Budget(Policy):
     Attributes:
         limit: What all codes may take together.
         cost: One of `COSTS` by name, or a function of a tensor's measurements and a setting.
-        methods: Names of the quantizers to choose from; None for all but those that are `by_name_only`.
+        quantizers: Names of the quantizers to choose from; None for all but those that are `by_name_only`.
         max_bits: Widest setting; None for 8, and 16 for a tensor of at most 1 % of all weights where the input enters.
 
     Raises:
@@ -120,11 +124,11 @@ class Budget(Policy):
 
     limit: Limit
     cost: str | Cost = "guarded"
-    methods: tuple[str, ...] | None = None
+    quantizers: tuple[str, ...] | None = None
     max_bits: int | None = None
 
     def __post_init__(self) -> None:
-        check_candidates(self.methods, self.max_bits)
+        quantizers.candidates(self.quantizers, self.max_bits)
         if isinstance(self.cost, str) and self.cost not in COSTS:
             raise InputError("cost", expected=f"a function, or one of {', '.join(COSTS)}", received=repr(self.cost))
 
@@ -138,7 +142,7 @@ class Budget(Policy):
         measured = list(tensors)
         weights = [tensor.tensor.values.size for tensor in measured]
         total = sum(weights) + sum(entry.size for entry in by_hand)
-        settings = [settings_for(tensor.tensor, self.methods, self.max_bits, total) for tensor in measured]
+        settings = [settings_for(tensor.tensor, self.quantizers, self.max_bits, total) for tensor in measured]
         costs = [
             [_finite(cost(tensor, setting), tensor, setting) for setting in of_tensor]
             for tensor, of_tensor in zip(measured, settings, strict=True)
@@ -158,8 +162,12 @@ class Budget(Policy):
 
     def describe(self) -> str:
         """Return the policy and its settings in words."""
-        cost = self.cost if isinstance(self.cost, str) else getattr(self.cost, "__name__", type(self.cost).__name__)
-        return f"budget ({self.limit}; least sum of the {cost.replace('_', ' ')} error)"
+        return f"budget ({self.limit}; least sum of the {_name_of(self.cost).replace('_', ' ')} error)"
+
+
+def _name_of(cost: str | Cost) -> str:
+    names = (getattr(cost, attribute, None) for attribute in ("name", "__name__"))
+    return cost if isinstance(cost, str) else next(filter(None, names), type(cost).__name__)
 
 
 def _finite(cost: float, tensor: TensorSensitivity, setting: Quantizer) -> float:

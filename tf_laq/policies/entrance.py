@@ -28,15 +28,15 @@ def is_small_input(tensor: WeightTensor, weights: int) -> bool:
 
 
 def settings_for(
-    tensor: WeightTensor, methods: tuple[str, ...] | None, max_bits: int | None, weights: int
+    tensor: WeightTensor, names: tuple[str, ...] | None, max_bits: int | None, weights: int
 ) -> list[Quantizer]:
     """Return the settings to choose from for a tensor.
 
     Args:
         tensor: The tensor.
-        methods: Names of quantizers; None for all but those that are `by_name_only`.
+        names: Names of quantizers; None for all but those that are `by_name_only`.
         max_bits: Widest setting; None for 8, and 16 in a small tensor where the input enters.
         weights: Number of the weights of all tensors.
     """
     widest = _SMALL_INPUT_MAX_BITS if is_small_input(tensor, weights) else _MAX_BITS
-    return list(quantizers.candidates(methods, max_bits or widest))
+    return quantizers.candidates(names, max_bits or widest)

@@ -7,9 +7,10 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from tf_laq import quantizers
 from tf_laq.errors import InputError
 from tf_laq.plan import PlanEntry
-from tf_laq.policies.base import Policy, best_of, check_candidates, measured_entry
+from tf_laq.policies.base import Policy, best_of, measured_entry
 from tf_laq.policies.entrance import INPUT_WEIGHT, input_weight, is_small_input, settings_for
 from tf_laq.quantizers import Quantizer
 from tf_laq.sensitivity import TensorSensitivity, WeightTensor
@@ -36,7 +37,7 @@ class Guarded(Policy):
             on MNIST. For a tensor of at most 1 % of all weights where the input enters it is divided by v.
         input_weight: How much more an error counts in the layers that the input reaches first, where it acts on the
             perturbation itself. The default was chosen on one MNIST network, by its robustness.
-        methods: Names of the quantizers to choose from; None for all but those that are `by_name_only`.
+        quantizers: Names of the quantizers to choose from; None for all but those that are `by_name_only`.
         max_bits: Widest setting; None for 8, and 16 for a tensor of at most 1 % of all weights where the input enters.
 
     Raises:
@@ -46,11 +47,11 @@ class Guarded(Policy):
     error: float = 0.25
     floor: float = 0.02
     input_weight: float = INPUT_WEIGHT
-    methods: tuple[str, ...] | None = None
+    quantizers: tuple[str, ...] | None = None
     max_bits: int | None = None
 
     def __post_init__(self) -> None:
-        check_candidates(self.methods, self.max_bits)
+        quantizers.candidates(self.quantizers, self.max_bits)
         for name in ("error", "floor", "input_weight"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
@@ -73,7 +74,7 @@ class Guarded(Policy):
 
     def _choose_one(self, sensitivity: TensorSensitivity, largest: int, weights: int) -> PlanEntry:
         limit = self._limit(sensitivity.tensor, largest, weights)
-        by_bits = sorted(settings_for(sensitivity.tensor, self.methods, self.max_bits, weights), key=_bits)
+        by_bits = sorted(settings_for(sensitivity.tensor, self.quantizers, self.max_bits, weights), key=_bits)
         for _, settings in groupby(by_bits, _bits):
             passing = [q for q in settings if sensitivity.meets(q, math.inf, limit * sensitivity.norm)]
             if passing:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from tf_laq import quantizers
-from tf_laq.attacks.checks import whole
+from tf_laq._internal.validation import whole
 from tf_laq.plan import PlanEntry
-from tf_laq.policies.base import Policy, best_of, check_candidates, measured_entry
+from tf_laq.policies.base import Policy, best_of, measured_entry
 from tf_laq.policies.budget import Limit
 from tf_laq.sensitivity import TensorSensitivity
 
@@ -24,7 +24,7 @@ class RandomBits(Policy):
     Attributes:
         limit: What all codes may take together; tensors set by hand count towards it.
         seed: Of the draws.
-        methods: Names of the quantizers to choose from; None for all but those that are `by_name_only`.
+        quantizers: Names of the quantizers to choose from; None for all but those that are `by_name_only`.
         max_bits: Widest setting.
 
     Raises:
@@ -33,12 +33,12 @@ class RandomBits(Policy):
 
     limit: Limit
     seed: int = 0
-    methods: tuple[str, ...] | None = None
+    quantizers: tuple[str, ...] | None = None
     max_bits: int = 8
 
     def __post_init__(self) -> None:
         whole("seed", self.seed, minimum=0)
-        check_candidates(self.methods, self.max_bits)
+        quantizers.candidates(self.quantizers, self.max_bits)
 
     def choose(self, tensors: Iterable[TensorSensitivity], by_hand: Sequence[PlanEntry] = ()) -> list[PlanEntry]:
         """Return the entries of the plan for these weight tensors, in their order.
@@ -46,7 +46,7 @@ class RandomBits(Policy):
         Raises:
             InputError: Not even the narrowest settings fit.
         """
-        settings = list(quantizers.candidates(self.methods, self.max_bits))
+        settings = quantizers.candidates(self.quantizers, self.max_bits)
         widths = sorted({setting.bits for setting in settings})
         measured = list(tensors)
         sizes = [[self.limit.taken(bits, tensor.tensor.values.size) for bits in widths] for tensor in measured]

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from tf_laq import files
+from tf_laq._internal import files
 from tf_laq.evaluation.adversarial import AdversarialExamples
 from tf_laq.evaluation.report import RobustnessReport
 from tf_laq.plan import QuantizationPlan

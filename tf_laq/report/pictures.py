@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tf_laq.attacks.checks import whole
+from tf_laq._internal.validation import whole
 from tf_laq.errors import InputError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_laq.messages import without_native_messages
+from tf_laq._internal.messages import without_native_messages
 from tf_laq.tflite.report import ExportError
 
 

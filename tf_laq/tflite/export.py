@@ -13,10 +13,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from tf_laq import files, quantizers
-from tf_laq.adapters import adapter_of
+from tf_laq import quantizers
+from tf_laq._internal import files
+from tf_laq.adapters import adapter_of, plan_of
 from tf_laq.errors import InputError
 from tf_laq.plan import FLOAT_BITS, PlanEntry, QuantizationPlan
+from tf_laq.sensitivity import WeightTensor
 from tf_laq.tflite import measuring
 from tf_laq.tflite.contents import FileContents, read_contents
 from tf_laq.tflite.conversion import convert, stock_files
@@ -43,6 +45,7 @@ _FASTER: dict[Layout, tuple[Layout, ...]] = {
 }
 """A layout, and those that are faster."""
 
+_FLOAT32 = "float32"
 _RANDOM_IMAGES = 32
 _FLOAT_BYTES = FLOAT_BITS // 8
 
@@ -50,7 +53,7 @@ _FLOAT_BYTES = FLOAT_BITS // 8
 def export_tflite(
     model: Any,
     path: str | os.PathLike[str],
-    plan: QuantizationPlan | None = None,
+    plan: QuantizationPlan | Literal["float32"] | None = None,
     *,
     layout: Layout = "auto",
     compress: Compression | None = None,
@@ -70,8 +73,8 @@ def export_tflite(
     Args:
         model: A built Keras model with one input: float, wrapped (it is stripped) or baked.
         path: The file to write.
-        plan: The quantization plan. A float model is quantized by it first; a wrapped or baked one must have
-            its weights on the plan's levels. Without a plan the weights stay float32.
+        plan: None for the plan that the model was quantized by, or "float32" to leave all weights as they are. A plan
+            quantizes a float model first; a wrapped or baked one must have its weights on the plan's levels.
         layout: "int8": 8 bits a weight, or none for zeros where that is smaller; as fast as float32. "packed": the
             fewest bytes; convolutions may become slower. "auto": packed integers for dense layers and embeddings where
             they are smaller, the rest as in "int8".
@@ -89,10 +92,11 @@ def export_tflite(
     Raises:
         ExportError: The weights are not on the plan's levels, one of them is not in the converted file, a layer cannot
             be converted, `strict` is violated, or the outputs of the file differ from the model's.
-        InputError: The plan is for another model, or an argument is wrong.
+        InputError: There is no plan, or it is for another model, or an argument is wrong.
     """
     _check_settings(layout, compress, min_runtime)
-    plain = _plain(model, plan)
+    plan = _plan(model, plan)
+    plain, tensors = _plain(model, plan)
     image_shape = _image_shape(plain)
     inputs = _comparison_images(images, image_shape)
     expected = _outputs(plain, inputs)
@@ -100,7 +104,7 @@ def export_tflite(
     graph = Graph(float_content)
     _check_runtime(plain, graph.runtime(), min_runtime)
     constants = graph.float_constants()
-    matches = match(constants, _planned(plain, plan))
+    matches = match(constants, _planned(tensors, plan))
     contents = {name: _encoded(float_content, matches, name, min_runtime) for name in LAYOUTS}
     content, choices = contents[layout]
     if strict:
@@ -123,7 +127,7 @@ def export_tflite(
         other_bytes={name: len(other) for name, other in stock.items()},
         compressed=compressed_path,
         compressed_bytes=None if compressed is None else len(compressed),
-        tensors=_tensors(plain, plan, matches, choices, stored),
+        tensors=_tensors(tensors, plan, matches, choices, stored),
         operators=stored.operators,
         runtime=stored.runtime,
         parity=parity,
@@ -160,18 +164,10 @@ def _outputs(model: Any, images: npt.NDArray[np.float32]) -> npt.NDArray[np.floa
     return np.asarray(outputs, dtype=np.float32)
 
 
-def _planned(model: Any, plan: QuantizationPlan | None) -> list[PlannedTensor]:
+def _planned(tensors: Sequence[WeightTensor], plan: QuantizationPlan | None) -> list[PlannedTensor]:
     entries = {(e.layer, e.weight): e for e in plan.entries if e.quantizer is not None} if plan else {}
-    tensors = [t for t in adapter_of(model).find_weights(model)[0] if (t.layer, t.weight) in entries]
-    missing = sorted(entries.keys() - {(t.layer, t.weight) for t in tensors})
-    if missing:
-        raise ExportError(
-            f"layer {missing[0][0]!r}, weight {missing[0][1]!r}",
-            expected="a weight of the model, as it is planned",
-            received=f"no such weight ({len(missing)} of {len(entries)} planned ones are missing)",
-            remedy="Give the layers names of their own, and make the plan with laq.search(model).",
-        )
-    return [PlannedTensor(t.layer, t.weight, _encode(entries[t.layer, t.weight], t.values)) for t in tensors]
+    planned = [(tensor, entries.get((tensor.layer, tensor.weight))) for tensor in tensors]
+    return [PlannedTensor(t.layer, t.weight, _encode(entry, t.values)) for t, entry in planned if entry is not None]
 
 
 def _encode(entry: PlanEntry, values: npt.NDArray[np.float32]) -> quantizers.Encoding:
@@ -247,23 +243,43 @@ def _limit(plan: QuantizationPlan | None, constants: Sequence[Constant], matches
     return planned + sum(rest.values())
 
 
-def _plain(model: Any, plan: QuantizationPlan | None) -> Any:
-    """Return the model without wrappers and, if there is a plan, with its weights on the plan's levels."""
+def _plan(model: Any, plan: QuantizationPlan | str | None) -> QuantizationPlan | None:
+    """Return the plan to export by; None for float32."""
+    if isinstance(plan, QuantizationPlan):
+        return plan
+    if plan is None:
+        carried = plan_of(model)
+        if carried is not None:
+            return carried
+    elif plan == _FLOAT32:
+        return None
+    raise InputError(
+        "plan",
+        expected=f'a plan, "{_FLOAT32}", or a model that knows the plan it was quantized by',
+        received="a model that knows none" if plan is None else repr(plan),
+        remedy="Quantize the model with laq.apply or laq.bake, load it with laq.load_model, or give the plan.",
+    )
+
+
+def _plain(model: Any, plan: QuantizationPlan | None) -> tuple[Any, list[WeightTensor]]:
+    """Return the model without wrappers and, if there is a plan, with its weights on the plan's levels; and them."""
     adapter = adapter_of(model)
     wrapped = adapter.is_wrapped(model)
     plain = adapter.strip(model) if wrapped else model
+    tensors = adapter.find_weights(plain)[0]
     if plan is None:
-        return plain
-    baked = adapter.bake(plain, plan)  # Refuses a plan that is for another model.
-    values = {(t.layer, t.weight): t.values for t in adapter.find_weights(plain)[0]}
+        return plain, tensors
+    adapter.check_plan(plain, plan)
+    values = {(t.layer, t.weight): t.values for t in tensors}
     entries = [entry for entry in plan.entries if entry.quantizer is not None]
     off = [entry for entry in entries if not _on_levels(entry, values[entry.layer, entry.weight])]
     if not off:
-        return plain
+        return plain, tensors
     if not wrapped and all(
         _is_float(values[e.layer, e.weight]) or _is_constant(values[e.layer, e.weight]) for e in entries
     ):
-        return baked
+        baked = adapter.bake(plain, plan)
+        return baked, adapter.find_weights(baked)[0]
     raise ExportError(
         f"layer {off[0].layer!r}, weight {off[0].weight!r}",
         expected=f"values on the levels of the plan's quantizer ({off[0].quantizer}, {off[0].bits} bits)",
@@ -332,7 +348,7 @@ def _compare(content: bytes, model: Any, images: npt.NDArray[np.float32], expect
 
 
 def _tensors(
-    model: Any,
+    tensors: Sequence[WeightTensor],
     plan: QuantizationPlan | None,
     matches: Sequence[Match],
     choices: Sequence[Choice],
@@ -344,7 +360,7 @@ def _tensors(
         found.setdefault((m.planned.layer, m.planned.weight), []).append(choice)
     return tuple(
         _tensor(t.layer, t.weight, t.values, entries.get((t.layer, t.weight)), found.get((t.layer, t.weight)), stored)
-        for t in adapter_of(model).find_weights(model)[0]
+        for t in tensors
     )
 
 

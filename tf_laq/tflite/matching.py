@@ -234,5 +234,5 @@ def _check(planned: PlannedTensor, pieces: set[tuple[int, int, int]]) -> None:
         expected="a constant with its values in the converted file",
         received=received,
         remedy="The model may not use this weight, or change it while it runs: leave it in float32 with "
-        f"plan.override({planned.layer!r}, None).",
+        f'laq.search(model, overrides={{{planned.layer!r}: "float32"}}).',
     )

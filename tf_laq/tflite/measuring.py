@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tf_laq.messages import without_native_messages
+from tf_laq._internal.messages import without_native_messages
 from tf_laq.tflite.report import Performance
 
 RUNS = 50

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from tabulate import tabulate
 
-from tf_laq.documents import Document
+from tf_laq._internal.documents import Document
 from tf_laq.errors import InputError
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tf_laq._internal.messages import without_native_messages
 from tf_laq.errors import InputError
-from tf_laq.messages import without_native_messages
 
 _IDENTIFIER = b"TFL3"
 _DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.decompress, ".xz": lzma.decompress}

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 
+from tf_laq._internal.validation import real, whole
 from tf_laq.adapters import keras_module, keras_version
 from tf_laq.attacks.base import Logits
-from tf_laq.attacks.checks import real, whole
 from tf_laq.attacks.cleverhans import gradient_step, project
 from tf_laq.attacks.pgd import PGD
 from tf_laq.errors import InputError

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tf_laq._internal.validation import checked_images, whole
 from tf_laq.adapters import keras_module, keras_version
-from tf_laq.attacks.checks import checked_images, whole
+from tf_laq.adapters.kernels import LayerKinds
 from tf_laq.errors import InputError
-from tf_laq.kernels import LayerKinds
 from tf_laq.training.networks import copy_of
 from tf_laq.training.observing import Moments, Values, before_each_call, in_call_order, run
 
@@ -46,7 +46,7 @@ def correct_biases(quantized: Any, model: Any, images: npt.ArrayLike, *, batch_s
         >>> import tf_laq as laq
         >>> model = tf_keras.Sequential([tf_keras.Input((1, 1, 2)), tf_keras.layers.Dense(1)])
         >>> model.set_weights([np.array([[0.5], [0.75]]), np.zeros(1)])
-        >>> quantized = laq.apply(model, laq.uniform(model, "log", 2), baked=True)
+        >>> quantized = laq.bake(model, laq.uniform(model, "log", 2))
         >>> kernel, bias = correct_biases(quantized, model, np.ones((4, 1, 1, 2))).get_weights()
         >>> kernel.ravel().tolist(), bias.tolist()
         ([0.0, 1.0], [0.25])

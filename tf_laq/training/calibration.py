@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy.typing as npt
 
+from tf_laq._internal.validation import checked_images, whole
 from tf_laq.adapters import keras_module, keras_version
-from tf_laq.attacks.checks import checked_images, whole
 from tf_laq.errors import InputError
 from tf_laq.training.networks import copy_of
 from tf_laq.training.observing import Moments, before_each_call, in_call_order, run

@@ -19,9 +19,9 @@ import tensorflow as tf
 from tqdm.auto import tqdm
 
 from tf_laq import datasets
+from tf_laq._internal.validation import one_of, real, whole
 from tf_laq.adapters import keras_module, keras_version
 from tf_laq.attacks.base import Images, Labels, Logits, checked_arguments
-from tf_laq.attacks.checks import one_of, real, whole
 from tf_laq.datasets import Dataset, Split
 from tf_laq.errors import InputError
 from tf_laq.training.networks import copy_of, images_to_logits, with_precision

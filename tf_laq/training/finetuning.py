@@ -8,9 +8,9 @@ from typing import Any
 import tensorflow as tf
 
 from tf_laq import api, datasets
+from tf_laq._internal.validation import one_of
 from tf_laq.adapters import adapter_of
 from tf_laq.attacks.base import Logits
-from tf_laq.attacks.checks import one_of
 from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
 from tf_laq.plan import QuantizationPlan

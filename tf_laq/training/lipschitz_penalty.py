@@ -5,14 +5,14 @@ Source: Lin, Gan, Han 2019, "Defensive Quantization: When Efficiency Meets Robus
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import tensorflow as tf
 
-from tf_laq import kernels
-from tf_laq.adapters import keras_module, keras_version
-from tf_laq.attacks.checks import real
-from tf_laq.kernels import LayerKinds
+from tf_laq._internal.validation import real
+from tf_laq.adapters import adapter_of, keras_module, keras_version, kernels
+from tf_laq.adapters.kernels import LayerKinds
 from tf_laq.lipschitz import MatrixLayout
 
 
@@ -42,7 +42,7 @@ def add_lipschitz_penalty(model: Any, beta: float) -> None:
     real("beta", beta)
     version = keras_version(model)
     kinds = LayerKinds(keras_module(version))
-    kinds.find_weights(model)  # Refuses what is not built or is quantized already.
+    adapter_of(model).find_weights(model)  # Refuses what is not built or is quantized already.
     for _, layer in kinds.walk(model):
         for path, layout in kinds.kernels_of(layer).items():
             _add(layer, kernels.attribute(layer, path), layout, beta, version)
@@ -52,7 +52,7 @@ def orthogonality(kernel: Any, layout: MatrixLayout) -> Any:
     """Return ||W^T W - I||_F^2 of a kernel as a float32 scalar tensor, summed over the blocks of its matrix."""
     shape = kernel.shape
     matrices = tf.transpose(tf.cast(kernel, tf.float32), (*layout.blocks, *layout.inputs, *layout.outputs))
-    rows, columns = (_product(shape[axis] for axis in axes) for axes in (layout.inputs, layout.outputs))
+    rows, columns = (math.prod(shape[axis] for axis in axes) for axes in (layout.inputs, layout.outputs))
     matrices = tf.reshape(matrices, (-1, rows, layout.groups, columns // layout.groups))
     matrices = tf.reshape(tf.transpose(matrices, (0, 2, 1, 3)), (-1, rows, columns // layout.groups))
     # W^T W and W W^T have the same eigenvalues other than 0, so the smaller one will do; each of the others adds 1.
@@ -76,10 +76,3 @@ def _add(layer: Any, kernel: Any, layout: MatrixLayout, beta: float, version: in
             return penalty(weights) if given is None else given(weights) + penalty(weights)
 
     kernel.regularizer = Penalty()
-
-
-def _product(sides: Any) -> int:
-    count = 1
-    for side in sides:
-        count *= side
-    return count

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_laq.adapters import keras_module, keras_version
+from tf_laq._internal.validation import check_logits
+from tf_laq.adapters import carry, keras_module, keras_version, plan_of
 from tf_laq.attacks.base import Logits
-from tf_laq.attacks.checks import check_logits
 from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
 
@@ -57,7 +57,7 @@ def copy_of(model: Any, clone_function: Callable[[Any], Any] | None = None) -> A
             expected="a built Sequential or functional model, which can be copied",
             received=f"{type(model).__name__} {model.name!r}, whose copy fails with: {' '.join(str(error).split())}",
         ) from error
-    return copied
+    return carry(copied, plan_of(model))
 
 
 def with_precision(model: Any, precision: str) -> Any:

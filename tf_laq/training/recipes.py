@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from importlib import resources
 from typing import Any
 
-from tf_laq.attacks.checks import one_of, real, whole
+from tf_laq._internal.validation import one_of, real, whole
 from tf_laq.errors import InputError
 from tf_laq.models import names, options_of
 

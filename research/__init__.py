@@ -1,0 +1,1 @@
+"""What the published figures come from: the paper's tables and claims, layer studies, checks. Not installed."""

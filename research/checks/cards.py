@@ -1,0 +1,184 @@
+r"""Put a trained network into saved_models/, with its card: recipe, seed, log of the training, and scores.
+
+    laq train --dataset mnist --recipe fast --seed 0 --out adv.keras
+    python checks/cards.py mnist_adv --model adv.keras --minutes 3 \
+        --about "four-layer CNN, adversarially trained" \
+        --command "laq train --dataset mnist --recipe fast --seed 0 --out adv.keras"
+
+The scores: clean accuracy on all test images, and the worst case of Auto-PGD (100 steps) and Square on the first ones.
+With `--float16` the weights are rounded to float16, which halves the file, if no prediction on a test image changes.
+saved_models/README.md is made from all cards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import io
+import json
+import sys
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tabulate import tabulate
+
+import tf_laq as laq
+from tf_laq import datasets, evaluation, training
+from tf_laq._internal import files
+from tf_laq.attacks import registry
+from tf_laq.attacks.battery import Battery, Column
+from tf_laq.evaluation import Share
+from tf_laq.experiment import TrainingRecord
+from tf_laq.models.pretrained import CARD, WEIGHTS, Card
+
+SAVED = Path(__file__).parents[1] / "saved_models"
+README = """# Trained networks
+
+One folder per network: its weights (`model.keras`) and a card (`card.json`) with the recipe, the seed, the command that
+trains it again, the log of the training and the scores. They are in the installed package too:
+
+    import tf_laq as laq
+    model = laq.models.load("mnist_adv")           # tf_keras
+    model = laq.models.load("mnist_adv", keras=3)  # Keras 3, the same weights
+    laq.models.trained()["mnist_adv"].scores       # the card
+
+Percent of the test images still classified correctly, with 95 % Wilson intervals; the worst case is per image over the
+attacks named below it. CIFAR-10 stands for a copy of CIFAR-10 whose images were stored as JPEG (quality 75) before the
+training and the tests: figures on the original images differ.
+
+{table}
+
+{attacks}
+"""
+
+
+def log_of_epochs(path: Path) -> tuple[Mapping[str, float], ...]:
+    """Return the log that `laq train` left; none of a network that was trained before there were logs."""
+    if not path.is_file():
+        return ()
+    with path.open(newline="") as lines:
+        return tuple({name: round(float(value), 6) for name, value in row.items()} for row in csv.DictReader(lines))
+
+
+def rounded(path: Path, images: npt.NDArray[np.float32]) -> tuple[Any, bytes]:
+    """Return a network with its weights rounded to float16, and its file.
+
+    Raises:
+        SystemExit: A prediction on one of the images changes.
+    """
+    model = laq.load_model(path)
+    before = model.predict(images, batch_size=500, verbose=0).argmax(axis=1)
+    model.set_weights([weight.astype(np.float16).astype(weight.dtype) for weight in model.get_weights()])
+    changed = int((model.predict(images, batch_size=500, verbose=0).argmax(axis=1) != before).sum())
+    if changed:
+        raise SystemExit(f"float16 weights change {changed} of {len(images)} predictions: store them as float32.")
+    with tempfile.TemporaryDirectory() as folder:
+        saved, packed = Path(folder) / WEIGHTS, io.BytesIO()
+        model.save(saved)
+        # Half of the bits are zero now, which only a compressed archive makes use of.
+        with zipfile.ZipFile(saved) as source, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
+            for name in source.namelist():
+                target.writestr(zipfile.ZipInfo(name), source.read(name), zipfile.ZIP_DEFLATED)
+    return model, packed.getvalue()
+
+
+def score(attack: str, share: Share, **settings: Any) -> Mapping[str, Any]:
+    """Return one accuracy with what it takes to judge it."""
+    interval = [round(bound, 4) for bound in share.interval]
+    return {"attack": attack, "count": share.count, "accuracy": share.value, "wilson_95": interval, **settings}
+
+
+def scores(model: Any, dataset: str, examples: int, queries: int) -> tuple[Mapping[str, Any], ...]:
+    """Return the clean accuracy on all test images and the worst case on the first `examples`."""
+    test = datasets.load(dataset).test
+    epsilon = training.recipe(dataset).attack["epsilon"]
+    attacks = {
+        "clean": {"none": registry.get("clean")},
+        "apgd_ce": {"white": registry.get("apgd_ce", epsilon=epsilon, steps=100)},
+        "square": {"white": registry.get("square", epsilon=epsilon, queries=queries)},
+    }
+    columns = tuple(Column(name=name, attacks=column) for name, column in attacks.items())
+    report = evaluation.evaluate(
+        {"model": model},
+        test.images[:examples],
+        test.labels[:examples],
+        battery=Battery(name="card", columns=columns, ensemble=True),
+        check_strength=False,
+    )
+    clean = int((model.predict(test.images, batch_size=500, verbose=0).argmax(axis=1) == test.labels).sum())
+    worst = report.worst_case("model")
+    attack = f"worst case of Auto-PGD (cross-entropy, 100 steps) and Square ({queries:,} queries), L-inf {epsilon:.4g}"
+    return (
+        score("none", Share(clean, len(test))),
+        score(attack, worst, images="the first of the test images", attack_seed=report.seed),
+    )
+
+
+def readme() -> str:
+    """Return the page about all networks that are there."""
+    cards = [Card.load(path) for path in sorted(SAVED.glob(f"*/{CARD}"))]
+    attacks = sorted({score["attack"] for card in cards for score in card.scores} - {"none"})
+    rows = []
+    for card in cards:
+        clean, worst = card.scores
+        rows.append(
+            [f"`{card.name}`", card.about, percent(clean), f"{percent(worst)} ({attacks.index(worst['attack']) + 1})"]
+        )
+    headers = ["network", "what it is", "clean", "worst case"]
+    lines = [f"{number}. {attack}." for number, attack in enumerate(attacks, start=1)]
+    return README.format(table=tabulate(rows, headers, "github"), attacks="\n".join(lines))
+
+
+def percent(score: Mapping[str, Any]) -> str:
+    """Return an accuracy with its interval and count."""
+    low, high = score["wilson_95"]
+    return f"{100 * score['accuracy']:.2f} [{100 * low:.1f}, {100 * high:.1f}], N = {score['count']:,}"
+
+
+def main() -> int:
+    """Write the folder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="name of the network, such as mnist_adv")
+    parser.add_argument("--model", type=Path, required=True, help="file that laq train wrote")
+    parser.add_argument("--about", required=True, help="what it is, in a line")
+    parser.add_argument("--minutes", type=float, required=True, help="processor time of the training")
+    parser.add_argument("--command", required=True, help="what trains it again")
+    parser.add_argument("--examples", type=int, default=500, help="test images under attack (default: 500)")
+    parser.add_argument("--float16", action="store_true", help="round the weights to float16")
+    parser.add_argument("--queries", type=int, default=5000, help="queries of Square (default: 5000)")
+    options = parser.parse_args()
+    record = TrainingRecord.load(options.model.with_suffix(".training.json"))
+    model, content = laq.load_model(options.model), options.model.read_bytes()
+    if options.float16:
+        model, content = rounded(options.model, datasets.load(record.dataset).test.images)
+    card = Card(
+        name=options.name,
+        about=options.about,
+        dataset=record.dataset,
+        network=str(record.recipe["model"]),
+        options=record.recipe["model_options"],
+        recipe=record.recipe,
+        seed=record.seed,
+        command=options.command,
+        minutes=options.minutes,
+        epochs=log_of_epochs(options.model.with_suffix(".log.csv")),
+        scores=scores(model, record.dataset, options.examples, options.queries),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+    folder = SAVED / options.name
+    with files.replacing(folder / WEIGHTS) as temporary:
+        temporary.write_bytes(content)
+    card.save(folder / CARD)
+    files.write_text(SAVED / "README.md", readme())
+    print(json.dumps(card.scores, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""The paper's four claims, each with the numbers to judge it by: under its own attacks, and in the worst case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from research.paper import reference
+from research.paper.facts import facts_of, named, short_bits
+from research.paper.figure import BITS, FLOAT, QUANTIZERS, ROLES as CURVE_ROLES, bits_curve
+from research.paper.plans import PAPER, PlanScore, judge, score
+from research.paper.plots import draw_scores
+from research.paper.statistics import drop, drop_difference, spearman
+from research.paper.study import WORST_CASE, Study
+from research.paper.writing import Result, Section, markdown_table
+from tf_laq import api
+from tf_laq.evaluation.report import Correct
+from tf_laq.evaluation.statistics import Share
+
+_COLUMNS = {"clean": "no attack", PAPER: "the paper's PGD", WORST_CASE: "worst case with Square"}
+# The first two, which the paper has, with what the attacker knows.
+_KNOWLEDGE = {"clean": "none", PAPER: "white"}
+_SUMMARIES = {
+    "sum_error": "sum of ‖W - W_q‖",
+    "max_error": "largest ‖W - W_q‖",
+    "sum_relative_error": "sum of ‖W - W_q‖ / ‖W‖",
+    "average_bits": "average bits",
+}
+_UNIFORM = ("q1", "q2")
+# Where the curves of Figure 1 are far apart.
+_LOW_BITS = (2, 3, 4)
+_HEADERS = (
+    "dataset", "kind", "plan", "bits_by_layer", "average_bits", "sum_error", "max_error", "sum_relative_error",
+    "clean_percent", "pgd_percent", "worst_case_percent", "count", "seed",
+)  # fmt: skip
+
+
+class _Part(NamedTuple):
+    """A section with the numbers that its remark may name."""
+
+    section: Section
+    values: dict[str, str]
+
+
+def claims(study: Study, command: str) -> Result:
+    """Return the numbers that the paper's claims are judged by; the verdicts are remarks, written by hand."""
+    scores = score(study)
+    parts = [_plain_training(study), _uniform(study), _layer_wise(study), _norms(study, scores)]
+    settings = study.settings
+    return Result(
+        name=f"{study.name}_claims",
+        title=f"The paper's claims on {named(study)}",
+        sections=[part.section for part in parts],
+        facts=[
+            f"Claims 2 and 3: the images and attacks of Table {_table(study)}. Claim 4, and claim 1 under attack: the "
+            f"first {settings.plan_examples} test images; PGD with the steps of that table, its second search, and "
+            f"Square with {settings.plan_queries} queries on what they left.",
+            *facts_of(study, command, roles=("orig", "adv", "twin", "fl")),
+        ],
+        values={name: value for part in parts for name, value in part.values.items()},
+        headers=_HEADERS,
+        rows=[_record(study, each) for each in scores],
+        picture=draw_scores(named(study), scores, {PAPER: _COLUMNS[PAPER], WORST_CASE: _COLUMNS[WORST_CASE]}),
+    )
+
+
+def _plain_training(study: Study) -> _Part:
+    """Loss of clean accuracy from quantization, and of what withstands weak attacks, by the kind of training."""
+    roles = [role for role in CURVE_ROLES if role in study.networks.trained]
+    curves = {role: bits_curve(study, role) for role in roles}
+    settings = [f"{name} {bits}" for name in QUANTIZERS for bits in BITS if bits in _LOW_BITS]
+    clean = {role: {name: curves[role].correct(name) for name in (FLOAT, *settings)} for role in roles}
+    weak = {role: _withstood(study, role, settings) for role in roles}
+    small = f"within {study.settings.small_epsilon:.3g} in L-inf"
+    judged: list[tuple[str, dict[str, dict[str, Correct]]]] = [
+        ("clean accuracy, as in Figure 1", clean),
+        (f"PGD {small}", {role: found[PAPER] for role, found in weak.items()}),
+        (f"worst case {small}", {role: found[WORST_CASE] for role, found in weak.items()}),
+    ]
+    rows, values = [], {}
+    others = [role for role in roles if role != "adv"]
+    for about, right in judged:
+        for name in settings:
+            losses = {role: (right[role][FLOAT], right[role][name]) for role in roles}
+            row: list[object] = [about, name, *(drop(*losses[role]) for role in roles)]
+            for role in others:
+                more = drop_difference(losses["adv"], losses[role])
+                row.append(more)
+                values[f"more.{role}.{about.split()[0].lower()}.{name.replace(' ', '.')}"] = str(more)
+            rows.append(row)
+    headers = ["accuracy", "quantized to", *(f"{r} loses" for r in roles), *(f"adv - {r}" for r in others)]
+    full = [[role, *(_percent(right[role][FLOAT]) for _, right in judged)] for role in roles]
+    body = [
+        "Percentage points that quantization costs, with 95 % intervals; `adv - orig` is how much more `adv` loses. "
+        "The paper judges by the clean accuracy. Plain networks withstand no strong attack, so here the attacks are "
+        "weak.",
+        markdown_table(headers, rows),
+        "At full precision:",
+        markdown_table(["network", *(about for about, _ in judged)], full),
+    ]
+    heading = "1. Adversarially trained networks lose more from quantization than plain ones"
+    return _Part(Section(heading, "\n\n".join(body), f"{study.name}_claim1"), values)
+
+
+def _withstood(study: Study, role: str, settings: Sequence[str]) -> dict[str, dict[str, Correct]]:
+    """Return column -> setting -> where the network in a role withstands the weak attacks."""
+    network = study.networks.trained[role]
+    plans = [None, *(api.uniform(network.model, n, int(b), progress=False) for n, b in map(str.split, settings))]
+    found: dict[str, dict[str, Correct]] = {PAPER: {}, WORST_CASE: {}}
+    for name, quantized in zip((FLOAT, *settings), network.in_turn(plans), strict=True):
+        right = judge(study, f"weak {role} {name}", quantized, study.settings.small_epsilon)
+        for column in found:
+            found[column][name] = right[column]
+    return found
+
+
+def _uniform(study: Study) -> _Part:
+    body, values = _against_adv(study, [name for name in study.networks.quantized if name in _UNIFORM])
+    heading = "2. Uniform 3 bits destroy robustness"
+    return _Part(Section(heading, body, f"{study.name}_claim2"), values)
+
+
+def _layer_wise(study: Study) -> _Part:
+    body, values = _against_adv(study, [name for name in study.networks.quantized if name not in _UNIFORM])
+    heading = "3. The layer-wise plan restores it at about 3 bits"
+    return _Part(Section(heading, body, f"{study.name}_claim3"), values)
+
+
+def _against_adv(study: Study, names: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """Return a table of quantized networks beside `adv`, and its values."""
+    before = _judged(study, "adv")
+    rows, values = [], {}
+    for name in ("adv", *names):
+        plan = study.networks.evaluated[name].plan
+        bits = f"{plan.average_bits if plan else 32.0:.2f}"
+        row: list[object] = [name, bits]
+        values[f"{name}.bits"] = bits
+        for column, right in _judged(study, name).items():
+            share, lost = _percent(right), drop(before[column], right)
+            row += [share, lost if name != "adv" else None]
+            if column in _KNOWLEDGE:
+                row.append(reference.accuracy(_table(study), study.dataset, name, column, _KNOWLEDGE[column]))
+            values[f"{name}.{column}"] = f"{100 * share.value:.1f}"
+            values[f"drop.{name}.{column}"] = f"{lost.value:.1f}"
+        rows.append(row)
+    clean, pgd, worst = _COLUMNS.values()
+    headers = ["network", "average bits", clean, "drop", "paper", pgd, "drop", "paper", worst, "drop"]
+    counts = ", ".join(f"{_COLUMNS[column]} {len(right)}" for column, right in before.items())
+    about = f"Accuracy in %, beside the paper's, and drop from `adv` in points, with 95 % intervals. N: {counts}."
+    return f"{about}\n\n{markdown_table(headers, rows)}", values
+
+
+def _judged(study: Study, network: str) -> dict[str, Correct]:
+    of_the_paper = {column: study.correct(network, column, known) for column, known in _KNOWLEDGE.items()}
+    return {**of_the_paper, WORST_CASE: study.worst(network)}
+
+
+def _norms(study: Study, scores: Sequence[PlanScore]) -> _Part:
+    """Rank correlation over many plans between norms of the error and accuracy."""
+    kinds = {"all plans": list(scores), "random plans": [each for each in scores if each.kind == "random"]}
+    rows, values = [], {"plans": str(len(scores))}
+    for about, group in kinds.items():
+        for summary, symbol in _SUMMARIES.items():
+            row: list[object] = [about, len(group), symbol]
+            for column in _COLUMNS:
+                x = [_summary(each, summary) for each in group]
+                found = spearman(x, [each.share(column).value for each in group], seed=study.seed)
+                row.append("the accuracy does not vary" if found is None else found)
+                values[f"{about.split()[0]}.{summary}.{column}"] = str(found)
+            rows.append(row)
+    body = [
+        "Spearman's rank correlation over plans of `adv`, with 95 % bootstrap intervals over the plans. The claim is "
+        "judged by the first row; average bits stand beside the norms because more bits lower all of them.",
+        markdown_table(["plans", "number", "summary over layers", *_COLUMNS.values()], rows),
+    ]
+    heading = "4. Lower Lipschitz constants of the error go with higher robustness"
+    return _Part(Section(heading, "\n\n".join(body), f"{study.name}_claim4"), values)
+
+
+def _summary(each: PlanScore, name: str) -> float:
+    return each.plan.average_bits if name == "average_bits" else float(getattr(each, name))
+
+
+def _record(study: Study, each: PlanScore) -> list[object]:
+    shares = [each.share(column) for column in _COLUMNS]
+    norms = (f"{value:.5g}" for value in (each.sum_error, each.max_error, each.sum_relative_error))
+    accuracies = (f"{100 * share.value:.2f}" for share in shares)
+    about = [study.dataset, each.kind, each.name, short_bits(each.plan), f"{each.plan.average_bits:.3f}"]
+    return [*about, *norms, *accuracies, shares[0].count, study.seed]
+
+
+def _percent(right: Correct) -> Share:
+    return Share(int(right.sum()), len(right))
+
+
+def _table(study: Study) -> int:
+    return 4 if study.dataset == "cifar10" else 3

@@ -1,0 +1,292 @@
+"""Beyond the paper: its network quantized in many ways, each judged by its size and its worst case."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from research.paper.facts import facts_of, named, short_bits, worst_case_fact
+from research.paper.networks import UNIFORM_BITS, Network, Networks
+from research.paper.plots import draw_front
+from research.paper.settings import GRADIENT_FREE
+from research.paper.statistics import Difference, drop
+from research.paper.study import WORST_CASE, Study
+from research.paper.writing import Result, Section, markdown_table
+from tf_laq import api, datasets, policies
+from tf_laq._internal import archives
+from tf_laq.errors import InputError
+from tf_laq.evaluation.report import Correct
+from tf_laq.evaluation.statistics import Share
+from tf_laq.plan import FLOAT_BITS, QuantizationPlan
+from tf_laq.policies import Limit
+from tf_laq.version import __version__
+
+PGD = "pgd"
+_COLUMNS = {"clean": "no attack", PGD: "PGD", GRADIENT_FREE: "then Square", WORST_CASE: "worst case"}
+# Uniform settings that the paper's tables have under another name, so that nothing is attacked twice.
+_IN_THE_TABLES = {("linear", UNIFORM_BITS): "q1", ("log", UNIFORM_BITS): "q2"}
+_TITLES = {"q1": "q1 (linear 3)", "q2": "q2 (log 3)", "lq": "lq (Algorithm 1)"}
+# Kinds of candidates that share the plan of another -> the ending of their names.
+_AFTER_THE_PLAN = {"corrected": "bc", "recalibrated": "bn", "fine-tuned": "ft"}
+_FLOAT_BYTES = FLOAT_BITS // 8
+_HEADERS = (
+    "dataset", "network", "kind", "average_bits", "bytes", "clean_percent", "pgd_percent", "square_percent",
+    "worst_case_percent", "lower", "upper", "drop_points", "drop_lower", "drop_upper", "front", "count", "seed",
+    "bits_by_layer",
+)  # fmt: skip
+
+
+class Candidate(NamedTuple):
+    """A way to quantize the network.
+
+    Attributes:
+        kind: "float32", a quantizer for uniform settings, "policy", "corrected" (its biases), "recalibrated" (its
+            batch normalisation) or "fine-tuned".
+        name: Its name.
+        plan: The plan; None for full precision.
+        base: Name of the candidate whose plan one of the last three kinds has, else "".
+    """
+
+    kind: str
+    name: str
+    plan: QuantizationPlan | None
+    base: str = ""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Score:
+    """What a candidate costs, and what it withstands.
+
+    Attributes:
+        candidate: The candidate.
+        bytes: Of the codes of its weights and of the values that stay float32.
+        correct: Column -> where the network is right, on the same images in every column.
+    """
+
+    candidate: Candidate
+    bytes: int
+    correct: dict[str, Correct]
+
+    def share(self, column: str) -> Share:
+        """Return an accuracy."""
+        return Share(int(self.correct[column].sum()), len(self.correct[column]))
+
+
+def selection_table(study: Study, command: str) -> Result:
+    """Return the table of all candidates and the picture of size against worst case."""
+    study = study.changed(settings=study.settings.for_selection())
+    scores = [_score(study, candidate, network) for candidate, network in _networks(study)]
+    best = pareto([(score.bytes, score.share(WORST_CASE).successes) for score in scores])
+    lost = [drop(scores[0].correct[WORST_CASE], score.correct[WORST_CASE]) for score in scores]
+    rows = [_row(*each) for each in zip(scores, lost, best, strict=True)]
+    headers = ["network", "average bits", "kB", *_COLUMNS.values(), "below `adv`", "bits by layer"]
+    body = [
+        f"Accuracy in %, with its 95 % Wilson interval over {scores[0].share(WORST_CASE).count} images; points of the "
+        "worst case below `adv`, on the same images. kB: the codes of the weights, and float32 for the rest. In bold: "
+        "no other one is as small and as robust.",
+        markdown_table(headers, rows),
+    ]
+    return Result(
+        name=f"{study.name}_selection",
+        title=f"Choosing bits: {named(study)}, size and worst case",
+        sections=[Section("", "\n\n".join(body), f"{study.name}_selection")],
+        facts=[*_facts(study), *facts_of(study, command)],
+        values=_values(scores, lost),
+        headers=_HEADERS,
+        rows=[_record(study, *each) for each in zip(scores, lost, best, strict=True)],
+        picture=draw_front(named(study), scores, best),
+    )
+
+
+def pareto(points: Sequence[tuple[int, int]]) -> list[bool]:
+    """Return which points (size, accuracy) no other one beats: none is as small and as accurate, and better in one.
+
+    Example:
+        >>> pareto([(9, 90), (4, 80), (5, 70), (4, 60)])
+        [True, True, False, False]
+    """
+    return [
+        not any(
+            size <= own_size and right >= own_right and (size, right) != (own_size, own_right) for size, right in points
+        )
+        for own_size, own_right in points
+    ]
+
+
+def candidates(study: Study) -> Iterator[Candidate]:
+    """Yield the candidates of a data set, `adv` first; what is done after the plan comes after all plans."""
+    chosen, model = study.settings.selection, study.networks.adv.model
+    found = [Candidate("float32", "adv", None)]
+    for method, widths in chosen["uniform"].items():
+        for bits in widths:
+            name = _IN_THE_TABLES.get((method, bits), f"{method}-{bits}")
+            found.append(Candidate(method, name, api.uniform(model, method, bits, progress=False)))
+    # `lq`, and the plans of the caller.
+    for name, network in study.networks.quantized.items():
+        if name not in _IN_THE_TABLES.values():
+            found.append(Candidate("policy", name, network.plan))
+    found += [Candidate("policy", name, plan) for name, plan in _by_policy(study)]
+    yield from found
+    plans = {candidate.name: candidate.plan for candidate in found}
+    for kind, ending in _AFTER_THE_PLAN.items():
+        yield from (Candidate(kind, f"{base}+{ending}", plans[base], base) for base in chosen[kind])
+
+
+def _by_policy(study: Study) -> Iterator[tuple[str, QuantizationPlan]]:
+    chosen, model = study.settings.selection, study.networks.adv.model
+    train = datasets.load(study.dataset).train
+    batch = train.images[: chosen["images"]], train.labels[: chosen["images"]]
+
+    def plan(policy: policies.Policy | policies.DataDrivenPolicy) -> QuantizationPlan:
+        return api.search(model, policy=policy, progress=False)
+
+    def budget(bits: float) -> QuantizationPlan:
+        return plan(policies.Budget(limit=Limit(average_bits=bits)))
+
+    def hawq(bits: float) -> QuantizationPlan:
+        limit = Limit(average_bits=bits)
+        return plan(policies.Hawq(*batch, limit=limit, seed=study.seed))
+
+    @functools.cache
+    def noise() -> policies.BitsBySensitivity:
+        attack = study.paper.only([PGD]).columns[0].attacks["white"]
+        return policies.NoiseSensitivity(*batch, attack=attack, seed=study.seed).measure(model)
+
+    def ans(bits: float) -> QuantizationPlan:
+        # This policy has no limit on the size, but it grows with the bits of the most sensitive layer.
+        for widest in range(8, 0, -1):
+            found = plan(dataclasses.replace(noise(), initial_bits=widest))
+            if found.average_bits <= bits:
+                return found
+        raise InputError("by_limit, ans", expected="1 bit a weight or more", received=bits)
+
+    def random(bits: float) -> QuantizationPlan:
+        return plan(policies.RandomBits(limit=Limit(average_bits=bits), seed=study.seed))
+
+    by_limit = {"budget": budget, "hawq": hawq, "ans": ans, "random": random}
+    yield "guarded", plan(policies.Guarded())
+    for name, methods in chosen["guarded"].items():
+        yield f"guarded-{name}", plan(policies.Guarded(quantizers=tuple(methods)))
+    for name, limits in chosen["by_limit"].items():
+        for bits in limits:
+            yield f"{name}-{bits:g}", by_limit[name](bits)
+
+
+def _networks(study: Study) -> Iterator[tuple[Candidate, Network]]:
+    """Yield the candidates with their networks, which are good until the next."""
+    for candidate in candidates(study):
+        if candidate.plan is None:
+            yield candidate, study.networks.adv
+        else:
+            weights = _weights(study, candidate, candidate.plan)
+            yield candidate, study.networks.adv.canvas.filled(candidate.name, weights, candidate.plan)
+
+
+def _weights(study: Study, candidate: Candidate, plan: QuantizationPlan) -> list[npt.NDArray[Any]]:
+    adv = study.networks.adv
+    if candidate.kind == "fine-tuned":
+        return _tuned(study, candidate.name, plan)
+    baked = api.bake(adv.model, plan)
+    if candidate.kind in ("corrected", "recalibrated"):
+        from tf_laq.training import correct_biases, recalibrate_batch_norm
+
+        train = datasets.load(study.dataset).train.images[: study.settings.selection["images"]]
+        corrected = candidate.kind == "corrected"
+        baked = correct_biases(baked, adv.model, train) if corrected else recalibrate_batch_norm(baked, train)
+    weights: list[npt.NDArray[Any]] = baked.get_weights()
+    return weights
+
+
+def _tuned(study: Study, name: str, plan: QuantizationPlan) -> list[npt.NDArray[Any]]:
+    """Return the weights after adversarial fine-tuning, from the cache or trained now."""
+    from tf_laq.training import fine_tune, recipe
+
+    adv, settings = study.networks.adv, recipe(study.dataset, "finetune")
+    settings = dataclasses.replace(settings, **study.settings.selection["recipe"])
+    content = [__version__, adv.sha256, plan.to_dict(), dataclasses.asdict(settings), study.seed]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+    path = study.cache / f"{study.dataset}-weights-{name}-{digest}.npz"
+    if not path.is_file():
+        study.announce(f"{name}: fine-tuning, {settings.epochs} epochs")
+        tuned = fine_tune(adv.model, plan, study.dataset, settings, examples="both", seed=study.seed)
+        archives.write(path, {f"{place:04d}": value for place, value in enumerate(api.strip(tuned).get_weights())})
+    with archives.opened(path, "the weights of a fine-tuned network", "Remove it, and it is trained again.") as found:
+        return [found[place] for place in sorted(found)]
+
+
+def _score(study: Study, candidate: Candidate, network: Network) -> Score:
+    name, plan = candidate.name, candidate.plan
+    others = {} if plan is None else {name: network}
+    alone = study.changed(networks=Networks(study.networks.trained, others))
+    values = sum(int(np.size(weight)) for weight in network.model.get_weights())
+    codes, coded = (0, 0) if plan is None else (plan.bytes, plan.weights)
+    return Score(
+        candidate,
+        codes + _FLOAT_BYTES * (values - coded),
+        {
+            "clean": alone.correct(name, "clean", "none"),
+            PGD: alone.correct(name, PGD, "white"),
+            GRADIENT_FREE: alone.gradient_free(name),
+            WORST_CASE: alone.worst(name),
+        },
+    )
+
+
+def _row(score: Score, lost: Difference, best: bool) -> list[object]:
+    name, plan = score.candidate.name, score.candidate.plan
+    title = _TITLES.get(name, name)
+    return [
+        f"**{title}**" if best else title,
+        _bits(plan),
+        f"{score.bytes / 1000:.1f}",
+        *(score.share(column) for column in _COLUMNS),
+        None if plan is None else lost,
+        None if plan is None else short_bits(plan),
+    ]
+
+
+def _record(study: Study, score: Score, lost: Difference, best: bool) -> list[object]:
+    kind, name, plan, _ = score.candidate
+    shares = [score.share(column) for column in _COLUMNS]
+    numbers = [*(share.value for share in shares), *shares[-1].interval]
+    drops = [None] * 3 if plan is None else [f"{value:.2f}" for value in dataclasses.astuple(lost)]
+    about = [study.dataset, name, kind, _bits(plan), score.bytes, *(f"{100 * number:.2f}" for number in numbers)]
+    return [*about, *drops, int(best), shares[-1].count, study.seed, "" if plan is None else short_bits(plan)]
+
+
+def _bits(plan: QuantizationPlan | None) -> str:
+    return f"{FLOAT_BITS if plan is None else plan.average_bits:.2f}"
+
+
+def _values(scores: Sequence[Score], lost: Sequence[Difference]) -> dict[str, str]:
+    """Return what a remark may name: lq.worst_case, lq.drop, lq.bits, lq.kb, and so on."""
+    values: dict[str, str] = {}
+    for score, difference in zip(scores, lost, strict=True):
+        name = score.candidate.name
+        values |= {f"{name}.{column}": f"{100 * score.share(column).value:.1f}" for column in _COLUMNS}
+        values |= {f"{name}.drop": f"{difference.value:.1f}", f"{name}.bits": _bits(score.candidate.plan)}
+        values[f"{name}.kb"] = f"{score.bytes / 1000:.1f}"
+    return values
+
+
+def _facts(study: Study) -> Iterator[str]:
+    few = study.settings.selection["images"]
+    yield "Not in the paper. `lq` is the paper's own way; none of the others is mixed into it."
+    yield f"PGD: `{study.paper.only([PGD]).columns[0].attacks['white']}`. {worst_case_fact(study)}"
+    yield (
+        "`budget`, `hawq`, `ans` and `random` followed by the bits a weight that they may take; the seed of `random` "
+        f"is that of the table. `hawq` and `ans` look at the first {few} training images, as do `+bc`, the correction "
+        "of the biases, and `+bn`, the recalibration of the batch normalisation."
+    )
+    for name, methods in study.settings.selection["guarded"].items():
+        yield f"`guarded-{name}`: `guarded` with these quantizers alone: {', '.join(methods)}."
+    changes = ", ".join(f"{name} {value}" for name, value in study.settings.selection["recipe"].items())
+    recipe = f"`finetune` with {changes}" if changes else "`finetune`"
+    yield f"`+ft`: adversarial fine-tuning by the recipe {recipe}, examples on both networks."

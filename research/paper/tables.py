@@ -1,0 +1,246 @@
+"""Tables 1 to 4: accuracy under gray-box and white-box attacks, beside the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from research.paper import reference
+from research.paper.facts import facts_of, named, short_bits, worst_case_fact
+from research.paper.settings import GRADIENT_FREE
+from research.paper.statistics import Difference, drop
+from research.paper.study import WORST_CASE, Study
+from research.paper.writing import Result, Section, markdown_table
+from tf_laq.attacks.base import Attack
+from tf_laq.attacks.battery import KNOWLEDGE
+from tf_laq.evaluation.report import Correct
+from tf_laq.evaluation.statistics import Share
+
+GRAY_TABLES, FULL_TABLES = (1, 2), (3, 4)
+# The networks of Tables 1 and 2.
+_GRAY_NETWORKS = ("adv", "q1", "lq")
+_DESCRIPTIONS = {
+    "adv": "adversarially trained, full precision",
+    "q1": "3-bit linear everywhere",
+    "q2": "3-bit log everywhere",
+    "lq": "Algorithm 1 at the paper's thresholds",
+    "budget": "not the paper's: the least predicted loss at the bits of its `lq`",
+}
+_HEADERS = (
+    "table", "dataset", "network", "column", "knowledge", "accuracy_percent", "lower", "upper", "correct", "count",
+    "paper_percent", "drop_points", "drop_lower", "drop_upper", "paper_drop_points", "average_bits", "seed", "settings",
+)  # fmt: skip
+
+
+class Cell(NamedTuple):
+    """A row of the table: a column of the battery at one knowledge of the model."""
+
+    column: str
+    knowledge: str
+
+
+class Entry(NamedTuple):
+    """What a network scores in a cell, and how much it loses to `adv` there, here and in the paper."""
+
+    network: str
+    cell: Cell
+    share: Share
+    paper: float | None
+    drop: Difference
+    paper_drop: float | None
+
+
+def accuracy_table(study: Study, command: str, *, number: int) -> Result:
+    """Return one of Tables 1 to 4.
+
+    Tables 1 and 2 have the gray-box attacks on `adv`, `q1` and `lq`; Tables 3 and 4 all attacks of the paper on all
+    networks, then what Square leaves of that and the worst case, which the paper does not have.
+
+    Args:
+        study: The evaluations.
+        command: The command that makes it.
+        number: Number of the table.
+    """
+    networks = [name for name in study.networks.evaluated if number in FULL_TABLES or name in _GRAY_NETWORKS]
+    cells = list(_cells(study, gray_only=number in GRAY_TABLES))
+    entries = [entry for cell in cells for entry in _entries(study, number, networks, cell)]
+    kind = "all attacks" if number in FULL_TABLES else "gray-box attacks"
+    parts = [
+        "Accuracy in %, with its 95 % Wilson interval over N images, beside the paper's.",
+        _accuracies(entries, networks),
+        "Drop from `adv` in percentage points, on the same images, with its 95 % interval.",
+        _drops(entries, networks),
+        _bits(study, networks),
+    ]
+    return Result(
+        name=f"{study.name}_table{number}",
+        title=f"Table {number}: {named(study)}, {kind}",
+        sections=[Section("", "\n\n".join(parts), f"{study.name}_table{number}")],
+        facts=[*_notes(study, number, networks, cells), *_attack_lines(study, cells), *facts_of(study, command)],
+        values=_values(study, entries),
+        headers=_HEADERS,
+        rows=[_record(study, number, entry) for entry in entries],
+    )
+
+
+def _cells(study: Study, *, gray_only: bool) -> Iterator[Cell]:
+    """Yield the rows in the paper's order; our own come last."""
+    for column in study.paper.columns:
+        for knowledge in KNOWLEDGE:
+            wanted = knowledge == "gray" or column.name == "clean" or not gray_only
+            if wanted and study.has(column.name, knowledge):
+                yield Cell(column.name, knowledge)
+    if not gray_only:
+        yield Cell(GRADIENT_FREE, "white")
+        yield Cell(WORST_CASE, "all")
+
+
+def _correct(study: Study, network: str, cell: Cell) -> Correct:
+    if cell.column == GRADIENT_FREE:
+        return study.gradient_free(network)
+    if cell.column == WORST_CASE:
+        return study.worst(network)
+    return study.correct(network, *cell)
+
+
+def _entries(study: Study, number: int, networks: Sequence[str], cell: Cell) -> Iterator[Entry]:
+    before, its_paper = _correct(study, "adv", cell), reference.accuracy(number, study.dataset, "adv", *cell)
+    for network in networks:
+        right = _correct(study, network, cell)
+        paper = reference.accuracy(number, study.dataset, network, *cell)
+        paper_drop = None if its_paper is None or paper is None else its_paper - paper
+        share = Share(int(right.sum()), len(right))
+        yield Entry(network, cell, share, paper, drop(before, right), paper_drop)
+
+
+def _accuracies(entries: Sequence[Entry], networks: Sequence[str]) -> str:
+    headers = ["attack", "attacker knows", "N", *(text for network in networks for text in (network, "paper"))]
+    rows: dict[Cell, list[str]] = {}
+    for entry in entries:
+        row = rows.setdefault(entry.cell, [*_named(entry.cell), str(entry.share.count)])
+        row += [str(entry.share), _one_decimal(entry.paper)]
+    return markdown_table(headers, list(rows.values()))
+
+
+def _drops(entries: Sequence[Entry], networks: Sequence[str]) -> str:
+    quantized = [name for name in networks if name != "adv"]
+    headers = ["attack", "attacker knows", "N", *(text for name in quantized for text in (f"adv - {name}", "paper"))]
+    rows: dict[Cell, list[str]] = {}
+    for entry in entries:
+        row = rows.setdefault(entry.cell, [*_named(entry.cell), str(entry.share.count)])
+        if entry.network != "adv":
+            row += [str(entry.drop), _one_decimal(entry.paper_drop)]
+    return markdown_table(headers, list(rows.values()))
+
+
+def _bits(study: Study, networks: Sequence[str]) -> str:
+    headers = ["network", "what it is", "average bits", "thresholds met", "bits by layer"]
+    rows = []
+    for name in networks:
+        plan = study.networks.evaluated[name].plan
+        met = None if plan is None else "yes" if plan.satisfied else "not by every layer"
+        bits = 32.0 if plan is None else plan.average_bits
+        settings = None if plan is None else short_bits(plan)
+        rows.append([name, _DESCRIPTIONS.get(name, plan.policy if plan else ""), f"{bits:.2f}", met, settings])
+    return markdown_table(headers, rows)
+
+
+def _notes(study: Study, number: int, networks: Sequence[str], cells: Sequence[Cell]) -> Iterator[str]:
+    yield (
+        "Gray-box and white-box rows count an image that is misclassified without an attack as broken. The paper's "
+        "attacks are as they are: without the second search that looks for what quantization hides from them."
+    )
+    if "twin" in study.networks.trained:
+        yield "Gray-box examples are made on `twin`, which has the structure of `adv` and other weights, for all rows."
+    else:
+        yield "No gray-box rows: there is no network in the role `twin` to make examples on."
+    if Cell(WORST_CASE, "all") in cells:
+        yield worst_case_fact(study)
+    planned = reference.layer_bits(study.dataset)
+    plan = study.networks.quantized["lq"].plan
+    if planned and plan is not None and len(planned) == len(plan.entries):
+        bits = sum(bits * entry.size for bits, entry in zip(planned, plan.entries, strict=True)) / plan.weights
+        yield f"The bits by layer that the paper's search ended with are {bits:.2f} bits on average on this network."
+    for name in networks:
+        plan = study.networks.evaluated[name].plan
+        unmet = [entry.layer for entry in plan.entries if not entry.satisfied] if plan is not None else []
+        if unmet:
+            yield f"`{name}`: no setting meets the thresholds in {', '.join(unmet)}; it has the smallest error there."
+    if number in GRAY_TABLES:
+        yield (
+            "The paper's `q` is taken for 3-bit linear by its clean accuracy. Its `lq` here is not that of the later "
+            "table; ours is Algorithm 1's in both, attacked with the same examples."
+        )
+
+
+def _attack_lines(study: Study, cells: Sequence[Cell]) -> Iterator[str]:
+    """Yield the settings of every attack."""
+    columns = [name for name in study.paper.names if name in {cell.column for cell in cells}]
+    for column in study.paper.only(columns).columns:
+        used: dict[Attack, list[str]] = {}
+        for knowledge, attack in column.attacks.items():
+            if Cell(column.name, knowledge) in cells:
+                used.setdefault(attack, []).append(knowledge)
+        settings = "; ".join(f"{' and '.join(known)}: `{attack}`" for attack, known in used.items())
+        yield f"{column.name}, N = {study.count(column.name)}: {settings}"
+    if Cell(WORST_CASE, "all") in cells:
+        tried = [f"{k} `{attack}`" for column in study.strong.columns for k, attack in column.attacks.items()]
+        yield f"{WORST_CASE}, N = {study.count(WORST_CASE)}: {'; '.join(tried)}"
+
+
+def _values(study: Study, entries: Sequence[Entry]) -> dict[str, str]:
+    """Return what a remark may name: lq.pgd.white, paper.lq.pgd.white, drop.lq.pgd.white, lq.bits, and so on."""
+    values = {}
+    for entry in entries:
+        name = f"{entry.network}.{entry.cell.column}.{entry.cell.knowledge}"
+        values[name] = f"{100 * entry.share.value:.1f}"
+        values[f"n.{name}"] = str(entry.share.count)
+        values[f"drop.{name}"] = f"{entry.drop.value:.1f}"
+        if entry.paper is not None:
+            values[f"paper.{name}"] = f"{entry.paper:.1f}"
+        if entry.paper_drop is not None:
+            values[f"paper.drop.{name}"] = f"{entry.paper_drop:.1f}"
+    for name, network in study.networks.quantized.items():
+        if network.plan is not None:
+            values[f"{name}.bits"] = f"{network.plan.average_bits:.2f}"
+    return values
+
+
+def _record(study: Study, number: int, entry: Entry) -> list[object]:
+    plan = study.networks.evaluated[entry.network].plan
+    lower, upper = (f"{100 * end:.2f}" for end in entry.share.interval)
+    lost = [entry.drop.value, entry.drop.lower, entry.drop.upper] if entry.network != "adv" else [None] * 3
+    return [
+        number,
+        study.dataset,
+        entry.network,
+        *entry.cell,
+        f"{100 * entry.share.value:.2f}",
+        lower,
+        upper,
+        entry.share.successes,
+        entry.share.count,
+        entry.paper,
+        *(None if value is None else f"{value:.2f}" for value in lost),
+        None if entry.paper_drop is None or entry.network == "adv" else f"{entry.paper_drop:.2f}",
+        f"{32.0 if plan is None else plan.average_bits:.3f}",
+        study.seed,
+        _settings(study, entry.cell),
+    ]
+
+
+def _settings(study: Study, cell: Cell) -> str:
+    if cell.column == WORST_CASE:
+        return f"battery {study.strong.name} with its second search, and {study.paper.name} inside the ball"
+    battery = study.strong if cell.column == GRADIENT_FREE else study.paper
+    return repr(battery.only([cell.column]).columns[0].attacks[cell.knowledge])
+
+
+def _named(cell: Cell) -> list[str]:
+    knowledge = {"none": "", "gray": "the structure", "white": "all", "all": "all"}[cell.knowledge]
+    column = "square after these" if cell.column == GRADIENT_FREE else cell.column.replace("_", " ")
+    return [column, knowledge]
+
+
+def _one_decimal(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"

@@ -1,0 +1,1 @@
+"""What no user imports: validation, files, archives, documents."""

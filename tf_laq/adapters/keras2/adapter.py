@@ -1,0 +1,66 @@
+"""How tf_keras models are copied and wrapped."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import tf_keras
+
+from tf_laq.adapters.base import Adapter, Weights
+from tf_laq.adapters.keras2.quantize_config import WeightOnlyConfig, WeightQuantizer
+from tf_laq.adapters.keras2.wrapper import QuantizeWrapper
+from tf_laq.errors import InputError
+
+
+class Keras2Adapter(Adapter):
+    """Copies layers by their configuration and subclassed models by `copy.deepcopy`; these cannot be wrapped."""
+
+    keras = tf_keras
+    wrapper = QuantizeWrapper
+    wrappers = (QuantizeWrapper,)
+
+    def is_functional(self, model: Any) -> bool:
+        """Return whether a model is a functional one."""
+        return bool(getattr(model, "_is_graph_network", False))
+
+    def duplicate(self, layer: Any, **changes: Any) -> Any:
+        """Return a new layer with the layer's configuration, or a changed one, and fresh weights."""
+        return type(layer).from_config({**layer.get_config(), **changes})
+
+    def copy_weights(self, source: Any, target: Any) -> None:
+        """Give a layer the weights of another one of the same kind."""
+        target.set_weights(source.get_weights())
+        if isinstance(target, tf_keras.layers.experimental.preprocessing.PreprocessingLayer):
+            target.finalize_state()
+
+    def copy_whole(self, model: Any) -> Any:
+        """Return a copy of a subclassed model with its weights; it may raise anything."""
+        twin = copy.deepcopy(model)
+        for (_, source), (_, target) in zip(self.kinds.walk(model), self.kinds.walk(twin), strict=True):
+            self.copy_weights(source, target)
+        return twin
+
+    def wrap_whole(self, model: Any, weights: Weights) -> Any:
+        """Refuse a subclassed model: TFMOT's wrappers are for layers."""
+        raise InputError(
+            "model",
+            expected="a Sequential or functional model (only these can be rebuilt with wrapped layers)",
+            received=f"the subclassed model {type(model).__name__} {model.name!r}",
+            remedy="Use laq.bake(model, plan), or build the model with the functional API.",
+        )
+
+    def wrap_layer(self, layer: Any, weights: Weights, **options: Any) -> Any:
+        """Return a wrapper that runs a layer with quantized weights; the options are arguments of a Keras layer."""
+        if self.is_subclassed(layer):
+            return self.wrap_whole(layer, weights)
+        config = WeightOnlyConfig({path: WeightQuantizer(q.name, q.bits) for path, q in weights.items()})
+        return QuantizeWrapper(layer, config, **options)
+
+    def wrapped_weights(self, wrapper: Any) -> Weights:
+        """Return the quantized weights of the layer in a wrapper."""
+        return {path: weight.quantizer for path, weight in wrapper.quantize_config.weights.items()}
+
+    def known_input_shape(self, model: Any) -> Any:
+        """Return what Keras knows of a model's input shape, or None."""
+        return getattr(model, "input_shape" if self._is_graph(model) else "_build_input_shape", None)

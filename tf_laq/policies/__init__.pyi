@@ -1,0 +1,16 @@
+from .algorithm1 import Algorithm1 as Algorithm1, Thresholds as Thresholds
+from .base import (
+    DataDrivenPolicy as DataDrivenPolicy,
+    Policy as Policy,
+    TensorPolicy as TensorPolicy,
+    UnsatisfiedWarning as UnsatisfiedWarning,
+    make_plan as make_plan,
+    measured_entry as measured_entry,
+)
+from .budget import COSTS as COSTS, Budget as Budget, Cost as Cost, Limit as Limit
+from .data_driven.hawq import Hawq as Hawq
+from .data_driven.noise_sensitivity import BitsBySensitivity as BitsBySensitivity, NoiseSensitivity as NoiseSensitivity
+from .guarded import Guarded as Guarded
+from .random_bits import RandomBits as RandomBits
+from .registry import DEFAULT as DEFAULT, NAMES as NAMES, get as get
+from .uniform import Uniform as Uniform

@@ -1,0 +1,83 @@
+"""What data-driven policies read off a model: its kernels as variables, the loss on a batch, its layers' outputs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tf_laq._internal.validation import checked_images, checked_labels
+from tf_laq.adapters import adapter_of, keras_module, keras_version
+from tf_laq.adapters.kernels import LayerKinds, attribute
+
+Key = tuple[str, str]
+"""Layer path and weight path of a weight tensor."""
+
+_SMALLEST_PROBABILITY = 1e-12
+
+
+def checked_batch(images: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return images and labels as tensors, or raise an `InputError` that names one."""
+    batch = checked_images(images)
+    return tf.constant(batch), tf.constant(checked_labels(labels, len(batch)))
+
+
+def kernels(model: Any) -> dict[Key, tf.Variable]:
+    """Return the TensorFlow variable of every weight tensor that can be quantized."""
+    layers = _layers(model)
+    found = {}
+    for tensor in adapter_of(model).find_weights(model)[0]:
+        variable = attribute(layers[tensor.layer], tensor.weight)
+        inner = getattr(variable, "value", variable)  # A Keras 3 variable holds that of its backend.
+        found[tensor.layer, tensor.weight] = variable if callable(inner) else inner
+    return found
+
+
+def cross_entropy(model: Any, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Return the mean cross-entropy of a model that outputs logits or probabilities, in inference mode."""
+    outputs = tf.cast(model(images, training=False), tf.float32)
+    sums = tf.reduce_sum(outputs, axis=1)
+    probabilities = tf.reduce_all(outputs >= 0) & tf.reduce_all(tf.abs(sums - 1) < 1e-3)
+    logits = tf.where(probabilities, tf.math.log(tf.maximum(outputs, _SMALLEST_PROBABILITY)), outputs)
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+
+
+@contextlib.contextmanager
+def recorded_outputs(model: Any, paths: Sequence[str]) -> Iterator[Callable[[tf.Tensor], dict[str, tf.Tensor]]]:
+    """Give a function from images to the outputs of the layers at these paths, of each layer its last call's."""
+    layers = {path: layer for path, layer in _layers(model).items() if path in paths}
+    outputs: dict[str, tf.Tensor] = {}
+
+    def recorder(path: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def record(*values: Any, **named: Any) -> Any:
+            result = call(*values, **named)
+            outputs[path] = tf.nest.flatten(result)[0]
+            return result
+
+        return record
+
+    def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs.clear()
+        model(images, training=False)
+        return dict(outputs)
+
+    for path, layer in layers.items():
+        vars(layer)["call"] = recorder(path, layer.call)
+    try:
+        yield run
+    finally:
+        for layer in layers.values():
+            del vars(layer)["call"]
+
+
+def _layers(model: Any) -> dict[str, Any]:
+    return dict(LayerKinds(keras_module(keras_version(model))).walk(model))
+
+
+def as_float(values: tf.Tensor) -> float:
+    """Return a scalar tensor as a float."""
+    return float(np.asarray(values))

@@ -1,0 +1,10 @@
+from .contents import FileContents as FileContents, StoredTensor as StoredTensor, inspect as inspect
+from .export import export_tflite as export_tflite
+from .report import (
+    ExportError as ExportError,
+    ExportReport as ExportReport,
+    Parity as Parity,
+    Performance as Performance,
+    TensorExport as TensorExport,
+)
+from .running import TFLiteModel as TFLiteModel, load as load
