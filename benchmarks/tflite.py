@@ -33,7 +33,7 @@ from tabulate import tabulate
 import tf_laq as laq
 from tf_laq import models
 from tf_laq.adapters import adapter_of
-from tf_laq.tflite import measuring
+from tf_laq.tflite import running
 from tf_laq.tflite.conversion import convert, stock_files
 from tf_laq.tflite.encodings import LAYOUTS
 from tf_laq.tflite.export import TOLERANCE, _encoded, _limit, _planned
@@ -132,7 +132,7 @@ def rows(name: str, model: Any, quantizer: str, bits: int, rounds: int, peers: b
             print(f"{name}, {quantizer} {bits}: ai-edge-quantizer: {found}")
     images = np.random.default_rng(1).random((4, *shape), dtype=np.float32)
     expected = baked(images, training=False).numpy()
-    times = measuring.invocation_times(list(contents.values()), rounds, clock=time.process_time)
+    times = running.invocation_times(list(contents.values()), rounds, clock=time.process_time)
     medians, ratios = np.median(times, axis=1), np.median(times / times[0], axis=1)
     return [
         Row(
@@ -145,8 +145,8 @@ def rows(name: str, model: Any, quantizer: str, bits: int, rounds: int, peers: b
             float(np.abs(TFLiteModel(encoded)(images) - expected).max() / np.abs(expected).max()),
             1e3 * float(median),
             float(ratio),
-            (measuring.peak_bytes(encoded) or 0) / 1e6 if peers else None,
-            measuring.is_accelerated(encoded),
+            (running.peak_bytes(encoded) or 0) / 1e6 if peers else None,
+            running.is_accelerated(encoded),
         )
         for (file, encoded), median, ratio in zip(contents.items(), medians, ratios, strict=True)
     ]

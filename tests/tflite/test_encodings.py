@@ -9,12 +9,12 @@ from hypothesis import example, given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tf_laq import quantizers
+from tf_laq.tflite.coding import CodedTensor, pack, plane_widths, sparse, sparse_bytes, unpack
 from tf_laq.tflite.contents import read_contents
-from tf_laq.tflite.encodings import CodedTensor, choose, encodings, estimated_bytes, pack, plane_widths, unpack
+from tf_laq.tflite.encodings import choose, encodings, estimated_bytes
 from tf_laq.tflite.graph import Graph
 from tf_laq.tflite.grouping import groups
 from tf_laq.tflite.rewriting import Replacement, rewrite
-from tf_laq.tflite.sparsity import sparse, sparse_bytes
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=4, min_side=1, max_side=9)
 

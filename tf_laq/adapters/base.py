@@ -90,6 +90,10 @@ class Adapter(abc.ABC):
             )
         return self.kinds.find_weights(model)
 
+    def variables(self, model: Any) -> dict[tuple[str, str], Any]:
+        """Return the Keras variable of every weight that can be quantized, by layer path and weight path."""
+        return self.kinds.variables(model)
+
     def quantized_weights(self, model: Any) -> dict[tuple[str, str], Quantizer]:
         """Return layer path and weight path -> quantizer, for all weights that a wrapped model quantizes."""
         return {

@@ -7,9 +7,8 @@ from .clean import Clean as Clean
 from .ddn import DDN as DDN
 from .diva import DIVA as DIVA
 from .fgsm import FGSM as FGSM
-from .gaussian_noise import GaussianNoise as GaussianNoise
 from .mim import MIM as MIM
+from .noise import GaussianNoise as GaussianNoise, UniformNoise as UniformNoise
 from .pgd import PGD as PGD
 from .registry import from_dict as from_dict, get as get, names as names
 from .square import Square as Square
-from .uniform_noise import UniformNoise as UniformNoise

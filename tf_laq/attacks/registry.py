@@ -22,8 +22,8 @@ CLASSES = {
     "apgd_ce": ("apgd", "APGDCrossEntropy"),
     "apgd_dlr": ("apgd", "APGDLogitsRatio"),
     "apgd_t": ("apgd", "APGDTargeted"),
-    "gaussian": ("gaussian_noise", "GaussianNoise"),
-    "uniform": ("uniform_noise", "UniformNoise"),
+    "gaussian": ("noise", "GaussianNoise"),
+    "uniform": ("noise", "UniformNoise"),
     "square": ("square", "Square"),
     "diva": ("diva", "DIVA"),
 }

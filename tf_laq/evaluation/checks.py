@@ -16,8 +16,8 @@ import tensorflow as tf
 from tf_laq.attacks.apgd import APGD
 from tf_laq.attacks.base import Attack, BallAttack, Images, IterativeAttack, Logits, MinimumNormAttack
 from tf_laq.attacks.fgsm import FGSM
+from tf_laq.attacks.noise import UniformNoise
 from tf_laq.attacks.square import Square
-from tf_laq.attacks.uniform_noise import UniformNoise
 from tf_laq.evaluation.statistics import mcnemar
 
 if TYPE_CHECKING:

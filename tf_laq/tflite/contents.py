@@ -13,7 +13,8 @@ from ai_edge_litert import schema_py_generated as schema
 from tabulate import tabulate
 
 from tf_laq.errors import InputError
-from tf_laq.tflite.encodings import INTEGER_BITS, EncodingName, unpack
+from tf_laq.tflite.coding import INTEGER_BITS, unpack
+from tf_laq.tflite.encodings import EncodingName
 from tf_laq.tflite.graph import Graph, text
 from tf_laq.tflite.running import read_file
 

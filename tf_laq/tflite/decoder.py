@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tf_laq.tflite import encodings
-from tf_laq.tflite.encodings import CodedTensor
+from tf_laq.tflite import coding
+from tf_laq.tflite.coding import CodedTensor
 from tf_laq.tflite.graph import Graph
 from tf_laq.tflite.grouping import Family, Variable
 
@@ -37,7 +37,7 @@ class Decoder:
         """Decode a group of tensors into variables; return these with their names."""
         tensors = [variable.tensor for family in families for variable in family]
         base, count = max(t.codebook.size for t in tensors), sum(t.codes.size for t in tensors)
-        digits = encodings.digits_of(base, count)
+        digits = coding.digits_of(base, count)
         codes = self._added_planes(tensors) if digits is None else self._digits(tensors, base, digits)
         side = digits or 8
         rows = [[-(-variable.tensor.codes.size // side) for variable in family] for family in families]
@@ -65,15 +65,15 @@ class Decoder:
 
     def _digits(self, tensors: Sequence[CodedTensor], base: int, digits: int) -> int:
         """Return the codes of all tensors, int32 (n, digits), each tensor's filled up to a row."""
-        words = encodings.as_words(tensors, base, digits)
+        words = coding.as_words(tensors, base, digits)
         steps = np.array([base**index for index in range(digits)], np.int32)
         return self._taken_apart(self._constant(words), steps, base, (len(words), digits))
 
     def _added_planes(self, tensors: Sequence[CodedTensor]) -> int:
         """Return the codes of all tensors, int32 (n, 8), each tensor's filled up to a row."""
-        widths = encodings.plane_widths(max(tensor.bits for tensor in tensors))
+        widths = coding.plane_widths(max(tensor.bits for tensor in tensors))
         shift, codes = 0, -1
-        for width, plane in zip(widths, encodings.as_planes(tensors, widths), strict=True):
+        for width, plane in zip(widths, coding.as_planes(tensors, widths), strict=True):
             part = self._parts(plane, width, shift)
             codes = part if codes < 0 else self._add("ADD", [codes, part], (len(plane), 8), schema.AddOptionsT())
             shift += width

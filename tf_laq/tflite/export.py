@@ -19,7 +19,7 @@ from tf_laq.adapters import adapter_of, plan_of
 from tf_laq.errors import InputError
 from tf_laq.plan import FLOAT_BITS, PlanEntry, QuantizationPlan
 from tf_laq.sensitivity import WeightTensor
-from tf_laq.tflite import measuring
+from tf_laq.tflite import running
 from tf_laq.tflite.contents import FileContents, read_contents
 from tf_laq.tflite.conversion import convert, stock_files
 from tf_laq.tflite.encodings import CODEBOOK_OVERHEADS, LAYOUTS, Choice, Layout, choose
@@ -132,9 +132,9 @@ def export_tflite(
         runtime=stored.runtime,
         parity=parity,
         float_parity=float_parity,
-        accelerated=measuring.is_accelerated(content),
-        float_accelerated=measuring.is_accelerated(float_content),
-        performance=measuring.performance(content, float_content) if measure else None,
+        accelerated=running.is_accelerated(content),
+        float_accelerated=running.is_accelerated(float_content),
+        performance=running.performance(content, float_content) if measure else None,
     )
 
 

@@ -13,7 +13,8 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tf_laq.tflite.encodings import LARGEST_BROADCAST_RANK, CodedTensor, digits_of
+from tf_laq.tflite.coding import CodedTensor, digits_of
+from tf_laq.tflite.encodings import LARGEST_BROADCAST_RANK
 
 _GROUP_CODES = 1 << 20
 """Tensors of up to this many codes together form a group: fewer operators, and still little memory."""

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tf_laq.quantizers import Encoding
-from tf_laq.tflite.encodings import CodedTensor
+from tf_laq.tflite.coding import CodedTensor
 from tf_laq.tflite.graph import Constant
 from tf_laq.tflite.report import ExportError
 

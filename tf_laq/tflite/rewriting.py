@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from tf_laq.tflite import encodings
+from tf_laq.tflite import coding, encodings
+from tf_laq.tflite.coding import CodedTensor, SparseIntegers, sparse
 from tf_laq.tflite.decoder import Decoder, variable_handle
-from tf_laq.tflite.encodings import CodedTensor, EncodingName
+from tf_laq.tflite.encodings import EncodingName
 from tf_laq.tflite.graph import Constant, Graph, newest
 from tf_laq.tflite.grouping import groups
-from tf_laq.tflite.sparsity import SparseIntegers, sparse
 
 _Type = schema.TensorType
 
@@ -67,7 +67,7 @@ def _store_integers(graph: Graph, replacement: Replacement) -> None:
     if _INTEGER_TYPES[name] == _Type.INT8 and scales.size > 1:
         version = _PER_CHANNEL_INT8_VERSION
     without_zeros = _without_zeros(tensor) if name == "sparse" else None
-    data = encodings.as_integers(tensor, name) if without_zeros is None else without_zeros.values
+    data = coding.as_integers(tensor, name) if without_zeros is None else without_zeros.values
     buffer = graph.add_buffer(data)
     for subgraph, places in _by_subgraph(graph, [replacement.constant]):
         quantization = schema.QuantizationParametersT(

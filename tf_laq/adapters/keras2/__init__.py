@@ -5,8 +5,13 @@ models load without a custom-object scope.
 """
 
 from tf_laq.adapters.keras2.adapter import Keras2Adapter
-from tf_laq.adapters.keras2.quantize_config import LinearQuantizer, LogQuantizer, WeightOnlyConfig, WeightQuantizer
-from tf_laq.adapters.keras2.scheme import WeightOnlyScheme
+from tf_laq.adapters.keras2.quantize_config import (
+    LinearQuantizer,
+    LogQuantizer,
+    WeightOnlyConfig,
+    WeightOnlyScheme,
+    WeightQuantizer,
+)
 from tf_laq.adapters.keras2.wrapper import QuantizeWrapper
 
 ADAPTER = Keras2Adapter()

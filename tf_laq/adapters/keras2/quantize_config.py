@@ -113,3 +113,32 @@ class WeightOnlyConfig(tfmot.QuantizeConfig):  # type: ignore[misc]
         """Build the configuration from what `get_config` returned."""
         deserialize = tf_keras.utils.legacy.deserialize_keras_object
         return cls({path: deserialize(quantizer) for path, quantizer in config["weights"].items()})
+
+
+class _SameLayout(tfmot.QuantizeLayoutTransform):  # type: ignore[misc]
+    def apply(self, model: Any, layer_quantize_map: Any) -> tuple[Any, Any]:
+        return model, layer_quantize_map
+
+
+class _NothingElse(tfmot.QuantizeRegistry):  # type: ignore[misc]
+    def supports(self, layer: Any) -> bool:
+        return False
+
+    def get_quantize_config(self, layer: Any) -> Any:
+        return None
+
+
+class WeightOnlyScheme(tfmot.QuantizeScheme):  # type: ignore[misc]
+    """For `tfmot.quantization.keras.quantize_apply(model, scheme=WeightOnlyScheme())`.
+
+    The default scheme of TFMOT adds activation quantizers and an untrained input quantizer, with which the model's
+    outputs are zero until it is trained. This one quantizes the weights of the annotated layers, and that is all.
+    """
+
+    def get_layout_transformer(self) -> _SameLayout:
+        """Return the transform that changes nothing."""
+        return _SameLayout()
+
+    def get_quantize_registry(self) -> _NothingElse:
+        """Return the registry that knows no layer: only annotated ones are quantized."""
+        return _NothingElse()

@@ -11,8 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tf_laq._internal.validation import checked_images, checked_labels
-from tf_laq.adapters import adapter_of, keras_module, keras_version
-from tf_laq.adapters.kernels import LayerKinds, attribute
+from tf_laq.adapters import adapter_of
 
 Key = tuple[str, str]
 """Layer path and weight path of a weight tensor."""
@@ -28,12 +27,10 @@ def checked_batch(images: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[tf.Tens
 
 def kernels(model: Any) -> dict[Key, tf.Variable]:
     """Return the TensorFlow variable of every weight tensor that can be quantized."""
-    layers = _layers(model)
     found = {}
-    for tensor in adapter_of(model).find_weights(model)[0]:
-        variable = attribute(layers[tensor.layer], tensor.weight)
+    for key, variable in adapter_of(model).variables(model).items():
         inner = getattr(variable, "value", variable)  # A Keras 3 variable holds that of its backend.
-        found[tensor.layer, tensor.weight] = variable if callable(inner) else inner
+        found[key] = variable if callable(inner) else inner
     return found
 
 
@@ -49,7 +46,7 @@ def cross_entropy(model: Any, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor
 @contextlib.contextmanager
 def recorded_outputs(model: Any, paths: Sequence[str]) -> Iterator[Callable[[tf.Tensor], dict[str, tf.Tensor]]]:
     """Give a function from images to the outputs of the layers at these paths, of each layer its last call's."""
-    layers = {path: layer for path, layer in _layers(model).items() if path in paths}
+    layers = {path: layer for path, layer in adapter_of(model).kinds.walk(model) if path in paths}
     outputs: dict[str, tf.Tensor] = {}
 
     def recorder(path: str, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,10 +69,6 @@ def recorded_outputs(model: Any, paths: Sequence[str]) -> Iterator[Callable[[tf.
     finally:
         for layer in layers.values():
             del vars(layer)["call"]
-
-
-def _layers(model: Any) -> dict[str, Any]:
-    return dict(LayerKinds(keras_module(keras_version(model))).walk(model))
 
 
 def as_float(values: tf.Tensor) -> float:

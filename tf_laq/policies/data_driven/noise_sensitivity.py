@@ -116,7 +116,7 @@ def noise_sensitivities(
 
 def relative_changes(model: Any, clean: Images, adversarial: Images) -> dict[str, float]:
     """Return ANS_l as `noise_sensitivities` does, for adversarial images that were made already."""
-    paths = list(dict.fromkeys(tensor.layer for tensor in adapter_of(model).find_weights(model)[0]))
+    paths = list(dict.fromkeys(layer for layer, _ in adapter_of(model).variables(model)))
     with recorded_outputs(model, paths) as outputs:
         before, after = outputs(tf.constant(clean)), outputs(tf.constant(adversarial))
     return {path: _relative_change(before[path], after[path]) for path in paths}

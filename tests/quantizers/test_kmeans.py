@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tf_laq import quantizers
 from tf_laq.quantizers.arrays import NUMPY, tensorflow_operations
-from tf_laq.quantizers.clustering import best_levels
+from tf_laq.quantizers.kmeans import best_levels
 
 
 def squared_error(counts, levels):
