@@ -96,12 +96,12 @@ class Adapter(abc.ABC):
 
     def quantized_weights(self, model: Any) -> dict[tuple[str, str], Quantizer]:
         """Return layer path and weight path -> quantizer, for all weights that a wrapped model quantizes."""
-        return {
-            (f"{path.removesuffix(layer.name)}{layer.layer.name}", weight): quantizer
-            for path, layer in self.kinds.walk(model)
-            if isinstance(layer, self.wrapper)
-            for weight, quantizer in self.wrapped_weights(layer).items()
-        }
+        found = {}
+        for path, layer in self.kinds.walk(model):
+            if isinstance(layer, self.wrapper):
+                inner = f"{path.removesuffix(layer.name)}{layer.layer.name}"
+                found |= self.kinds.by_name(inner, layer.layer, self.wrapped_weights(layer))
+        return found
 
     def wrap(self, model: Any, plan: QuantizationPlan) -> Any:
         """Return a trainable model that computes with quantized weights.

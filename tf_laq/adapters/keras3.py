@@ -80,6 +80,8 @@ class QuantizedModel(keras.Model):  # type: ignore[misc]
         super().__init__(**{"name": f"quant_{model.name}", "dtype": "float32", "autocast": False, **options})
         self.model = model
         self.quantized_weights = dict(weights)
+        # There is nothing to build beside the model, so the first call need not come before saving.
+        self.built = bool(model.built)
 
     def call(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the model's output under quantized weights."""
@@ -180,15 +182,9 @@ class Keras3Adapter(Adapter):
 
     def quantized_weights(self, model: Any) -> dict[tuple[str, str], Quantizer]:
         """Return layer path and weight path -> quantizer, for all weights that a wrapped model quantizes."""
-        if not isinstance(model, QuantizedModel):
-            return super().quantized_weights(model)
-        found = {}
-        for path, place in self.kinds.places(model.model):
-            for at, quantizer in model.quantized_weights.items():
-                weight = at.removeprefix(f"{place}.")
-                if weight != at and not weight.startswith("layers."):
-                    found[path, weight] = quantizer
-        return found
+        if isinstance(model, QuantizedModel):
+            return self.kinds.by_name("", model.model, model.quantized_weights)
+        return super().quantized_weights(model)
 
     def strip(self, model: Any) -> Any:
         """Return a wrapped model as a plain one with quantized values as weights; its outputs are the same bits."""

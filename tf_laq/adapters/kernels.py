@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -140,6 +140,19 @@ class LayerKinds:
             yield path, at
             if isinstance(layer, self.keras.Model):
                 yield from self.places(layer, f"{path}/", f"{at}.")
+
+    def by_name(self, path: str, part: Any, weights: Mapping[str, Quantizer]) -> dict[tuple[str, str], Quantizer]:
+        """Return the settings of a layer, or of a model as a whole, at a path by layer path and weight path."""
+        if not isinstance(part, self.keras.Model):
+            return {(path, weight): quantizer for weight, quantizer in weights.items()}
+        found = {}
+        for name, place in self.places(part, f"{path}/" if path else ""):
+            for at, quantizer in weights.items():
+                weight = at.removeprefix(f"{place}.")
+                # The rest of the path of a layer further inside begins with its own place.
+                if weight != at and not weight.startswith("layers."):
+                    found[name, weight] = quantizer
+        return found
 
     def copy_names(self, model: Any, twin: Any) -> None:
         """Give a copy of a model, and all layers in it, the names of the original: Keras may have counted on.
