@@ -35,6 +35,9 @@ class Subclassed(keras3.Model):
         self.inner = keras3.Sequential([layers.Dense(4, name="dense"), layers.Dense(3, name="idle")], name="inner")
         self.out = layers.Dense(2, name="out")
 
+    def get_config(self):
+        return {"name": self.name}
+
     def call(self, inputs):
         x = inputs
         for part in (*self.parts, self.inner, self.out):
