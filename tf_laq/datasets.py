@@ -145,8 +145,7 @@ def _prepared_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any
             warnings.simplefilter("ignore", DeprecationWarning)
             builder = tfds.builder(name, data_dir=folder)
             builder.download_and_prepare()
-    # A download fails in as many ways as there are network layers, and none of them tells the user what to
-    # do.
+    # A download fails in as many ways as there are network layers, and none of them tells the user what to do.
     except Exception as error:
         raise InputError(
             f"data set {name}",

@@ -96,7 +96,7 @@ class Adapter(abc.ABC):
 
     def quantized_weights(self, model: Any) -> dict[tuple[str, str], Quantizer]:
         """Return layer path and weight path -> quantizer, for all weights that a wrapped model quantizes."""
-        found = {}
+        found: dict[tuple[str, str], Quantizer] = {}
         for path, layer in self.kinds.walk(model):
             if isinstance(layer, self.wrapper):
                 inner = f"{path.removesuffix(layer.name)}{layer.layer.name}"

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tf_laq._internal.validation import whole
-from tf_laq.attacks.base import DECISIVE_MARGIN, Images, Indices, Labels, Logits, StartableAttack, margins
+from tf_laq.attacks.base import DECISIVE, Images, Indices, Labels, Logits, StartableAttack, margins
 from tf_laq.attacks.cleverhans import project
 from tf_laq.attacks.leaving import Leaving, only
 from tf_laq.attacks.randomness import uniform_in_ball
@@ -146,7 +146,7 @@ class APGD(StartableAttack):
         return nearest
 
     def _standing(self, margin: Images) -> npt.NDArray[np.bool_]:
-        return np.asarray(margin > (-DECISIVE_MARGIN if self.stop_when_broken else -np.inf))
+        return np.asarray(margin > (-DECISIVE if self.stop_when_broken else -np.inf))
 
     def _ascend(
         self, logits: Logits, images: Images, labels: Labels, targets: Labels, start: Images

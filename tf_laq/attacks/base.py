@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
+from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self
 
 from tf_laq._internal.validation import (
@@ -24,14 +24,14 @@ from tf_laq._internal.validation import (
 from tf_laq.errors import InputError
 
 Logits = Callable[[tf.Tensor], tf.Tensor]
-Images = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
-Indices = npt.NDArray[np.int64]
+Images = NDArray[np.float32]
+Labels = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 NORMS = ("linf", "l2")
 
 # A misclassification by less than this may flip with the rounding of another batch size.
-DECISIVE_MARGIN = 1e-4
+DECISIVE = 1e-4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,13 +46,7 @@ class Attack(abc.ABC):
     needs_gradient: ClassVar[bool] = False
 
     def __call__(
-        self,
-        logits: Logits,
-        images: npt.ArrayLike,
-        labels: npt.ArrayLike,
-        *,
-        seed: int = 0,
-        indices: npt.ArrayLike | None = None,
+        self, logits: Logits, images: ArrayLike, labels: ArrayLike, *, seed: int = 0, indices: ArrayLike | None = None
     ) -> Images:
         """Return adversarial images.
 
@@ -81,10 +75,10 @@ class Attack(abc.ABC):
     def _checked(
         self,
         logits: Logits,
-        images: npt.ArrayLike,
-        labels: npt.ArrayLike,
+        images: ArrayLike,
+        labels: ArrayLike,
         seed: int,
-        indices: npt.ArrayLike | None,
+        indices: ArrayLike | None,
     ) -> tuple[Logits, Images, Labels, int, Indices]:
         """Return the arguments of a call in their exact types."""
         arguments = checked_arguments(logits, images, labels, seed, indices)
@@ -108,7 +102,7 @@ class MinimumNorm(NamedTuple):
     """
 
     images: Images
-    distortions: npt.NDArray[np.float32]
+    distortions: NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,13 +120,7 @@ class MinimumNormAttack(Attack):
             real("epsilon", self.epsilon)
 
     def search(
-        self,
-        logits: Logits,
-        images: npt.ArrayLike,
-        labels: npt.ArrayLike,
-        *,
-        seed: int = 0,
-        indices: npt.ArrayLike | None = None,
+        self, logits: Logits, images: ArrayLike, labels: ArrayLike, *, seed: int = 0, indices: ArrayLike | None = None
     ) -> MinimumNorm:
         """Return the nearest adversarial images, whatever the budget, with their distortions.
 
@@ -173,13 +161,7 @@ class BallAttack(Attack):
 class StartableAttack(BallAttack):
     """A ball attack that can also search from images that its caller knows, such as another model's examples."""
 
-    def from_starts(
-        self,
-        logits: Logits,
-        images: npt.ArrayLike,
-        labels: npt.ArrayLike,
-        starts: npt.ArrayLike,
-    ) -> Images:
+    def from_starts(self, logits: Logits, images: ArrayLike, labels: ArrayLike, starts: ArrayLike) -> Images:
         """Return adversarial images of a search that begins at `starts` instead of a random point.
 
         Args:
@@ -240,7 +222,7 @@ class IterativeAttack(BallAttack):
 
 
 def checked_arguments(
-    logits: Logits, images: npt.ArrayLike, labels: npt.ArrayLike, seed: int, indices: npt.ArrayLike | None
+    logits: Logits, images: ArrayLike, labels: ArrayLike, seed: int, indices: ArrayLike | None
 ) -> tuple[Logits, Images, Labels, int, Indices]:
     """Return the arguments of an attack in their exact types, or raise an `InputError` that names one."""
     if not callable(logits):

@@ -13,16 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_laq._internal.validation import real, whole
-from tf_laq.attacks.base import (
-    DECISIVE_MARGIN,
-    Images,
-    Indices,
-    Labels,
-    Logits,
-    MinimumNorm,
-    MinimumNormAttack,
-    margins,
-)
+from tf_laq.attacks.base import DECISIVE, Images, Indices, Labels, Logits, MinimumNorm, MinimumNormAttack, margins
 from tf_laq.attacks.ddn import DDN
 
 # A constant grows by this factor until the first success, and falls to the middle of its bounds after one.
@@ -95,7 +86,7 @@ class CarliniWagner(MinimumNormAttack):
                 tf.constant(constants),
                 tf.constant(self.steps),
                 tf.constant(self.learning_rate, tf.float32),
-                tf.constant(max(self.confidence, DECISIVE_MARGIN), tf.float32),
+                tf.constant(max(self.confidence, DECISIVE), tf.float32),
             )
             candidates, candidate_distances, success = (value.numpy() for value in found)
             nearer = candidate_distances < distances

@@ -13,16 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_laq._internal.validation import real, whole
-from tf_laq.attacks.base import (
-    DECISIVE_MARGIN,
-    Images,
-    Indices,
-    Labels,
-    Logits,
-    MinimumNorm,
-    MinimumNormAttack,
-    margins,
-)
+from tf_laq.attacks.base import DECISIVE, Images, Indices, Labels, Logits, MinimumNorm, MinimumNormAttack, margins
 
 # Length of the steps, in the first and in the last one: cosine annealing (section 5 of the paper).
 FIRST_STEP, LAST_STEP = 1.0, 0.01
@@ -94,7 +85,7 @@ def _walk(
         gradient = tape.gradient(loss, images)
         perturbation = images - clean
         distance = _length(perturbation)
-        adversarial = margins(outputs, labels) <= -DECISIVE_MARGIN
+        adversarial = margins(outputs, labels) <= -DECISIVE
         nearer = adversarial & (distance < nearest)
         best = tf.raw_ops.Select(condition=nearer, x=images, y=best)
         nearest = tf.where(nearer, distance, nearest)

@@ -11,16 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tf_laq._internal.validation import whole
-from tf_laq.attacks.base import (
-    DECISIVE_MARGIN,
-    Images,
-    Indices,
-    IterativeAttack,
-    Labels,
-    Logits,
-    StartableAttack,
-    margins,
-)
+from tf_laq.attacks.base import DECISIVE, Images, Indices, IterativeAttack, Labels, Logits, StartableAttack, margins
 from tf_laq.attacks.cleverhans import gradient_step, gradient_step_and_margins, project
 from tf_laq.attacks.leaving import Leaving, only
 from tf_laq.attacks.randomness import uniform_in_ball
@@ -102,7 +93,7 @@ class PGD(StartableAttack, IterativeAttack):
         return nearest
 
     def _standing(self, margin: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-        return np.asarray(margin > -DECISIVE_MARGIN) if self.stop_when_broken else np.ones(len(margin), np.bool_)
+        return np.asarray(margin > -DECISIVE) if self.stop_when_broken else np.ones(len(margin), np.bool_)
 
     def _start(self, images: Images, seed: int, indices: Indices, restart: int) -> Images:
         if not self.random_start:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tf_laq._internal.validation import one_of, real, whole
-from tf_laq.attacks.base import DECISIVE_MARGIN, BallAttack, Images, Indices, Labels, Logits, margins
+from tf_laq.attacks.base import DECISIVE, BallAttack, Images, Indices, Labels, Logits, margins
 from tf_laq.attacks.randomness import per_example
 
 # The share of changed pixels is halved after these shares of the queries (section 5 of the paper).
@@ -115,7 +115,7 @@ def _search(
     extent = tf.constant([clean.shape[1], clean.shape[2]])
 
     def unbroken(margin: tf.Tensor) -> tf.Tensor:
-        return margin > -DECISIVE_MARGIN
+        return margin > -DECISIVE
 
     def body(query: tf.Tensor, best: tf.Tensor, margin: tf.Tensor) -> tuple[tf.Tensor, ...]:
         # Only examples that still stand are evaluated: the cost falls with the model's robustness.

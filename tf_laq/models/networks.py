@@ -1,7 +1,7 @@
 """The networks of the paper and three small ones, as Keras models that output logits.
 
-Every model takes float32 images (n, height, width, channels) in [0, 1] and returns float32 logits (n,
-classes): no softmax, no normalisation of the input.
+Every model takes float32 images (n, height, width, channels) in [0, 1] and returns float32 logits (n, classes): no
+softmax, no normalisation of the input.
 """
 
 from __future__ import annotations
@@ -175,11 +175,10 @@ def mnist_separable(keras: Any, initializers: Iterator[Any], classes: int = 10) 
 def wide_resnet(keras: Any, initializers: Iterator[Any], classes: int = 10, width: int = 10) -> Any:
     """Wide residual network of 32 weight layers for 32x32 colour images.
 
-    31 convolutions of 3x3 (one at the input, then three groups of five pre-activation blocks of two) and one
-    dense layer: 1 + 3 * 5 * 2 + 1 = 32, the depth in the paper. The groups have 16, 32 and 64 times `width`
-        filters, the
-    first convolution 16. Where a block changes the shape, its shortcut is average pooling and added zero
-    channels, which has no weights; so 32 is also the number of kernels. `width` 10 has 45.9 million weights.
+    31 convolutions of 3x3 (one at the input, then three groups of five pre-activation blocks of two) and one dense
+    layer: 1 + 3 * 5 * 2 + 1 = 32, the depth in the paper. The groups have 16, 32 and 64 times `width` filters, the
+    first convolution 16. Where a block changes the shape, its shortcut is average pooling and added zero channels,
+    which has no weights; so 32 is also the number of kernels. `width` 10 has 45.9 million weights.
     """
     layers = keras.layers
 
@@ -201,15 +200,13 @@ def _residual_block(keras: Any, x: Any, filters: int, stride: int, initializers:
 
     added = filters - x.shape[-1]
     activated = _normalise_and_activate(keras, x, f"{name}_1")
-    # A block that changes the shape takes its shortcut after the activation, as the wide residual network
-    # does.
+    # A block that changes the shape takes its shortcut after the activation, as the wide residual network does.
     shortcut = activated if added or stride > 1 else x
     if stride > 1:
         shortcut = layers.AveragePooling2D(stride, name=f"{name}_pool")(shortcut)
     if added:
         zeros = (added // 2, added - added // 2)
-        # "channels_first" makes the layer pad the last two axes: here the width, by nothing, and the
-        # channels.
+        # "channels_first" makes the layer pad the last two axes: here the width, by nothing, and the channels.
         shortcut = layers.ZeroPadding2D(((0, 0), zeros), data_format="channels_first", name=f"{name}_zero_channels")(
             shortcut
         )

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy.typing as npt
 from tqdm import tqdm
 
 from tf_laq import lipschitz, quantizers
@@ -51,8 +52,17 @@ class TensorPolicy(Policy):
         """Return the entry of the plan for this weight tensor."""
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class DataDrivenPolicy(abc.ABC):
-    """A policy that looks at a model and at images before it chooses; `laq.search` has it measure its model."""
+    """A policy that looks at a model and at images before it chooses; `laq.search` has it measure its model.
+
+    Attributes:
+        images: float images (n, height, width, channels) in [0, 1] to measure on.
+        labels: Their class numbers (n,).
+    """
+
+    images: npt.ArrayLike
+    labels: npt.ArrayLike
 
     @abc.abstractmethod
     def measure(self, model: Any, *, progress: bool = True) -> Policy:

@@ -176,8 +176,7 @@ def _batches(split: Split, recipe: Recipe, iterations: Any, seed: int) -> tf.dat
         return chosen, tf.gather(labels, some)
 
     batches = tf.data.Dataset.range(1).flat_map(epoch).map(batch)
-    # Without a known length tf_keras finds the end by a step too many, which still advances the optimizer's
-    # counter.
+    # Without a known length tf_keras finds the end by a step too many, which still advances the optimizer's counter.
     return batches.apply(tf.data.experimental.assert_cardinality(steps_per_epoch)).prefetch(2)
 
 

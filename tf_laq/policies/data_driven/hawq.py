@@ -44,12 +44,13 @@ class CurvatureCost:
         return mean * sensitivity.squared_error(quantizer)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Hawq(DataDrivenPolicy):
     """The least sum over layers of trace_l / n_l * ||W_l - Q(W_l)||_F^2 within a limit on the size.
 
     Attributes:
-        images: float images (n, height, width, channels) in [0, 1] to measure the curvature on.
+        images: float images (n, height, width, channels) in [0, 1] to measure the curvature on; with the labels, the
+            only settings that may be given without their names.
         labels: Their class numbers (n,).
         limit: What all codes may take together.
         curvature: "hessian" for the trace of the Hessian of the cross-entropy by Hutchinson's estimator; "gradient"
@@ -63,9 +64,6 @@ class Hawq(DataDrivenPolicy):
         InputError: A setting is out of range.
     """
 
-    images: npt.ArrayLike
-    labels: npt.ArrayLike
-    _: dataclasses.KW_ONLY
     limit: Limit
     curvature: Curvature = "hessian"
     samples: int = 16

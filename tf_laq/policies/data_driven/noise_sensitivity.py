@@ -72,7 +72,7 @@ class BitsBySensitivity(TensorPolicy):
         return f"QUANOS-style (at most {self.initial_bits} bits)"
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class NoiseSensitivity(DataDrivenPolicy):
     """Bits in proportion to ANS_l, a layer's adversarial noise sensitivity (`noise_sensitivities`).
 
@@ -88,9 +88,6 @@ class NoiseSensitivity(DataDrivenPolicy):
         InputError: A setting is out of range.
     """
 
-    images: npt.ArrayLike
-    labels: npt.ArrayLike
-    _: dataclasses.KW_ONLY
     attack: Attack
     initial_bits: int = 8
     quantizers: tuple[str, ...] | None = None
