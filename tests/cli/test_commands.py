@@ -13,6 +13,19 @@ from tf_laq.evaluation import AccuracyCurve, RobustnessReport
 from tf_laq.saving import load_model
 
 
+@pytest.mark.slow
+def test_demo_prints_the_tables_and_where_they_are_and_report_draws_its_page_again(tmp_path, laq_command):
+    code, output, errors = laq_command("demo", "--out", tmp_path, "--attacks", "clean,fgsm_weak", "--examples", 8)
+    assert (code, errors) == (0, "")
+    plan, page = laq.QuantizationPlan.load(tmp_path / "plan.json"), tmp_path / "report.html"
+    for part in (str(plan), "worst case", "parity:", f"Results: {tmp_path} (open {page})"):
+        assert part in output
+    assert f"laq demo --dataset digits --out {tmp_path} --recipe fast" in page.read_text()
+    page.unlink()
+    assert laq_command("report", tmp_path) == (0, f"{page}\n", "")
+    assert page.is_file()
+
+
 def test_evaluate_writes_the_report_of_the_named_models(saved, tmp_path, laq_command):
     code, output, errors = laq_command(
         "evaluate", f"a={saved},b={saved}", "--surrogates", f"c={saved}", "--out", tmp_path / "e",

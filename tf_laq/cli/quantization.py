@@ -34,7 +34,7 @@ def quantize(
 
     Args:
         model: Saved Keras model.
-        out: File to write, ending in .keras, with the plan in it; to be read, the plan goes beside it, into .plan.json.
+        out: File to write, ending in .keras. It holds the plan, which goes beside it too, into .plan.json.
         policy: What chooses: guarded (the fewest bits within relative limits), paper (Algorithm 1), budget (the least
             predicted loss within a size), random (within a size), uniform (the same everywhere); and, on images of
             a data set, hawq (error times curvature, within a size) and ans (by adversarial noise sensitivity).
