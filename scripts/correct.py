@@ -1,10 +1,7 @@
-"""The command `laq correct` as a script; see its --help."""
-
-from __future__ import annotations
+"""`laq correct` as a file."""
 
 import sys
 
 from tf_laq.cli.main import main
 
-if __name__ == "__main__":
-    sys.exit(main(["correct", *sys.argv[1:]]))
+sys.exit(main(["correct", *sys.argv[1:]]))

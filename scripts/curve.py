@@ -1,10 +1,7 @@
-"""The command `laq curve` as a script; see its --help."""
-
-from __future__ import annotations
+"""`laq curve` as a file."""
 
 import sys
 
 from tf_laq.cli.main import main
 
-if __name__ == "__main__":
-    sys.exit(main(["curve", *sys.argv[1:]]))
+sys.exit(main(["curve", *sys.argv[1:]]))

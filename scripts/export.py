@@ -1,10 +1,7 @@
-"""The command `laq export` as a script; see its --help."""
-
-from __future__ import annotations
+"""`laq export` as a file."""
 
 import sys
 
 from tf_laq.cli.main import main
 
-if __name__ == "__main__":
-    sys.exit(main(["export", *sys.argv[1:]]))
+sys.exit(main(["export", *sys.argv[1:]]))

@@ -1,10 +1,7 @@
-"""The command `laq feedback` as a script; see its --help."""
-
-from __future__ import annotations
+"""`laq feedback` as a file."""
 
 import sys
 
 from tf_laq.cli.main import main
 
-if __name__ == "__main__":
-    sys.exit(main(["feedback", *sys.argv[1:]]))
+sys.exit(main(["feedback", *sys.argv[1:]]))

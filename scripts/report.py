@@ -1,10 +1,7 @@
-"""The command `laq report` as a script; see its --help."""
-
-from __future__ import annotations
+"""`laq report` as a file."""
 
 import sys
 
 from tf_laq.cli.main import main
 
-if __name__ == "__main__":
-    sys.exit(main(["report", *sys.argv[1:]]))
+sys.exit(main(["report", *sys.argv[1:]]))

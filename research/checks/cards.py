@@ -34,8 +34,8 @@ from tf_laq._internal import files
 from tf_laq.attacks import registry
 from tf_laq.attacks.battery import Battery, Column
 from tf_laq.evaluation import Share
-from tf_laq.experiment import TrainingRecord
 from tf_laq.models.pretrained import CARD, WEIGHTS, Card
+from tf_laq.training import TrainingRecord
 
 SAVED = Path(__file__).parents[1] / "saved_models"
 README = """# Trained networks

@@ -25,3 +25,19 @@ def laq_command(capsys):
         return code, output.out, output.err
 
     return run
+
+
+@pytest.fixture
+def refusal(saved, tmp_path, monkeypatch, laq_command):
+    """Return a function that runs a command line with bad input, in which SAVED is a model, and returns the error."""
+
+    def run(*arguments):
+        monkeypatch.chdir(tmp_path)
+        code, output, errors = laq_command(*(argument.replace("SAVED", str(saved)) for argument in arguments))
+        assert (code, output) == (2, "")
+        assert errors.startswith("error: ")
+        assert errors.count("\n") == 1
+        assert not list(tmp_path.iterdir())
+        return errors
+
+    return run

@@ -58,8 +58,8 @@ def test_without_a_plan_a_model_is_quantized_by_the_default_policy(model, quanti
         ({"policy": "guarded", "quantizers": ("cubic",)}, "quantizer: expected one of"),
         ({"quantizers": "linear"}, r"quantizers: expected a list of names"),
         ({"overrides": {"conv9": "linear:3"}}, "overrides: expected patterns for the layers conv, dense"),
-        ({"overrides": {"conv": "linear"}}, 'setting: expected "quantizer:bits"'),
-        ({"overrides": {"conv": 8}}, 'setting: expected "quantizer:bits"'),
+        ({"overrides": {"conv": "linear"}}, r"overrides\['conv'\]: expected \"quantizer:bits\""),
+        ({"overrides": {"conv": 8}}, r"overrides\['conv'\]: expected \"quantizer:bits\".*Received: 8"),
         ({"overrides": {"conv": "cubic:8"}}, "quantizer: expected one of"),
     ],
 )

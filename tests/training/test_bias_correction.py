@@ -95,7 +95,7 @@ def test_the_means_do_not_depend_on_the_batch_size(images) -> None:
 
 def test_a_network_without_biases_or_another_one_is_refused(images) -> None:
     plain, bare = network(2), network(2, bias=False)
-    with pytest.raises(InputError, match="model: expected dense or convolutional layers with a bias"):
+    with pytest.raises(InputError, match="float_twin: expected dense or convolutional layers with a bias"):
         correct_biases(quantize(bare), bare, images)
-    with pytest.raises(InputError, match="quantized: expected the layers of the float model"):
+    with pytest.raises(InputError, match="model: expected the layers of its float twin"):
         correct_biases(quantize(bare), plain, images)

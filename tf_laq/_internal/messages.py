@@ -1,10 +1,16 @@
-"""Keeping native libraries from writing over results."""
+"""What a user sees while something runs: lines at once, and nothing from native libraries."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+Announce = Callable[[str], object]
+"""Receives a line that says what begins."""
+
+print_now: Announce = functools.partial(print, flush=True)
 
 
 @contextlib.contextmanager

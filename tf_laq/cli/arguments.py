@@ -1,42 +1,43 @@
-"""What the commands' arguments stand for: lists, numbers, paths by name, settings by layer."""
+"""What the arguments of commands stand for: lists, numbers, models and plans by name, images, settings by layer."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from tf_laq import quantizers
+from tf_laq import datasets
+from tf_laq._internal.validation import one_of, whole
+from tf_laq.datasets import Split
 from tf_laq.errors import InputError
-from tf_laq.quantizers import Quantizer
-from tf_laq.saving import load_model
+from tf_laq.saving import load_model, save_model
 
 
-def parse_overrides(text: str) -> dict[str, Quantizer | None]:
-    """Return "pattern=quantizer:bits,pattern=float32" as the argument `overrides` of `laq.search`.
+def parse_overrides(text: str) -> dict[str, str | None]:
+    """Return a JSON object as the argument `overrides` of `laq.search`.
 
     Raises:
-        InputError: A part has another form, or there is no such quantizer or bit width.
+        InputError: The text is no JSON object.
 
     Example:
-        >>> parse_overrides("conv1=linear:8,dense*=float32")
-        {'conv1': Linear(bits=8), 'dense*': None}
+        >>> parse_overrides('{"conv*": "linear:8", "dense*": "float32"}')
+        {'conv*': 'linear:8', 'dense*': 'float32'}
     """
-    found: dict[str, Quantizer | None] = {}
-    for part in words(text):
-        pattern, _, setting = part.rpartition("=")
-        name, _, bits = setting.partition(":")
-        if not pattern or (setting != "float32" and not bits.isdigit()):
-            expected = '"layer=quantizer:bits" or "layer=float32"'
-            raise InputError("overrides", expected=expected, received=repr(part))
-        found[pattern] = None if setting == "float32" else quantizers.get(name, int(bits))
+    try:
+        found = json.loads(text or "{}")
+    except json.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        expected = """a JSON object such as '{"conv*": "linear:8", "dense*": "float32"}'"""
+        raise InputError("overrides", expected=expected, received=text)
     return found
 
 
 def load_models(text: str, argument: str) -> Mapping[str, Any]:
     """Return "name=path,path" as models by name; without a name, a model has its file's.
 
-    A path that ends in .tflite, .tflite.gz or .tflite.xz is a TensorFlow Lite file, any other a tf_keras model.
+    A path that ends in .tflite, .tflite.gz or .tflite.xz is a TensorFlow Lite file, any other a Keras model.
 
     Raises:
         InputError: Two models have the same name, or a file cannot be loaded.
@@ -69,6 +70,24 @@ def _load(path: str) -> Any:
     return load_model(path)
 
 
+def first_images(dataset: str, part: Literal["train", "test"], count: int, argument: str = "examples") -> Split:
+    """Return the first images of a part of a data set with their labels: `count`, or all if there are fewer.
+
+    Raises:
+        InputError: There is no such data set, or the count is not a whole number of at least 1.
+    """
+    whole(argument, count)
+    one_of("dataset", dataset, datasets.names())
+    split: Split = getattr(datasets.load(dataset), part)
+    return Split(split.images[:count], split.labels[:count])
+
+
+def save(model: Any, out: str, about: str = "") -> None:
+    """Save what a command made of a model, and print where it is and how to go on."""
+    save_model(model, out)
+    print(f"{out}: {about}see laq evaluate for its accuracy")
+
+
 def words(text: str) -> list[str]:
     """Return the parts of a text that commas separate."""
     return [part.strip() for part in text.split(",") if part.strip()]
@@ -86,7 +105,7 @@ def numbers(text: str, argument: str) -> list[float]:
         raise InputError(argument, expected="numbers, separated by commas", received=repr(text)) from None
 
 
-def check_ending(path: str, ending: str, argument: str) -> None:
+def check_ending(path: str, ending: str, argument: str = "out") -> None:
     """Raise an `InputError` if a file name has another ending."""
     if Path(path).suffix != ending:
         raise InputError(argument, expected=f"a file name that ends in {ending}", received=repr(path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tf_laq._internal import files
-from tf_laq.cli.arguments import check_ending, load_models, named_paths, numbers, words
+from tf_laq.cli.arguments import check_ending, first_images, load_models, named_paths, numbers, words
 from tf_laq.plan import QuantizationPlan
 
 
@@ -27,7 +27,7 @@ def evaluate(
     An evaluation that was interrupted goes on where it was, if it is started again with the same arguments.
 
     Args:
-        models: Saved tf_keras models and TensorFlow Lite files, separated by commas, each a path or name=path.
+        models: Saved Keras models and TensorFlow Lite files, separated by commas, each a path or name=path.
         dataset: digits, mnist or cifar10.
         out: Results folder.
         surrogates: Models that gray-box examples are made on, in the same form.
@@ -41,22 +41,18 @@ def evaluate(
         overwrite: Begin anew if the folder has an evaluation of other models, images or settings.
     """
     from tf_laq import evaluation, report
-    from tf_laq._internal.validation import whole
-    from tf_laq.attacks.battery import Battery
-    from tf_laq.datasets import load
+    from tf_laq.attacks import Battery
 
-    whole("examples", examples)
     battery = Battery.preset(dataset, preset)
     battery = battery.only(words(attacks)) if attacks else battery
-    networks, sources = load_models(models, "models"), load_models(surrogates, "surrogates")
-    test = load(dataset).test
+    test = first_images(dataset, "test", examples)
     folder = Path(out)
     found = evaluation.evaluate(
-        networks,
-        test.images[:examples],
-        test.labels[:examples],
+        load_models(models, "models"),
+        test.images,
+        test.labels,
         battery=battery,
-        surrogates=sources,
+        surrogates=load_models(surrogates, "surrogates"),
         float_twins=load_models(float_twins, "float_twins"),
         batch_size=batch_size,
         seed=seed,
@@ -81,7 +77,7 @@ def pictures(folder: str = "evaluation/examples", out: str = "examples.png", cou
     from tf_laq.evaluation import load_examples
     from tf_laq.report import draw_examples
 
-    check_ending(out, ".png", "out")
+    check_ending(out, ".png")
     content = draw_examples(load_examples(folder), count=count)
     with files.replacing(out) as temporary:
         temporary.write_bytes(content)
@@ -94,9 +90,9 @@ def report(folder: str = "results") -> None:
     Args:
         folder: Results folder of laq demo.
     """
-    from tf_laq.experiment import ExperimentResult
+    from tf_laq.report import Summary
 
-    print(ExperimentResult.load(Path(folder) / "experiment.json").write_report(folder))
+    print(Summary.load(Path(folder) / "experiment.json").write_report(folder))
 
 
 def curve(
@@ -112,7 +108,7 @@ def curve(
     """Measure the accuracy of saved models against the strength of an attack, as a table and a plot.
 
     Args:
-        models: Saved models, separated by commas, each a path or name=path.
+        models: Saved Keras models and TensorFlow Lite files, separated by commas, each a path or name=path.
         dataset: digits, mnist or cifar10.
         out: Results folder.
         attack: Name of an attack inside a ball, such as apgd_ce, pgd or square.
@@ -122,18 +118,15 @@ def curve(
         batch_size: Number of images attacked at a time.
     """
     from tf_laq import attacks, evaluation
-    from tf_laq._internal.validation import whole
-    from tf_laq.datasets import load
-    from tf_laq.report.plots import draw_curve
+    from tf_laq.report import draw_curve
 
-    whole("examples", examples)
     strengths = numbers(epsilons, "epsilons")
     chosen = attacks.get(attack, epsilon=strengths[-1])
-    networks, test = load_models(models, "models"), load(dataset).test
+    test = first_images(dataset, "test", examples)
     found = evaluation.accuracy_curve(
-        networks,
-        test.images[:examples],
-        test.labels[:examples],
+        load_models(models, "models"),
+        test.images,
+        test.labels,
         attack=chosen,
         epsilons=strengths,
         batch_size=batch_size,

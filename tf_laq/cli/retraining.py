@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from tf_laq.cli.arguments import check_ending
-from tf_laq.saving import load_model, save_model
+from tf_laq.cli.arguments import check_ending, first_images, save
+from tf_laq.saving import load_model
 
 
 def feedback(
@@ -28,12 +28,11 @@ def feedback(
     """
     from tf_laq.training import FeedbackSettings, feedback_learning
 
-    check_ending(out, ".keras", "out")
+    check_ending(out, ".keras")
     settings = FeedbackSettings.preset(dataset)
     settings = settings if rounds is None else dataclasses.replace(settings, rounds=rounds)
     settings = settings if images is None else dataclasses.replace(settings, images_per_round=images)
-    save_model(feedback_learning(load_model(model), dataset, settings, seed=seed), out)
-    print(f"{out}: see laq evaluate for its accuracy")
+    save(feedback_learning(load_model(model), dataset, settings, seed=seed), out)
 
 
 def finetune(
@@ -62,41 +61,36 @@ def finetune(
     from tf_laq.plan import QuantizationPlan
     from tf_laq.training import fine_tune, recipe as recipe_named
 
-    check_ending(out, ".keras", "out")
+    check_ending(out, ".keras")
     chosen, settings = QuantizationPlan.load(plan), recipe_named(dataset, recipe)
     settings = settings if epochs is None else dataclasses.replace(settings, epochs=epochs)
     tuned = fine_tune(load_model(model), chosen, dataset, settings, examples=examples, seed=seed)
-    save_model(api.strip(tuned), out)
-    print(f"{out}: {chosen.average_bits:.2f} bits a weight on average; see laq evaluate for its accuracy")
+    save(api.strip(tuned), out, f"{chosen.average_bits:.2f} bits a weight on average; ")
 
 
 def correct(
-    model: str, original: str, dataset: str = "digits", out: str = "corrected.keras", images: int = 1000
+    model: str, float_twin: str, dataset: str = "digits", out: str = "corrected.keras", images: int = 1000
 ) -> None:
-    """Give the layers of a quantized model the mean outputs of the float model, by their biases, and save it.
+    """Give the layers of a quantized model the mean outputs of its float twin, by their biases, and save it.
 
     Args:
         model: Saved Keras model, quantized.
-        original: The float model that it was made from.
+        float_twin: The full-precision model that it was made from.
         dataset: digits, mnist or cifar10.
         out: File to write, ending in .keras.
         images: Number of training images to take the means from, from the first on.
     """
-    from tf_laq._internal.validation import whole
-    from tf_laq.datasets import load
     from tf_laq.training import correct_biases
 
-    check_ending(out, ".keras", "out")
-    whole("images", images)
-    found = load(dataset).train.images[:images]
-    save_model(correct_biases(load_model(model), load_model(original), found), out)
-    print(f"{out}: see laq evaluate for its accuracy")
+    check_ending(out, ".keras")
+    seen = first_images(dataset, "train", images, "images")
+    save(correct_biases(load_model(model), load_model(float_twin), seen.images), out)
 
 
 def recalibrate(
     model: str,
     dataset: str = "digits",
-    original: str = "",
+    float_twin: str = "",
     out: str = "recalibrated.keras",
     images: int = 1000,
     seed: int = 0,
@@ -106,24 +100,21 @@ def recalibrate(
     Args:
         model: Saved Keras model, quantized.
         dataset: digits, mnist or cifar10.
-        original: The float model, if it was trained adversarially: the statistics are then those of examples made on
-            it by the attack of the recipe fast. With clean images such a network can lose all of its robustness.
+        float_twin: The full-precision model that it was made from, if that was trained adversarially: the statistics
+            are then those of examples made on it by the attack of the recipe fast. With clean images such a model can
+            lose all of its robustness.
         out: File to write, ending in .keras.
         images: Number of training images, from the first on.
         seed: Seed of the attack.
     """
-    from tf_laq._internal.validation import whole
     from tf_laq.adapters import logits_function
     from tf_laq.attacks import PGD
-    from tf_laq.datasets import load
     from tf_laq.training import recalibrate_batch_norm, recipe
 
-    check_ending(out, ".keras", "out")
-    whole("images", images)
-    train = load(dataset).train
-    shown = train.images[:images]
-    if original:
+    check_ending(out, ".keras")
+    clean = first_images(dataset, "train", images, "images")
+    seen = clean.images
+    if float_twin:
         attack = PGD(**(recipe(dataset).attack or {}))
-        shown = attack(logits_function(load_model(original)), shown, train.labels[:images], seed=seed)
-    save_model(recalibrate_batch_norm(load_model(model), shown), out)
-    print(f"{out}: see laq evaluate for its accuracy")
+        seen = attack(logits_function(load_model(float_twin)), seen, clean.labels, seed=seed)
+    save(recalibrate_batch_norm(load_model(model), seen), out)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
+from tf_laq.adapters import plan_of
 from tf_laq.cli.arguments import check_ending
+from tf_laq.errors import InputError
 from tf_laq.plan import QuantizationPlan
 from tf_laq.saving import load_model
 
@@ -25,7 +28,8 @@ def export(
     Args:
         model: Saved Keras model: float, or quantized by laq.
         path: File to write, ending in .tflite; the report goes beside it, into .export.json.
-        plan: The plan's JSON file; a float model is quantized by it, a quantized one must fit it.
+        plan: The plan's JSON file, by which a float model is quantized and which a quantized one must fit, or float32
+            for no plan; empty for the plan that the model knows, or else the .plan.json beside it.
         layout: int8 (8 bits a weight, as fast as float32), packed (the fewest bytes, slower convolutions), or auto
             (packed dense layers and embeddings, int8 convolutions); in each, zeros are left out where most weights
             are zero.
@@ -38,11 +42,11 @@ def export(
     from tf_laq.tflite import export_tflite
 
     check_ending(path, ".tflite", "path")
-    chosen = None if plan in ("", "float32") else QuantizationPlan.load(plan)
+    loaded = load_model(model)
     exported = export_tflite(
-        load_model(model),
+        loaded,
         path,
-        "float32" if plan == "float32" else chosen,
+        _plan(plan, model, loaded),
         layout=layout,  # type: ignore[arg-type]  # Any text comes from the command line; it is checked there.
         compress=compress or None,  # type: ignore[arg-type]
         strict=strict,
@@ -52,6 +56,23 @@ def export(
     )
     exported.save(Path(path).with_suffix(".export.json"))
     print(exported)
+
+
+def _plan(plan: str, path: str, model: Any) -> QuantizationPlan | Literal["float32"] | None:
+    """Return the plan to export a model by, of which the file is at `path`; None for the one that the model knows."""
+    if plan:
+        return "float32" if plan == "float32" else QuantizationPlan.load(plan)
+    if plan_of(model) is not None:
+        return None
+    beside = Path(path).with_suffix(".plan.json")
+    if not beside.is_file():
+        raise InputError(
+            "plan",
+            expected=f"one in the model, or beside it as {beside}",
+            received="a model without any",
+            remedy="Quantize the model with laq quantize, give --plan FILE, or --plan float32 to export it as it is.",
+        )
+    return QuantizationPlan.load(beside)
 
 
 def inspect(path: str) -> None:

@@ -12,5 +12,5 @@ from .data_driven.hawq import Hawq as Hawq
 from .data_driven.noise_sensitivity import BitsBySensitivity as BitsBySensitivity, NoiseSensitivity as NoiseSensitivity
 from .guarded import Guarded as Guarded
 from .random_bits import RandomBits as RandomBits
-from .registry import DEFAULT as DEFAULT, NAMES as NAMES, get as get
+from .registry import DEFAULT as DEFAULT, NAMES as NAMES, get as get, settings_of as settings_of
 from .uniform import Uniform as Uniform

@@ -118,7 +118,9 @@ def make_plan(
         UnsatisfiedWarning: A weight tensor meets the policy's conditions under no setting.
     """
     layers = [tensor.layer for tensor in tensors]
-    parsed = {pattern: quantizers.parse(setting) for pattern, setting in (overrides or {}).items()}
+    parsed = {
+        pattern: quantizers.parse(setting, f"overrides[{pattern!r}]") for pattern, setting in (overrides or {}).items()
+    }
     for pattern in parsed:
         if not fnmatch.filter(layers, pattern):
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from tf_laq.errors import InputError
@@ -15,14 +16,29 @@ DEFAULT = "guarded"
 """What `laq.search` and `laq.apply` take unless told otherwise."""
 
 _LIMIT = ("average_bits", "max_bytes")
-_CHOICE = ("quantizers", "max_bits")
-_POLICIES: dict[str, tuple[type[Policy], tuple[str, ...]]] = {
-    "guarded": (Guarded, ("error", "floor", "input_weight", *_CHOICE)),
-    "paper": (Algorithm1, ("thresholds", *_CHOICE)),
-    "budget": (Budget, (*_LIMIT, "cost", *_CHOICE)),
-    "random": (RandomBits, (*_LIMIT, "seed", *_CHOICE)),
-}
+_POLICIES: dict[str, type[Policy]] = {"guarded": Guarded, "paper": Algorithm1, "budget": Budget, "random": RandomBits}
 NAMES = tuple(_POLICIES)
+
+
+def settings_of(name: str) -> tuple[str, ...]:
+    """Return the settings that `get` takes for a policy: the fields of its class, a limit by its two.
+
+    Raises:
+        InputError: There is no such policy.
+
+    Example:
+        >>> settings_of("random")
+        ('average_bits', 'max_bytes', 'seed', 'quantizers', 'max_bits')
+    """
+    if name not in _POLICIES:
+        raise InputError(
+            "policy",
+            expected=f"a policy, or one of {', '.join(NAMES)}",
+            received=repr(name),
+            remedy="Those that need data are objects, such as tf_laq.policies.Hawq(images, labels, limit=...).",
+        )
+    fields = [field.name for field in dataclasses.fields(_POLICIES[name])]  # type: ignore[arg-type]  # They have some.
+    return tuple(setting for field in fields for setting in (_LIMIT if field == "limit" else (field,)))
 
 
 def get(name: str, **settings: Any) -> Policy:
@@ -40,17 +56,12 @@ def get(name: str, **settings: Any) -> Policy:
         >>> get("budget", average_bits=3.5).describe()
         'budget (3.5 bits a weight; least sum of the guarded error)'
     """
-    if name not in _POLICIES:
-        raise InputError(
-            "policy",
-            expected=f"a policy, or one of {', '.join(NAMES)}",
-            received=repr(name),
-            remedy="Those that need data are objects, such as tf_laq.policies.Hawq(images, labels, limit=...).",
-        )
-    cls, known = _POLICIES[name]
+    known = settings_of(name)
     given: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
-    for key in given.keys() - set(known):
-        raise InputError(key, expected=f"none with the policy {name}", received=repr(given[key]))
+    for key, value in given.items():
+        if key not in known:
+            remedy = f"It has {', '.join(known)}."
+            raise InputError(key, expected=f"none with the policy {name}", received=repr(value), remedy=remedy)
     if "average_bits" in known:
         given["limit"] = Limit(**{key: given.pop(key) for key in _LIMIT if key in given})
-    return cls(**given)
+    return _POLICIES[name](**given)

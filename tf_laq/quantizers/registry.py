@@ -61,8 +61,12 @@ def get(name: str, bits: int) -> Quantizer:
     return quantizer_class(name)(bits)
 
 
-def parse(setting: str | Quantizer | None) -> Quantizer | None:
+def parse(setting: str | Quantizer | None, argument: str = "setting") -> Quantizer | None:
     """Return the quantizer that a setting stands for: "linear:8", a quantizer itself, or None for float32.
+
+    Args:
+        setting: The setting.
+        argument: How an error names it.
 
     Raises:
         InputError: It is none of these, or there is no such quantizer or bit width.
@@ -80,7 +84,7 @@ def parse(setting: str | Quantizer | None) -> Quantizer | None:
         if bits.isdigit():
             return get(name, int(bits))
     expected = '"quantizer:bits" such as "linear:8", "float32", or a quantizer'
-    raise InputError("setting", expected=expected, received=repr(setting))
+    raise InputError(argument, expected=expected, received=repr(setting))
 
 
 def candidates(quantizers: Sequence[str] | None = None, max_bits: int | None = None) -> list[Quantizer]:

@@ -71,24 +71,24 @@ def _normalisations(keras: Any, model: Any) -> list[Any]:
     return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
-def correct_biases(quantized: Any, model: Any, images: npt.ArrayLike, *, batch_size: int = 256) -> Any:
-    """Return a quantized network whose layers have, before their activations, the means of the float network's.
+def correct_biases(model: Any, float_twin: Any, images: npt.ArrayLike, *, batch_size: int = 256) -> Any:
+    """Return a quantized model whose layers have, before their activations, the means of its float twin's.
 
         b' = b + E[z] - E[z_q]
 
-    z are the outputs of a layer before its activation in the float network, per channel, and z_q those in the quantized
-    one, with the layers before it corrected already; the means are over all images and places. Layers are all that have
-    a kernel, a bias and an activation of their own: dense and convolutional ones. Where a normalisation takes the place
-    of the bias, `recalibrate_batch_norm` does the same. Nothing is trained, no labels are needed, and the kernels stay
-    on their grid.
+    z are the outputs of a layer before its activation in the float twin, per channel, and z_q those in the quantized
+    model, with the layers before it corrected already; the means are over all images and places. Layers are all that
+    have a kernel, a bias and an activation of their own: dense and convolutional ones. Where a normalisation takes the
+    place of the bias, `recalibrate_batch_norm` does the same. Nothing is trained, no labels are needed, and the kernels
+    stay on their grid.
 
     Source: Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", section 4.2,
     with the means measured on images.
 
     Args:
-        quantized: A Sequential or functional model, baked or stripped; it stays as it is.
-        model: The float network that it was made from.
-        images: Float images in [0, 1] (n, height, width, channels), of the kind that the network was trained on.
+        model: A Sequential or functional model, baked or stripped; it stays as it is.
+        float_twin: The full-precision model that it was made from.
+        images: Float images in [0, 1] (n, height, width, channels), of the kind that the model was trained on.
         batch_size: Images in a call; the means do not depend on it.
 
     Raises:
@@ -106,23 +106,23 @@ def correct_biases(quantized: Any, model: Any, images: npt.ArrayLike, *, batch_s
     """
     images = checked_images(images)
     whole("batch_size", batch_size)
-    layers = _layers_with_bias(model)
-    if not layers:
-        received = f"{type(model).__name__} {model.name!r}, in which no layer with a kernel has a bias"
-        raise InputError("model", expected="dense or convolutional layers with a bias", received=received)
-    twin = copy_of(quantized)
-    twins = _layers_with_bias(twin)
-    for path in layers.keys() ^ twins.keys():
+    wanted_layers = _layers_with_bias(float_twin)
+    if not wanted_layers:
+        received = f"{type(float_twin).__name__} {float_twin.name!r}, in which no layer with a kernel has a bias"
+        raise InputError("float_twin", expected="dense or convolutional layers with a bias", received=received)
+    corrected = copy_of(model)
+    layers = _layers_with_bias(corrected)
+    for path in wanted_layers.keys() ^ layers.keys():
         received = f"a layer with a bias at {path!r} in one of them"
-        raise InputError("quantized", expected="the layers of the float model", received=received)
+        raise InputError("model", expected="the layers of its float twin", received=received)
 
-    wanted = _means(list(layers.values()), model, images, batch_size)
-    place_of = {id(twins[path]): place for place, path in enumerate(layers)}
-    for layer in in_call_order(list(twins.values()), twin, images[:1]):
-        (mean,) = _means([layer], twin, images, batch_size)
+    wanted = _means(list(wanted_layers.values()), float_twin, images, batch_size)
+    place_of = {id(layers[path]): place for place, path in enumerate(wanted_layers)}
+    for layer in in_call_order(list(layers.values()), corrected, images[:1]):
+        (mean,) = _means([layer], corrected, images, batch_size)
         shift = (wanted[place_of[id(layer)]] - mean).astype(np.float32)
         layer.bias.assign(np.asarray(layer.bias) + shift)
-    return twin
+    return corrected
 
 
 def _layers_with_bias(model: Any) -> dict[str, Any]:

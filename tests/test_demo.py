@@ -4,12 +4,12 @@ import dataclasses
 import hashlib
 import warnings
 
-import numpy as np
 import pytest
 
-from tf_laq import experiment, training
+from tf_laq import demo, training
 from tf_laq.errors import InputError
 from tf_laq.policies import UnsatisfiedWarning
+from tf_laq.report import Summary
 from tf_laq.saving import load_model
 from tf_laq.tflite import load
 
@@ -21,7 +21,7 @@ def run(folder, **changes):
     lines: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnsatisfiedWarning)
-        result = experiment.run("digits", out=folder, announce=lines.append, progress=False, **{**SETTINGS, **changes})
+        result = demo.run("digits", out=folder, announce=lines.append, progress=False, **{**SETTINGS, **changes})
     return result, lines
 
 
@@ -73,11 +73,13 @@ def test_the_file_is_the_saved_quantized_model(first):
     assert (load(folder / "lq.tflite")(images).argmax(1) == expected).all()
 
 
-def test_the_result_prints_plan_table_sizes_parity_and_folder(first):
+def test_plan_and_result_print_as_tables_with_sizes_and_parity(first):
     folder, result, _ = first
-    text = str(result)
-    for part in ("Algorithm 1", "worst case [95 %]", "bits a weight", "parity:", str(folder)):
+    text = f"{result.plans['lq']}\n{result}"
+    for part in ("Algorithm 1", "worst case [95 %]", "bits a weight", "lq.tflite: ", "parity:"):
         assert part in text
+    assert (folder / "plan.txt").read_text() in f"{text}\n"
+    assert (folder / "sizes.txt").read_text() in text
 
 
 def test_every_stage_is_announced(first):
@@ -87,7 +89,15 @@ def test_every_stage_is_announced(first):
 
 def test_the_saved_result_reads_back_equal(first):
     folder, result, _ = first
-    assert experiment.ExperimentResult.load(folder / "experiment.json") == result
+    assert Summary.load(folder / "experiment.json") == result
+
+
+def test_the_report_is_drawn_again_from_the_folder(first):
+    folder, _, _ = first
+    page = (folder / "report.html").read_text()
+    (folder / "report.html").unlink()
+    assert Summary.load(folder / "experiment.json").write_report(folder) == folder / "report.html"
+    assert (folder / "report.html").read_text() == page
 
 
 def test_a_second_run_uses_the_trained_models_and_finds_the_same(first):
@@ -95,35 +105,9 @@ def test_a_second_run_uses_the_trained_models_and_finds_the_same(first):
     before = fingerprints(folder)
     again, lines = run(folder)
     assert fingerprints(folder) == before
-    assert again.reused == ("adv", "twin")
-    assert sum("Use the model trained earlier" in line for line in lines) == 2
+    reused = [line for line in lines if "Use the model trained earlier" in line]
+    assert [name in line for name, line in zip(["adv.keras", "twin.keras"], reused, strict=True)] == [True, True]
     assert again.robustness == result.robustness
-
-
-@pytest.mark.slow
-def test_another_seed_recipe_or_a_damaged_file_is_trained_anew(tmp_path):
-    from tf_laq import datasets
-
-    digits = datasets.load("digits")
-    few = dataclasses.replace(digits, train=datasets.Split(digits.train.images[:128], digits.train.labels[:128]))
-    path = tmp_path / "adv.keras"
-    recipe = dataclasses.replace(RECIPE, epochs=1)
-    other = dataclasses.replace(recipe, learning_rate=0.001)
-
-    def reused(recipe, seed, **more):
-        more = {"announce": lambda line: None, "progress": False, **more}
-        return experiment.trained_model(few, recipe, 2, seed, path, **more)[1]
-
-    assert not reused(recipe, 0)
-    log = np.genfromtxt(tmp_path / "adv.log.csv", delimiter=",", names=True)
-    assert log["epoch"] == 0 and log["val_robust_accuracy"] >= 0
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["adv.keras", "adv.log.csv", "adv.training.json"]
-    assert reused(dataclasses.replace(recipe, about="the same in other words"), 0)
-    assert not reused(recipe, 1)
-    assert not reused(other, 1)
-    path.write_bytes(path.read_bytes()[:1000])
-    assert not reused(other, 1)
-    assert not reused(other, 1, retrain=True)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tf_laq as laq
+from tf_laq.cli.quantization import policy_of
+from tf_laq.saving import load_model
+
+
+def test_quantize_writes_the_plan_and_the_quantized_model(saved, tmp_path, laq_command):
+    out = tmp_path / "q.keras"
+    code, output, errors = laq_command(
+        "quantize", saved, "--out", out, "--policy", "uniform", "--quantizers", "linear", "--bits", 3,
+        "--overrides", '{"conv1": "log:8", "dense*": "float32"}',
+    )  # fmt: skip
+    assert (code, errors) == (0, "")
+    plan = laq.QuantizationPlan.load(tmp_path / "q.plan.json")
+    assert [(e.layer, e.quantizer, e.bits) for e in plan.entries] == [
+        ("conv1", "log", 8),
+        ("conv2", "linear", 3),
+        ("dense1", None, 32),
+        ("logits", "linear", 3),
+    ]
+    images = np.random.default_rng(0).random((3, 8, 8, 1), dtype=np.float32)
+    expected = laq.bake(load_model(saved), plan)(images)
+    np.testing.assert_array_equal(load_model(out)(images), expected)
+    assert laq.plan_of(load_model(out)) == plan
+    assert str(plan) in output
+
+
+def test_quantize_searches_layer_by_layer_unless_told_otherwise(saved, tmp_path, laq_command):
+    code, _, _ = laq_command("quantize", saved, "--out", tmp_path / "q.keras", "--max_bits", 8)
+    expected = laq.search(load_model(saved), max_bits=8)
+    assert code == 0
+    assert laq.QuantizationPlan.load(tmp_path / "q.plan.json") == expected
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("--policy", "budget", "--average-bits", 3.5),
+        ("--policy", "random", "--max-bytes", 5000, "--seed", 1),
+        ("--policy", "hawq", "--average-bits", 3.5, "--dataset", "digits", "--examples", 8, "--quantizers", "linear"),
+        ("--policy", "noise_sensitivity", "--dataset", "digits", "--examples", 8, "--max-bits", 5),
+    ],
+    ids=lambda settings: settings[1],
+)
+def test_quantize_takes_every_policy_with_its_settings(settings, saved, tmp_path, laq_command):
+    code, output, _ = laq_command("quantize", saved, "--out", tmp_path / "q.keras", *settings)
+    assert code == 0
+    plan = laq.QuantizationPlan.load(tmp_path / "q.plan.json")
+    assert plan.policy in output
+    if "--average-bits" in settings:
+        assert plan.average_bits <= 3.5
+    elif "--max-bytes" in settings:
+        assert plan.bytes <= 5000
+    else:
+        assert max(entry.bits for entry in plan.entries) == 5
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--bits 3", "bits: expected none with the policy guarded. Received: 3. It has quantizers, max_bits."),
+        ("--average-bits 3", "average_bits: expected none with the policy guarded"),
+        ("--quantizers cubic", "quantizer: expected one of linear, log"),
+        (
+            "--policy magic",
+            "policy: expected one of guarded, paper, budget, random, uniform, hawq, noise_sensitivity. Received: 'magic'",
+        ),
+        (
+            "--policy uniform --quantizers linear",
+            "bits: expected a value, which the policy uniform needs. Received: none.",
+        ),
+        ("--policy uniform --bits 3", "quantizers: expected a value, which the policy uniform needs. Received: none."),
+        (
+            "--policy uniform --quantizers linear,log --bits 3",
+            "quantizers: expected exactly one with the policy uniform. Received: linear, log.",
+        ),
+        (
+            "--policy uniform --quantizers linear --bits 3 --average_bits 3",
+            "average_bits: expected none with the policy uniform. Received: 3. It has quantizers, bits.",
+        ),
+        ("--policy uniform --quantizers linear --bits x", "bits: expected"),
+        ("--policy budget", "limit: expected average_bits or max_bytes"),
+        ("--policy hawq --average-bits 3", "dataset: expected a value, which the policy hawq needs. Received: none."),
+        ("--policy hawq --average-bits 3 --dataset imagenet", "dataset: expected one of"),
+        (
+            "--policy noise_sensitivity --dataset digits --max-bytes 9",
+            "max_bytes: expected none with the policy noise_sensitivity. Received: 9.",
+        ),
+        ("--policy noise_sensitivity --dataset digits --examples 0", "examples: expected a whole number of at least 1"),
+        ("--norm l7", "norm"),
+        ("--method budget", "Could not consume arg: --method"),
+        ("--quantizer log", "Could not consume arg: --quantizer"),
+    ],
+)
+def test_a_policy_that_cannot_be_made_is_refused(flags, message, refusal):
+    assert message in refusal("quantize", "SAVED", *flags.split())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            "conv1=linear:8",
+            """overrides: expected a JSON object such as '{"conv*": "linear:8", "dense*": "float32"}'. """
+            "Received: conv1=linear:8.",
+        ),
+        ('["conv1"]', "overrides: expected a JSON object such as"),
+        ('{"conv9": "linear:8"}', "overrides: expected patterns for the layers conv1, conv2, dense1, logits"),
+        ('{"conv1": "linear"}', 'overrides[\'conv1\']: expected "quantizer:bits" such as "linear:8"'),
+        ('{"conv1": "linear:99"}', "bits: expected"),
+    ],
+)
+def test_overrides_of_another_form_are_refused_with_the_right_one(overrides, message, refusal):
+    assert message in refusal("quantize", "SAVED", "--overrides", overrides)
+
+
+OPTIONS = {
+    "quantizers": ("linear",), "bits": 3, "max_bits": 4, "average_bits": 3, "max_bytes": 900, "dataset": "digits",
+    "examples": 8, "seed": 0,
+}  # fmt: skip
+HAS = {
+    "guarded": ["quantizers", "max_bits"],
+    "paper": ["quantizers", "max_bits"],
+    "budget": ["quantizers", "max_bits", "average_bits", "max_bytes"],
+    "random": ["quantizers", "max_bits", "average_bits", "max_bytes", "seed"],
+    "uniform": ["quantizers", "bits"],
+    "hawq": ["quantizers", "max_bits", "average_bits", "max_bytes", "dataset", "examples", "seed"],
+    "noise_sensitivity": ["quantizers", "max_bits", "dataset", "examples", "seed"],
+}
+
+
+@pytest.mark.parametrize(
+    ("policy", "option"), [(policy, option) for policy in HAS for option in OPTIONS if option not in HAS[policy]]
+)
+def test_an_option_that_the_policy_does_not_have_is_refused_by_name(policy, option):
+    with pytest.raises(laq.InputError) as caught:
+        policy_of(policy, **{**dict.fromkeys(OPTIONS), option: OPTIONS[option]})
+    expected = f"{option}: expected none with the policy {policy}. Received: {OPTIONS[option]!r}."
+    assert str(caught.value) == f"{expected} It has {', '.join(HAS[policy])}."
+
+
+@pytest.mark.parametrize("policy", HAS)
+def test_a_policy_takes_every_option_that_it_has(policy):
+    limits = {"max_bytes"} if "average_bits" in HAS[policy] else set()
+    assert policy_of(policy, **{option: OPTIONS[option] for option in HAS[policy] if option not in limits})

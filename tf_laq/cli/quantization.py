@@ -1,0 +1,141 @@
+"""The command that quantizes a model, and the policy that its options stand for."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tf_laq import api, policies, quantizers as known_quantizers
+from tf_laq._internal.validation import one_of
+from tf_laq.cli.arguments import check_ending, first_images, parse_overrides, words
+from tf_laq.errors import InputError
+from tf_laq.policies import DataDrivenPolicy, Policy
+from tf_laq.saving import load_model, save_model
+
+
+def quantize(
+    model: str,
+    out: str = "quantized.keras",
+    policy: str = policies.DEFAULT,
+    quantizers: str = "",
+    bits: int | None = None,
+    max_bits: int | None = None,
+    average_bits: float | None = None,
+    max_bytes: int | None = None,
+    dataset: str = "",
+    examples: int | None = None,
+    seed: int | None = None,
+    norm: str = "spectral",
+    overrides: str = "",
+) -> None:
+    """Choose a quantizer and a bit width for every kernel, and save the quantized model and the plan.
+
+    Args:
+        model: Saved Keras model.
+        out: File to write, ending in .keras. It holds the plan, which goes beside it too, into .plan.json.
+        policy: What chooses: guarded (the fewest bits within relative limits), paper (Algorithm 1), budget (the least
+            predicted loss within a size), random (within a size), uniform (the same everywhere); and, on images of
+            a data set, hawq (error times curvature, within a size) and noise_sensitivity (by adversarial noise sensitivity).
+        quantizers: Quantizers to choose from (<quantizers>), separated by commas; empty for all but clipped, for paper
+            for linear and log. For uniform, the one to use.
+        bits: Bit width, for uniform.
+        max_bits: Widest setting to try; for noise_sensitivity, that of the most sensitive layer.
+        average_bits: Most bits a weight on average, for budget, random and hawq; either this or max_bytes.
+        max_bytes: Most bytes of all codes, for the same.
+        dataset: digits, mnist or cifar10, for hawq and noise_sensitivity.
+        examples: Number of its training images to measure on; 256 unless told.
+        seed: Seed of random, hawq and noise_sensitivity; 0 unless told.
+        norm: Norm that is limited: spectral or inf.
+        overrides: Layers set by hand, as '{"conv*": "linear:8", "dense1": "float32"}': a name or shell pattern, then
+            a quantizer with its bits, or float32.
+    """
+    check_ending(out, ".keras")
+    by_hand = parse_overrides(overrides)
+    chosen = policy_of(
+        policy,
+        quantizers=tuple(words(quantizers)) or None,
+        bits=bits,
+        max_bits=max_bits,
+        average_bits=average_bits,
+        max_bytes=max_bytes,
+        dataset=dataset or None,
+        examples=examples,
+        seed=seed,
+    )
+    network = load_model(model)
+    plan = api.search(network, policy=chosen, norm=norm, overrides=by_hand)  # type: ignore[arg-type]
+    save_model(api.bake(network, plan), out)
+    plan_path = Path(out).with_suffix(".plan.json")
+    plan.save(plan_path)
+    print(f"{plan}\n\nQuantized model: {out}\nPlan: {plan_path}")
+
+
+def policy_of(name: str, **options: Any) -> Policy | DataDrivenPolicy:
+    """Return the policy of a name, with the options that are not None.
+
+    Raises:
+        InputError: There is no such policy, it does not have one of the options or needs another, or a value is wrong.
+
+    Example:
+        >>> policy_of("uniform", quantizers=("linear",), bits=3, average_bits=None).describe()
+        'uniform linear, 3 bits'
+    """
+    one_of("policy", name, [*policies.NAMES, *_OTHERS])
+    given = {option: value for option, value in options.items() if value is not None}
+    known = policies.settings_of(name) if name in policies.NAMES else inspect.signature(_OTHERS[name]).parameters
+    for option, value in given.items():
+        if option not in known:
+            remedy = f"It has {', '.join(other for other in options if other in known)}."
+            raise InputError(option, expected=f"none with the policy {name}", received=repr(value), remedy=remedy)
+    if name in policies.NAMES:
+        return policies.get(name, **given)
+    for option, parameter in inspect.signature(_OTHERS[name]).parameters.items():
+        if option not in given and parameter.default is parameter.empty:
+            raise InputError(option, expected=f"a value, which the policy {name} needs", received="none")
+    return _OTHERS[name](**given)
+
+
+def _uniform(quantizers: tuple[str, ...], bits: int) -> Policy:
+    if len(quantizers) != 1:
+        raise InputError("quantizers", expected="exactly one with the policy uniform", received=", ".join(quantizers))
+    return policies.Uniform(known_quantizers.get(quantizers[0], bits))
+
+
+def _hawq(
+    dataset: str,
+    examples: int = 256,
+    average_bits: float | None = None,
+    max_bytes: int | None = None,
+    quantizers: tuple[str, ...] | None = None,
+    max_bits: int = 8,
+    seed: int = 0,
+) -> DataDrivenPolicy:
+    limit = policies.Limit(average_bits=average_bits, max_bytes=max_bytes)
+    seen = first_images(dataset, "train", examples)
+    return policies.Hawq(seen.images, seen.labels, limit=limit, quantizers=quantizers, max_bits=max_bits, seed=seed)
+
+
+def _noise_sensitivity(
+    dataset: str,
+    examples: int = 256,
+    quantizers: tuple[str, ...] | None = None,
+    max_bits: int = 8,
+    seed: int = 0,
+) -> DataDrivenPolicy:
+    from tf_laq.attacks import Battery
+
+    seen = first_images(dataset, "train", examples)
+    attack = Battery.preset(dataset).only("pgd").columns[0].attacks["white"]
+    return policies.NoiseSensitivity(
+        seen.images, seen.labels, attack=attack, initial_bits=max_bits, quantizers=quantizers, seed=seed
+    )
+
+
+_OTHERS: dict[str, Callable[..., Policy | DataDrivenPolicy]] = {
+    "uniform": _uniform,
+    "hawq": _hawq,
+    "noise_sensitivity": _noise_sensitivity,
+}
+"""The policies that `policies.get` does not know; their parameters are the options that they have."""
