@@ -25,7 +25,7 @@ from tf_laq.adapters import keras_module
 from tf_laq.attacks.battery import Battery
 from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
-from tf_laq.evaluation.report import RobustnessReport
+from tf_laq.evaluation import RobustnessReport
 from tf_laq.plan import QuantizationPlan
 from tf_laq.report.sizes import ModelSize, size_table
 from tf_laq.saving import load_model, save_model
@@ -419,7 +419,7 @@ def _export(folder: Path, model: Any, plan: QuantizationPlan, images: Any) -> Ex
 def _sizes(model: Any, plans: Mapping[str, QuantizationPlan]) -> tuple[ModelSize, ...]:
     parameters = model.count_params()
     quantized = [ModelSize.of(name, plan, parameters) for name, plan in plans.items()]
-    return (ModelSize.of("adv", plans["lq"], parameters, quantized=False), *quantized)
+    return (ModelSize.of("adv", plans["lq"], parameters).in_float32(), *quantized)
 
 
 def _command(settings: Mapping[str, Any]) -> str:
