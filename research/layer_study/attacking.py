@@ -16,7 +16,7 @@ from tf_laq.attacks.second_search import completed_gradient
 from tf_laq.attacks.square import Square
 from tf_laq.evaluation import Correct, zero_gradients
 from tf_laq.evaluation.examples import Examples, Rows
-from tf_laq.evaluation.tasks import FEW_ZEROS
+from tf_laq.evaluation.models import FEW_ZEROS
 
 # What is left after each is kept; the last one is the worst case.
 STAGES = ("clean", "apgd_ce", "square")

@@ -17,11 +17,12 @@ from tf_laq.attacks.fgsm import FGSM
 from tf_laq.attacks.square import Square
 from tf_laq.attacks.uniform_noise import UniformNoise
 from tf_laq.evaluation.examples import LOOKED_AT, Examples
-from tf_laq.evaluation.models import EvaluatedModel, ZeroGradients
+from tf_laq.evaluation.models import MANY_ZEROS, EvaluatedModel, ZeroGradients
 from tf_laq.evaluation.outcomes import Correct
 from tf_laq.evaluation.report import OK, WARNING, Check, RobustnessReport
 from tf_laq.evaluation.statistics import mcnemar
-from tf_laq.evaluation.tasks import MANY_ZEROS
+
+Stepping = IterativeAttack | APGD
 
 # The gradient of the cross-entropy falls as exp(-margin): nothing is left of it in float32 from 104 on.
 LARGE_MARGIN = 50.0
@@ -111,7 +112,7 @@ class _White:
 
     @property
     def iterative(self) -> bool:
-        return isinstance(self.attack, (IterativeAttack, APGD))
+        return isinstance(self.attack, Stepping)
 
 
 def _white(report: RobustnessReport, model: str) -> list[_White]:
@@ -130,7 +131,7 @@ def _transfer(report: RobustnessReport, model: str) -> Iterator[Check]:
     pairs = []
     for column in report.battery.columns:
         gray = column.attacks.get("gray")
-        if report.has(model, column.name, "gray") and isinstance(gray, (IterativeAttack, APGD)):
+        if report.has(model, column.name, "gray") and isinstance(gray, Stepping):
             same = [white for white in iterative if _as_strong(white.attack, gray)]
             same.sort(key=lambda white: white.name != column.name)
             correct = report.correct(model, column.name, "gray")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -123,8 +122,8 @@ def evaluate(
             seed=data.seed,
             outcomes=result.outcomes(cells_of(tasks, battery, checked)),
         )
-        checks = [_checks(report, model, data, result, check_strength) for model in checked.models]
-    report = dataclasses.replace(report, checks=tuple(itertools.chain(*checks)))
+        found = [check for m in checked.models for check in _checks(report, m, data, result, check_strength)]
+        report = dataclasses.replace(report, checks=tuple(found))
     if kept is not None:
         report.save(kept.report)
     return report

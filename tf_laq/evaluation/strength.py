@@ -13,7 +13,7 @@ from tf_laq.attacks.apgd import APGD
 from tf_laq.attacks.base import BallAttack, IterativeAttack, StartableAttack
 from tf_laq.attacks.battery import Battery
 from tf_laq.attacks.pgd import PGD
-from tf_laq.evaluation.checks import SIGNIFICANT, significance, verdict
+from tf_laq.evaluation.checks import SIGNIFICANT, Stepping, significance, verdict
 from tf_laq.evaluation.examples import LOOKED_AT, Examples
 from tf_laq.evaluation.models import EvaluatedModel
 from tf_laq.evaluation.outcomes import Correct
@@ -27,8 +27,6 @@ FACTORS = (0.5, 1.0, 2.0)
 # Within this L-inf distance every image can become plain grey, which no model can classify.
 GREY = 0.5
 
-Stepping = IterativeAttack | APGD
-
 
 def main_attack(battery: Battery) -> tuple[str, Stepping] | None:
     """Return the white-box attack that more is tried of, with its column: the first PGD or Auto-PGD, or iterative one.
@@ -40,7 +38,7 @@ def main_attack(battery: Battery) -> tuple[str, Stepping] | None:
     found = [
         (column.name, attack)
         for column in battery.columns
-        if isinstance(attack := column.attacks.get("white"), (IterativeAttack, APGD)) and attack.epsilon > 0.0
+        if isinstance(attack := column.attacks.get("white"), Stepping) and attack.epsilon > 0.0
     ]
     return min(found, key=lambda named: not isinstance(named[1], StartableAttack), default=None)
 

@@ -9,14 +9,8 @@ from typing import NamedTuple
 from tf_laq.attacks.base import Attack, Logits, StartableAttack
 from tf_laq.attacks.battery import KNOWLEDGE, Battery, Column
 from tf_laq.attacks.second_search import completed_gradient, second_search
-from tf_laq.evaluation.models import EvaluatedModel, EvaluatedModels
+from tf_laq.evaluation.models import FEW_ZEROS, MANY_ZEROS, EvaluatedModel, EvaluatedModels
 from tf_laq.evaluation.outcomes import Cell
-
-# Half of the entries are usually zero: black borders, units that are off. Quantization brings it to four in five and
-# more. Above this share, an attack that follows the gradient is blind.
-MANY_ZEROS = 0.7
-# Above this share, the second search of a model with a float twin follows a completed gradient.
-FEW_ZEROS = 0.01
 
 
 class Search(NamedTuple):
