@@ -95,7 +95,7 @@ class ExperimentResult(Document):
     """
 
     document: ClassVar[str] = "tf_laq experiment"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     folder: str
     dataset: str

@@ -47,7 +47,7 @@ class BitsCurve(Document):
     """
 
     document: ClassVar[str] = "tf_laq clean accuracy by bits"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     outcomes: tuple[Outcome, ...]
 

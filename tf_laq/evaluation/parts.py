@@ -65,22 +65,22 @@ class _Part:
         self._clean: dict[Logits, Answers] = {}
 
     def run(self, task: Task) -> None:
-        """Make the examples of a task and record what they did to each victim."""
+        """Make the examples of a task and record what they did to each model."""
         with self.progress.of(task, self.data.batches):
             crafted = self._first(task) if task.second_search is None else self._second(task, task.second_search)
             now = crafted.images[crafted.rows]
             excess = excess_of(task.attack, now, self.data.images[crafted.rows])
-            for victim, cell in task.victims:
-                answers = self.data.answers(victim.logits, crafted.images)
+            for model, cell in task.shown_to:
+                answers = self.data.answers(model.logits, crafted.images)
                 correct: Correct = answers.predicted == self.data.labels
                 if cell.knowledge != "none":
-                    correct &= self._right(victim.logits)
+                    correct &= self._right(model.logits)
                 if crafted.distortions is not None and cell.knowledge == "white":
-                    self.distortions[cell] = crafted.distortions[self._right(victim.logits)]
+                    self.distortions[cell] = crafted.distortions[self._right(model.logits)]
                 self.correct[cell] = correct
                 self.excess[cell.model] = max(self.excess.get(cell.model, 0.0), excess)
                 if self.keep_worst:
-                    self._worst_of(cell.model, victim.logits).show(cell, crafted.images, answers, crafted.rows)
+                    self._worst_of(cell.model, model.logits).show(cell, crafted.images, answers, crafted.rows)
                 self.progress.record(cell.model, correct)
 
     def _first(self, task: Task) -> _Crafted:
@@ -217,7 +217,7 @@ class Progress:
     def of(self, task: Task, batches: int) -> Iterator[None]:
         """Name a task, and count all of its batches at the end: an attack on what is left has fewer."""
         self._bar.set_description(f"{task.source.name}: {task.attack.name}", refresh=False)
-        models = [cell.model for _, cell in task.victims]
+        models = [cell.model for _, cell in task.shown_to]
         self._bar.set_postfix_str(self._worst_cases(models))
         before = self._bar.n
         yield

@@ -22,24 +22,24 @@ class Search(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One attack on one model: its examples are made once and shown to all victims.
+    """One attack on one model: its examples are made once and shown to several models.
 
     Attributes:
         attack: The attack.
         source: The model that the examples are made on.
-        victims: The models that they are shown to, each with the cell that the outcome belongs to.
+        shown_to: These models, each with the cell that the outcome belongs to.
         second_search: The second search, on what the attack left; None for the attack itself.
     """
 
     attack: Attack
     source: EvaluatedModel
-    victims: list[tuple[EvaluatedModel, Cell]]
+    shown_to: list[tuple[EvaluatedModel, Cell]]
     second_search: Search | None = None
 
     @property
     def white(self) -> bool:
         """Whether it attacks the model that it is shown to."""
-        return any(cell.knowledge == "white" for _, cell in self.victims)
+        return any(cell.knowledge == "white" for _, cell in self.shown_to)
 
 
 def tasks_of(battery: Battery, models: EvaluatedModels) -> list[list[Task]]:
@@ -72,7 +72,7 @@ def cells_of(tasks: list[list[Task]], battery: Battery, models: EvaluatedModels)
             cell.second_search,
         )
 
-    return sorted((cell for column in tasks for task in column for _, cell in task.victims), key=place)
+    return sorted((cell for column in tasks for task in column for _, cell in task.shown_to), key=place)
 
 
 def _first(column: Column, models: EvaluatedModels, ensemble: bool) -> Iterator[Task]:
@@ -82,7 +82,7 @@ def _first(column: Column, models: EvaluatedModels, ensemble: bool) -> Iterator[
         apart = ensemble and knowledge == "white"
         for source, shown, surrogate in _pairs(knowledge, attack, models):
             task = found.setdefault((attack, source.logits, apart), Task(attack, source, []))
-            task.victims.append((shown, Cell(shown.name, column.name, knowledge, surrogate, second_search=False)))
+            task.shown_to.append((shown, Cell(shown.name, column.name, knowledge, surrogate, second_search=False)))
     yield from found.values()
 
 
