@@ -139,7 +139,7 @@ def run(
 
     stage(6, "Write the report")
     parameters = adv.count_params()
-    in_full = ModelSize.of("adv", plans["lq"], parameters, quantized=False)
+    in_full = ModelSize.of("adv", plans["lq"], parameters).in_float32()
     sizes = (in_full, *(ModelSize.of(name, plan, parameters) for name, plan in plans.items()))
     files.write_text(folder / "sizes.txt", size_table(sizes) + "\n")
     attack = ", ".join(f"{name} {value}" for name, value in recipe.attack.items())

@@ -12,12 +12,11 @@ import tensorflow as tf
 from research.layer_study.settings import Settings
 from tf_laq.attacks.apgd import APGDCrossEntropy
 from tf_laq.attacks.base import Images, Labels, Logits
-from tf_laq.attacks.completed_gradient import completed_gradient
+from tf_laq.attacks.second_search import completed_gradient
 from tf_laq.attacks.square import Square
-from tf_laq.evaluation.checks import zero_gradients
+from tf_laq.evaluation import Correct, zero_gradients
 from tf_laq.evaluation.examples import Examples, Rows
-from tf_laq.evaluation.report import Correct
-from tf_laq.evaluation.runner import FEW_ZEROS
+from tf_laq.evaluation.models import FEW_ZEROS
 
 # What is left after each is kept; the last one is the worst case.
 STAGES = ("clean", "apgd_ce", "square")

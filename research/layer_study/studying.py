@@ -23,9 +23,8 @@ from tf_laq.adapters import adapter_of
 from tf_laq.attacks.base import Images
 from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
+from tf_laq.evaluation import Outcome, Share
 from tf_laq.evaluation.examples import Examples, Rows
-from tf_laq.evaluation.report import Outcome
-from tf_laq.evaluation.statistics import Share
 from tf_laq.quantizers import Quantizer
 from tf_laq.sensitivity import WeightTensor
 from tf_laq.version import __version__
@@ -47,7 +46,7 @@ class Loss(Document):
     """
 
     document: ClassVar[str] = "tf_laq loss from one layer"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     outcomes: tuple[Outcome, ...]
     zeros: float

@@ -14,8 +14,7 @@ from research.paper.statistics import drop, drop_difference, spearman
 from research.paper.study import WORST_CASE, Study
 from research.paper.writing import Result, Section, markdown_table
 from tf_laq import api
-from tf_laq.evaluation.report import Correct
-from tf_laq.evaluation.statistics import Share
+from tf_laq.evaluation import Correct, Share
 
 _COLUMNS = {"clean": "no attack", PAPER: "the paper's PGD", WORST_CASE: "worst case with Square"}
 # The first two, which the paper has, with what the attacker knows.

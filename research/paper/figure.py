@@ -21,8 +21,7 @@ from tf_laq import api, quantizers
 from tf_laq._internal import archives
 from tf_laq._internal.documents import Document
 from tf_laq.attacks.base import Images, Labels
-from tf_laq.evaluation.report import Correct, Outcome
-from tf_laq.evaluation.statistics import Share
+from tf_laq.evaluation import Correct, Outcome, Share
 from tf_laq.version import __version__
 
 ROLES = ("orig", "adv", "fl")
@@ -48,7 +47,7 @@ class BitsCurve(Document):
     """
 
     document: ClassVar[str] = "tf_laq clean accuracy by bits"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     outcomes: tuple[Outcome, ...]
 

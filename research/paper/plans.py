@@ -16,8 +16,7 @@ from tf_laq.adapters import adapter_of
 from tf_laq.attacks.battery import Battery, Column
 from tf_laq.attacks.pgd import PGD
 from tf_laq.attacks.square import Square
-from tf_laq.evaluation.report import Correct
-from tf_laq.evaluation.statistics import Share
+from tf_laq.evaluation import Correct, Share
 from tf_laq.plan import PlanEntry, QuantizationPlan
 from tf_laq.policies import Algorithm1, TensorPolicy, Thresholds, UnsatisfiedWarning, make_plan, measured_entry
 from tf_laq.sensitivity import TensorSensitivity

@@ -22,8 +22,7 @@ from research.paper.writing import Result, Section, markdown_table
 from tf_laq import api, datasets, policies
 from tf_laq._internal import archives
 from tf_laq.errors import InputError
-from tf_laq.evaluation.report import Correct
-from tf_laq.evaluation.statistics import Share
+from tf_laq.evaluation import Correct, Share
 from tf_laq.plan import FLOAT_BITS, QuantizationPlan
 from tf_laq.policies import Limit
 from tf_laq.version import __version__

@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from tf_laq.evaluation.report import Correct
+from tf_laq.evaluation import Correct
 
 _QUANTILE = NormalDist().inv_cdf(0.975)
 _RESAMPLES = 2000

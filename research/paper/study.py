@@ -19,7 +19,7 @@ from tf_laq.attacks.base import Images, Labels
 from tf_laq.attacks.battery import Battery
 from tf_laq.attacks.square import Square
 from tf_laq.errors import InputError
-from tf_laq.evaluation.report import Correct, RobustnessReport
+from tf_laq.evaluation import Correct, RobustnessReport
 from tf_laq.version import __version__
 
 Announce = Callable[[str], object]
@@ -266,6 +266,10 @@ def as_it_is(report: RobustnessReport, network: str, column: str, knowledge: str
         InputError: The report has no such outcome.
     """
     for outcome in report.outcomes:
-        if (outcome.model, outcome.column, outcome.knowledge) == (network, column, knowledge) and not outcome.assisted:
+        if (outcome.model, outcome.column, outcome.knowledge) == (
+            network,
+            column,
+            knowledge,
+        ) and not outcome.second_search:
             return outcome.correct
     raise InputError("outcome", expected="a cell of the report", received=f"{network}, {column}, {knowledge}")

@@ -13,8 +13,7 @@ from research.paper.study import WORST_CASE, Study
 from research.paper.writing import Result, Section, markdown_table
 from tf_laq.attacks.base import Attack
 from tf_laq.attacks.battery import KNOWLEDGE
-from tf_laq.evaluation.report import Correct
-from tf_laq.evaluation.statistics import Share
+from tf_laq.evaluation import Correct, Share
 
 GRAY_TABLES, FULL_TABLES = (1, 2), (3, 4)
 # The networks of Tables 1 and 2.

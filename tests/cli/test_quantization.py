@@ -67,7 +67,8 @@ def test_quantize_takes_every_policy_with_its_settings(settings, saved, tmp_path
         ("--quantizers cubic", "quantizer: expected one of linear, log"),
         (
             "--policy magic",
-            "policy: expected one of guarded, paper, budget, random, uniform, hawq, noise_sensitivity. Received: 'magic'",
+            "policy: expected one of guarded, paper, budget, random, uniform, hawq, noise_sensitivity. "
+            "Received: 'magic'",
         ),
         (
             "--policy uniform --quantizers linear",

@@ -13,9 +13,9 @@ import tf_laq as laq
 from tf_laq.adapters import logits_function
 from tf_laq.attacks import FGSM, PGD, Attack, Battery, Column, Square, UniformNoise
 from tf_laq.errors import InputError
-from tf_laq.evaluation import evaluate
-from tf_laq.evaluation.checks import NAMES, excess_of
-from tf_laq.evaluation.report import RobustnessReport
+from tf_laq.evaluation import RobustnessReport, evaluate
+from tf_laq.evaluation.outcomes import excess_of
+from tf_laq.evaluation.report import CHECKS
 
 COUNT, EPSILON = 100, 0.1
 STEPS = PGD(epsilon=EPSILON, steps=10)
@@ -66,7 +66,7 @@ def zero_gradient(network, share=1.0):
 
 def test_a_sound_network_passes_every_check(run, network) -> None:
     report = run(lambda images: network(images), check_strength=True)
-    assert [check.name for check in report.checks] == list(NAMES)
+    assert [check.name for check in report.checks] == list(CHECKS)
     assert warnings(report) == set()
     assert "Checks: 11 of 11 ok." in str(report)
 
@@ -183,7 +183,7 @@ class TestSecondSearch:
 
     def test_it_is_not_made_where_nothing_is_hidden(self, run, network) -> None:
         report = run(network)
-        assert not any(outcome.assisted for outcome in report.outcomes)
+        assert not any(outcome.second_search for outcome in report.outcomes)
 
     def test_it_breaks_what_zeros_hid_and_is_named(self, run, network) -> None:
         def unseeing(images):
@@ -192,8 +192,8 @@ class TestSecondSearch:
 
         report = run(unseeing, BATTERY.only(["pgd"]), float_twins={"m": network})
         first, second = (
-            np.mean([o.correct for o in report.outcomes if o.knowledge == "white" and o.assisted == assisted])
-            for assisted in (False, True)
+            np.mean([o.correct for o in report.outcomes if o.knowledge == "white" and o.second_search == second])
+            for second in (False, True)
         )
         assert second < first
         assert report.accuracy("m", "pgd", "white").value == second

@@ -141,7 +141,7 @@ def test_markdown_is_a_table_with_the_same_cells_and_notes(report) -> None:
     table, notes = report.to_markdown().split("\n\n")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     assert [rows[0], *rows[2:]] == report.rows()
-    assert notes.splitlines() == [f"- {line}" for line in report.notes()]
+    assert notes.splitlines() == [f"- {line}" for line in [*report.caption(), *report.notes()]]
 
 
 def test_a_truncated_file_is_refused(report, tmp_path) -> None:

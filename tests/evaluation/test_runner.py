@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import struct
+import tempfile
 import termios
 import tracemalloc
 
@@ -34,7 +35,7 @@ def dark_and_light(images):
 def test_more_images_take_no_more_memory(kept, tmp_path) -> None:
     def peak(count):
         images = np.random.default_rng(0).random((count, 32, 32, 1)).astype(np.float32)
-        folder = tmp_path / str(count) if kept else None
+        folder = tempfile.mkdtemp(dir=tmp_path) if kept else None
         tracemalloc.start()
         evaluate(
             {"m": dark_and_light}, images, np.zeros(count, int), battery=BATTERY,

@@ -10,7 +10,8 @@ import pytest
 
 from tf_laq.attacks import MIM, PGD, APGDCrossEntropy, Battery, CarliniWagner, Column, Square, UniformNoise
 from tf_laq.evaluation import evaluate
-from tf_laq.evaluation.strength import LOOKED_AT, main_attack
+from tf_laq.evaluation.examples import LOOKED_AT
+from tf_laq.evaluation.strength import main_attack
 
 COUNT = 60
 

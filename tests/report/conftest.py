@@ -16,7 +16,7 @@ def plans():
 def robustness():
     """Return a report of two models with known outcomes."""
     from tf_laq.attacks.battery import Battery
-    from tf_laq.evaluation.report import Outcome, RobustnessReport
+    from tf_laq.evaluation import Outcome, RobustnessReport
 
     def outcome(model, column, knowledge, right, surrogate=None):
         correct = np.arange(20) < right

@@ -102,7 +102,7 @@ def test_sizes_count_kernels_at_their_bits_and_the_rest_in_float(plans):
     plan = plans["q1"]
     size = ModelSize.of("q1", plan, plan.weights + 10)
     assert (size.kernel_bytes, size.other_bytes) == (plan.bytes, 40)
-    full = ModelSize.of("adv", plan, plan.weights + 10, quantized=False)
+    full = ModelSize.of("adv", plan, plan.weights + 10).in_float32()
     assert full.bytes == full.float_bytes == 4 * (plan.weights + 10)
     assert full.ratio == 1.0
     assert "32.00" in size_table([full, size])

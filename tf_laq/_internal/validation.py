@@ -43,7 +43,7 @@ def whole(subject: str, value: object, *, minimum: int = 1) -> None:
         raise InputError(subject, expected=f"a whole number of at least {minimum}", received=repr(value))
 
 
-def one_of(subject: str, value: object, choices: Collection[str]) -> None:
+def one_of(subject: str, value: object, choices: Collection[object]) -> None:
     """Refuse a value that is not one of `choices`.
 
     Example:
@@ -53,7 +53,7 @@ def one_of(subject: str, value: object, choices: Collection[str]) -> None:
         tf_laq.errors.InputError: norm: expected one of linf, l2. Received: 'l7'.
     """
     if value not in choices:
-        raise InputError(subject, expected=f"one of {', '.join(choices)}", received=repr(value))
+        raise InputError(subject, expected=f"one of {', '.join(map(str, choices))}", received=repr(value))
 
 
 def checked_images(images: npt.ArrayLike) -> npt.NDArray[np.float32]:

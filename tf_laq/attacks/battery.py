@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from typing_extensions import Self
 
 from tf_laq._internal.documents import Document
+from tf_laq._internal.validation import one_of
 from tf_laq.attacks import registry
 from tf_laq.attacks.base import Attack
 from tf_laq.errors import InputError
@@ -106,11 +107,8 @@ class Battery(Document):
             InputError: There is no such data set or preset.
         """
         batteries = _presets()
-        if dataset not in batteries:
-            raise InputError("dataset", expected=f"one of {', '.join(batteries)}", received=repr(dataset))
-        if preset not in batteries[dataset]:
-            expected = f"one of {', '.join(batteries[dataset])}"
-            raise InputError("preset", expected=expected, received=repr(preset))
+        one_of("dataset", dataset, batteries)
+        one_of("preset", preset, batteries[dataset])
         return cls.from_dict({"name": f"{dataset}/{preset}", **batteries[dataset][preset]})
 
     def only(self, names: Iterable[str]) -> Battery:
@@ -121,9 +119,7 @@ class Battery(Document):
         """
         wanted = [names] if isinstance(names, str) else list(names)
         for name in wanted:
-            if name not in self.names:
-                expected = f"one of {', '.join(self.names)}"
-                raise InputError("column", expected=expected, received=repr(name))
+            one_of("column", name, self.names)
         kept = tuple(column for column in self.columns if column.name in wanted)
         return dataclasses.replace(self, columns=kept)
 

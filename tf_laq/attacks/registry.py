@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tf_laq._internal.validation import one_of
 from tf_laq.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,8 +50,7 @@ def attack_class(name: str) -> type[Attack]:
         >>> attack_class("bim").__name__
         'BIM'
     """
-    if name not in CLASSES:
-        raise InputError("attack", expected=f"one of {', '.join(CLASSES)}", received=repr(name))
+    one_of("attack", name, CLASSES)
     module, attribute = CLASSES[name]
     found: type[Attack] = getattr(importlib.import_module(f"tf_laq.attacks.{module}"), attribute)
     return found

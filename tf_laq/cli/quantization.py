@@ -37,7 +37,8 @@ def quantize(
         out: File to write, ending in .keras. It holds the plan, which goes beside it too, into .plan.json.
         policy: What chooses: guarded (the fewest bits within relative limits), paper (Algorithm 1), budget (the least
             predicted loss within a size), random (within a size), uniform (the same everywhere); and, on images of
-            a data set, hawq (error times curvature, within a size) and noise_sensitivity (by adversarial noise sensitivity).
+            a data set, hawq (error times curvature, within a size) and noise_sensitivity (bits by how much adversarial
+            noise changes a layer's outputs).
         quantizers: Quantizers to choose from (<quantizers>), separated by commas; empty for all but clipped, for paper
             for linear and log. For uniform, the one to use.
         bits: Bit width, for uniform.

@@ -17,8 +17,7 @@ from tf_laq._internal.archives import Array
 from tf_laq.attacks.base import Images, Labels
 from tf_laq.attacks.battery import Battery
 from tf_laq.errors import InputError
-from tf_laq.evaluation.checks import excess_of
-from tf_laq.evaluation.report import Correct
+from tf_laq.evaluation.outcomes import Correct, excess_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,41 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
 
 from tf_laq.attacks.apgd import APGD
-from tf_laq.attacks.base import Attack, BallAttack, Images, IterativeAttack, Logits, MinimumNormAttack
+from tf_laq.attacks.base import Attack, BallAttack, IterativeAttack
 from tf_laq.attacks.fgsm import FGSM
 from tf_laq.attacks.noise import UniformNoise
 from tf_laq.attacks.square import Square
+from tf_laq.evaluation.examples import LOOKED_AT, Examples
+from tf_laq.evaluation.models import MANY_ZEROS, EvaluatedModel, ZeroGradients
+from tf_laq.evaluation.outcomes import Correct
+from tf_laq.evaluation.report import OK, WARNING, Check, RobustnessReport
 from tf_laq.evaluation.statistics import mcnemar
 
-if TYPE_CHECKING:
-    from tf_laq.evaluation.examples import Examples
-    from tf_laq.evaluation.report import Correct, RobustnessReport
+Stepping = IterativeAttack | APGD
 
-NAMES = (
-    "zero_gradients",
-    "logits_scale",
-    "randomised",
-    "inside_the_ball",
-    "transfer",
-    "one_step",
-    "gradient_free",
-    "noise",
-    "more_steps",
-    "more_restarts",
-    "epsilon",
-)
-OK, WARNING = "ok", "warning"
-
-# Number of examples that the checks of a model itself look at.
-LOOKED_AT = 128
-# Half of them is usual: black borders, units that are off. Quantization brings it to four in five and more.
-MANY_ZEROS = 0.7
 # The gradient of the cross-entropy falls as exp(-margin): nothing is left of it in float32 from 104 on.
 LARGE_MARGIN = 50.0
 RANDOM_CHANGE = 1e-4
@@ -53,142 +34,65 @@ SIGNIFICANT = 0.05
 MISSED = 0.01
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Check:
-    """The verdict of one check on one model.
-
-    Attributes:
-        model: Name of the model.
-        name: Name of the check, one of `NAMES`.
-        verdict: "ok" or "warning".
-        figures: What was measured.
-        sentence: What that means.
-    """
-
-    model: str
-    name: str
-    verdict: str
-    figures: Mapping[str, float]
-    sentence: str
-
-    def __str__(self) -> str:
-        return f"{self.verdict}: {self.model}, {self.name}: {self.sentence}"
+def verdict(model: str, name: str, found: bool, figures: Mapping[str, float], fact: str, meaning: str) -> Check:
+    """Return a check: a warning with the fact and its meaning if something was found, else only the fact."""
+    # Rounded, since the last digits depend on the batch size.
+    rounded = {key: float(f"{value:.3g}") for key, value in figures.items()}
+    sentence = f"{fact}; {meaning}" if found else f"{fact}."
+    return Check(model=model, name=name, verdict=WARNING if found else OK, figures=rounded, sentence=sentence)
 
 
-@dataclasses.dataclass(frozen=True)
-class ZeroGradients:
-    """How much of the gradient of the cross-entropy at clean images is exactly zero.
-
-    Attributes:
-        entries: Share of the entries.
-        images: Share of the images with no other entry.
-    """
-
-    entries: float
-    images: float
-
-
-def zero_gradients(logits: Logits, examples: Examples) -> ZeroGradients | None:
-    """Return the shares of exact zeros in a model's input gradients over the first examples; None without gradients."""
-    zero = []
-    first = examples.first(LOOKED_AT)
-    for rows in first:
-        images = tf.constant(first.images[rows])
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(images)
-            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(first.labels[rows], logits(images))
-        gradient = tape.gradient(loss, images)
-        if gradient is None:
-            return None
-        zero.append(gradient.numpy().reshape(len(rows), -1) == 0.0)
-    found = np.concatenate(zero)[: len(first.images)]
-    return ZeroGradients(float(found.mean()), float(found.all(axis=1).mean()))
-
-
-def excess_of(attack: Attack, adversarial: Images, images: Images) -> float:
-    """Return how far any image is outside of [0, 1] or the attack's ball, in pixel units; infinite for NaN."""
-    if not adversarial.size:
-        return 0.0
-    if not np.isfinite(adversarial).all():
-        return np.inf
-    excess = max(float(adversarial.max()) - 1.0, -float(adversarial.min()), 0.0)
-    if isinstance(attack, BallAttack):
-        norm, epsilon = attack.norm, attack.epsilon
-    elif isinstance(attack, MinimumNormAttack) and attack.epsilon is not None:
-        norm, epsilon = "l2", attack.epsilon
-    else:
-        return excess
-    changes = (adversarial - images).reshape(len(images), -1)
-    distances = np.abs(changes).max(axis=1) if norm == "linf" else np.linalg.norm(changes, axis=1)
-    return max(excess, float(distances.max()) - epsilon)
-
-
-def model_checks(
-    model: str, logits: Logits, examples: Examples, gradients: ZeroGradients | None, excess: float
-) -> Iterator[Check]:
+def model_checks(model: EvaluatedModel, examples: Examples, excess: float) -> Iterator[Check]:
     """Yield the checks of a model itself and of the images that it was shown."""
-    yield _zero_gradients(model, gradients)
+    yield _zero_gradients(model.name, model.gradients)
     first = examples.first(LOOKED_AT)
-    outputs = np.stack([first.outputs(logits, first.images) for _ in range(PASSES)])
+    outputs = np.stack([first.outputs(model.logits, first.images) for _ in range(PASSES)])
     ordered = np.sort(outputs[0], axis=1)
     margin = float(np.median(ordered[:, -1] - ordered[:, -2]))
     yield verdict(
-        model,
+        model.name,
         "logits_scale",
         margin > LARGE_MARGIN,
         {"median_margin": margin},
-        f"the median difference of the two largest logits is {margin:.3g}"
-        + (
-            "; the cross-entropy has no gradient left there, so attacks on it are too weak: use apgd_dlr or apgd_t."
-            if margin > LARGE_MARGIN
-            else "."
-        ),
+        f"the median difference of the two largest logits is {margin:.3g}",
+        "the cross-entropy has no gradient left there, so attacks on it are too weak: use apgd_dlr or apgd_t.",
     )
     change = float(np.abs(outputs - outputs[0]).max() / max(np.abs(outputs[0]).max(), 1e-12))
     yield verdict(
-        model,
+        model.name,
         "randomised",
         change > RANDOM_CHANGE,
         {"relative_change": change},
-        f"over {PASSES} passes of the same images the logits change by {change:.1g} of the largest"
-        + (
-            "; the accuracies are those of random outputs, and attacks would need to average over them."
-            if change > RANDOM_CHANGE
-            else "."
-        ),
+        f"over {PASSES} passes of the same images the logits change by {change:.1g} of the largest",
+        "the accuracies are those of random outputs, and attacks would need to average over them.",
     )
     outside = not excess <= ROUNDING
     yield verdict(
-        model,
+        model.name,
         "inside_the_ball",
         outside,
         {"excess": min(excess, float(np.finfo(np.float32).max))},
-        f"an adversarial image leaves its ball or [0, 1] by {excess:.2g}: the attack is wrong."
+        f"an adversarial image leaves its ball or [0, 1] by {excess:.2g}"
         if outside
-        else "all adversarial images are inside their balls and [0, 1].",
+        else "all adversarial images are inside their balls and [0, 1]",
+        "the attack is wrong.",
     )
 
 
 def _zero_gradients(model: str, gradients: ZeroGradients | None) -> Check:
     """Attacks that follow a gradient are blind where it is zero."""
     if gradients is None:
-        return verdict(
-            model,
-            "zero_gradients",
-            True,
-            {},
-            "the model has no gradient, so no attack followed it; examples of its Keras twin and random search are all "
-            "that it was tried with.",
-        )
-    many = gradients.entries > MANY_ZEROS or gradients.images > 0.0
+        fact = "the model has no gradient, so no attack followed it"
+        meaning = "examples of its Keras twin and random search are all that it was tried with."
+        return verdict(model, "zero_gradients", True, {}, fact, meaning)
     return verdict(
         model,
         "zero_gradients",
-        many,
-        {"entries": gradients.entries, "images": gradients.images},
+        gradients.entries > MANY_ZEROS or gradients.images > 0.0,
+        dataclasses.asdict(gradients),
         f"{gradients.entries:.0%} of the entries of the input gradients are exactly zero, and {gradients.images:.0%} "
-        "of the images have no other"
-        + ("; an attack that follows them is blind there, so trust the worst case only." if many else "."),
+        "of the images have no other",
+        "an attack that follows them is blind there, so trust the worst case only.",
     )
 
 
@@ -208,7 +112,7 @@ class _White:
 
     @property
     def iterative(self) -> bool:
-        return isinstance(self.attack, (IterativeAttack, APGD))
+        return isinstance(self.attack, Stepping)
 
 
 def _white(report: RobustnessReport, model: str) -> list[_White]:
@@ -216,7 +120,7 @@ def _white(report: RobustnessReport, model: str) -> list[_White]:
     return [
         _White(outcome.column, attack, outcome.correct)
         for outcome in report.outcomes
-        if (outcome.model, outcome.knowledge, outcome.assisted) == (model, "white", False)
+        if (outcome.model, outcome.knowledge, outcome.second_search) == (model, "white", False)
         and isinstance(attack := attacks[outcome.column], BallAttack)
     ]
 
@@ -227,7 +131,7 @@ def _transfer(report: RobustnessReport, model: str) -> Iterator[Check]:
     pairs = []
     for column in report.battery.columns:
         gray = column.attacks.get("gray")
-        if report.has(model, column.name, "gray") and isinstance(gray, (IterativeAttack, APGD)):
+        if report.has(model, column.name, "gray") and isinstance(gray, Stepping):
             same = [white for white in iterative if _as_strong(white.attack, gray)]
             same.sort(key=lambda white: white.name != column.name)
             correct = report.correct(model, column.name, "gray")
@@ -271,8 +175,8 @@ def _gradient_free(report: RobustnessReport, model: str) -> Iterator[Check]:
             found,
             {"only_gradient_free": missed, "only_gradient": other},
             f"{square.name}, which needs no gradients, breaks {missed} of {report.count} images that no gradient "
-            "attack of the same strength breaks"
-            + ("; the model hides its gradients, and the gradient columns overstate its robustness." if found else "."),
+            "attack of the same strength breaks",
+            "the model hides its gradients, and the gradient columns overstate its robustness.",
         )
 
 
@@ -293,8 +197,8 @@ def _noise(report: RobustnessReport, model: str) -> Iterator[Check]:
             "noise",
             found,
             {"only_noise": missed},
-            f"{column.name} noise breaks {missed} of {report.count} images that no iterative attack breaks"
-            + ("; those attacks do not work on this model." if found else "."),
+            f"{column.name} noise breaks {missed} of {report.count} images that no iterative attack breaks",
+            "those attacks do not work on this model.",
         )
 
 
@@ -318,18 +222,11 @@ def _compare(model: str, name: str, pairs: list[tuple[str, Correct, str, Correct
         p = min(1.0, mcnemar(only, other) * len(pairs)) if only > other else 1.0
         counted.append((p, -only, other, weaker, stronger))
     p, only, other, weaker, stronger = min(counted)
-    yield verdict(
-        model,
-        name,
-        p < SIGNIFICANT,
-        {"only_weaker": -only, "only_stronger": other, "p": p},
-        f"{weaker} breaks {-only} images that {stronger} does not, which breaks {other} that the first does not"
-        + (f" (McNemar p = {p:.2g}); {meaning}" if p < SIGNIFICANT else "."),
-    )
+    fact = f"{weaker} breaks {-only} images that {stronger} does not, which breaks {other} that the first does not"
+    figures = {"only_weaker": -only, "only_stronger": other, "p": p}
+    yield verdict(model, name, p < SIGNIFICANT, figures, fact + significance(p), meaning)
 
 
-def verdict(model: str, name: str, found: bool, figures: Mapping[str, float], sentence: str) -> Check:
-    """Return the check with its verdict: a warning if something was found."""
-    # Rounded, since the last digits depend on the batch size.
-    rounded = {key: float(f"{value:.3g}") for key, value in figures.items()}
-    return Check(model=model, name=name, verdict=WARNING if found else OK, figures=rounded, sentence=sentence)
+def significance(p: float) -> str:
+    """Return McNemar's p in brackets where it is significant, and nothing elsewhere."""
+    return f" (McNemar p = {p:.2g})" if p < SIGNIFICANT else ""

@@ -6,25 +6,23 @@ import csv
 import dataclasses
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 from tabulate import tabulate
 from tqdm import tqdm
 from typing_extensions import Self
 
 from tf_laq._internal.documents import Document
-from tf_laq._internal.validation import check_logits, checked_images, checked_labels, real, whole
-from tf_laq.adapters import logits_function
+from tf_laq._internal.validation import one_of, real
 from tf_laq.attacks import registry
-from tf_laq.attacks.base import Attack, BallAttack, Images, Logits, MinimumNormAttack
+from tf_laq.attacks.base import Attack, BallAttack, MinimumNormAttack
 from tf_laq.errors import InputError
 from tf_laq.evaluation.examples import Examples
+from tf_laq.evaluation.models import EvaluatedModels
 from tf_laq.evaluation.statistics import Share
-from tf_laq.evaluation.subjects import named
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -75,8 +73,8 @@ class AccuracyCurve(Document):
         Raises:
             InputError: The curve has no such model or epsilon.
         """
-        _known("model", model, self.broken_at)
-        _known("epsilon", epsilon, self.epsilons)
+        one_of("model", model, self.broken_at)
+        one_of("epsilon", epsilon, self.epsilons)
         place = self.epsilons.index(epsilon)
         return Share(sum(first > place for first in self.broken_at[model]), self.count)
 
@@ -99,13 +97,7 @@ class AccuracyCurve(Document):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values."""
-        broken = {model: list(first) for model, first in self.broken_at.items()}
-        return {
-            "attack": self.attack.to_dict(),
-            "epsilons": list(self.epsilons),
-            "broken_at": broken,
-            "seed": self.seed,
-        }
+        return {**super().to_dict(), "attack": self.attack.to_dict()}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
@@ -148,6 +140,7 @@ def accuracy_curve(
         InputError: An argument is not as above.
 
     Example:
+        >>> import tensorflow as tf
         >>> brightness = lambda images: tf.reduce_sum(images - 0.5, [1, 2, 3])[:, None] * [[-1.0, 1.0]]
         >>> images = np.array([0.1, 0.4, 0.6, 0.9]).reshape(4, 1, 1, 1)
         >>> attack = registry.get("fgsm", epsilon=0.1)
@@ -157,20 +150,20 @@ def accuracy_curve(
     """
     strengths = (0.0, *_checked_epsilons(epsilons))
     steps = [_checked_attack(attack).with_epsilon(epsilon) for epsilon in strengths[1:]]
-    data = _checked_examples(images, labels, batch_size, seed)
-    evaluated, broken_at = _checked_models(models, data), {}
-    with tqdm(total=len(models) * len(steps), disable=None if progress else True, unit="epsilon") as bar:
-        for name, logits in evaluated.items():
-            bar.set_description(name)
-            first = np.where(data.correct(logits, data.images), len(strengths), 0)
+    data, broken_at = Examples.checked(images, labels, None, batch_size, seed), {}
+    evaluated = EvaluatedModels.of(models, {}, {}, data).models
+    with tqdm(total=len(evaluated) * len(steps), disable=None if progress else True, unit="epsilon") as bar:
+        for model in evaluated:
+            bar.set_description(model.name)
+            first = np.where(data.correct(model.logits, data.images), len(strengths), 0)
             for place, stronger in enumerate(steps, start=1):
                 standing = first == len(strengths)
                 if standing.any():
                     left = data.only(standing)
-                    right = left.correct(logits, _over(left, _attacking(stronger, logits, seed)))
+                    right = left.correct(model.logits, left.attacked(stronger, model.logits))
                     first[np.flatnonzero(standing)[~right]] = place
                 bar.update()
-            broken_at[name] = tuple(first.tolist())
+            broken_at[model.name] = tuple(first.tolist())
     return AccuracyCurve(attack=_checked_attack(attack), epsilons=strengths, broken_at=broken_at, seed=int(seed))
 
 
@@ -212,7 +205,7 @@ class MinimalPerturbations(Document):
 
     def accuracy(self, model: str, budget: float) -> Share:
         """Return the share of all examples that the model gets right under perturbations of at most `budget`."""
-        _known("model", model, self.distortions)
+        one_of("model", model, self.distortions)
         real("budget", budget)
         return Share(sum(distance > budget for distance in self.distortions[model]), self.count)
 
@@ -221,7 +214,7 @@ class MinimalPerturbations(Document):
 
         It is infinite where fewer were broken, and 0 if no example is right.
         """
-        _known("model", model, self.distortions)
+        one_of("model", model, self.distortions)
         real("share", share, maximum=1.0)
         right = sorted(distance for distance in self.distortions[model] if distance > 0.0)
         return right[max(math.ceil(share * len(right)) - 1, 0)] if right else 0.0
@@ -268,6 +261,7 @@ def minimal_perturbations(
     Arguments and errors are those of `accuracy_curve`; the attack is a minimum-norm one, such as `ddn` or `cw_l2`.
 
     Example:
+        >>> import tensorflow as tf
         >>> brightness = lambda images: tf.reduce_sum(images - 0.5, [1, 2, 3])[:, None] * [[-1.0, 1.0]]
         >>> images = np.array([0.2, 0.6]).reshape(2, 1, 1, 1)
         >>> found = minimal_perturbations({"m": brightness}, images, [0, 1], attack=registry.get("ddn"))
@@ -275,43 +269,10 @@ def minimal_perturbations(
         [0.3, 0.1]
     """
     chosen = _checked_minimum_norm(attack)
-    data = _checked_examples(images, labels, batch_size, seed)
-    evaluated = tqdm(_checked_models(models, data).items(), disable=None if progress else True, unit="model")
-    distortions = {name: tuple(_over(data, _searching(chosen, logits, seed)).tolist()) for name, logits in evaluated}
-    return MinimalPerturbations(attack=chosen, distortions=distortions, seed=int(seed))
-
-
-# From images, labels and numbers of a batch to one array of results.
-_Run = Callable[[Images, npt.NDArray[np.int64], npt.NDArray[np.int64]], npt.NDArray[np.float32]]
-
-
-def _attacking(attack: Attack, logits: Logits, seed: int) -> _Run:
-    return lambda images, labels, numbers: attack(logits, images, labels, seed=seed, indices=numbers)
-
-
-def _searching(attack: MinimumNormAttack, logits: Logits, seed: int) -> _Run:
-    return lambda images, labels, numbers: attack.search(logits, images, labels, seed=seed, indices=numbers).distortions
-
-
-def _over(data: Examples, run: _Run) -> npt.NDArray[np.float32]:
-    """Return the results of all examples, batch by batch."""
-    parts = [run(data.images[rows], data.labels[rows], data.numbers[rows]) for rows in data]
-    return np.concatenate(parts)[: len(data.images)]
-
-
-def _checked_models(models: Mapping[str, Any], data: Examples) -> dict[str, Logits]:
-    checked = {name: logits_function(model) for name, model in named("models", models).items()}
-    for name, logits in checked.items():
-        check_logits(np.asarray(logits(tf.constant(data.images[:1]))), data.labels[:1], f"models[{name!r}]")
-    return checked
-
-
-def _checked_examples(images: npt.ArrayLike, labels: npt.ArrayLike, batch_size: int, seed: int) -> Examples:
-    images = checked_images(images)
-    labels = checked_labels(labels, len(images))
-    whole("batch_size", batch_size)
-    whole("seed", seed, minimum=0)
-    return Examples(images, labels, np.arange(len(images)), min(batch_size, len(images)), seed)
+    data = Examples.checked(images, labels, None, batch_size, seed)
+    evaluated = tqdm(EvaluatedModels.of(models, {}, {}, data).models, disable=None if progress else True, unit="model")
+    distortions = {model.name: tuple(data.distortions(chosen, model.logits).tolist()) for model in evaluated}
+    return MinimalPerturbations(attack=chosen, distortions=distortions, seed=data.seed)
 
 
 def _checked_epsilons(epsilons: Iterable[float]) -> tuple[float, ...]:
@@ -342,12 +303,6 @@ def _same_counts(results: Mapping[str, Sequence[float]]) -> None:
     if len(counts) != 1 or 0 in counts:
         expected = "at least one model, all with the same number of examples"
         raise InputError("results", expected=expected, received=f"{sorted(counts)} examples")
-
-
-def _known(subject: str, value: object, choices: Iterable[object]) -> None:
-    known = list(choices)
-    if value not in known:
-        raise InputError(subject, expected=f"one of {', '.join(map(str, known))}", received=repr(value))
 
 
 def _csv(header: list[str], rows: list[list[Any]]) -> str:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tf_laq.attacks.base import Images, Indices, Labels, Logits, margins
-from tf_laq.evaluation.report import Correct
+from tf_laq._internal.validation import checked_images, checked_indices, checked_labels, whole
+from tf_laq.attacks.base import Attack, Images, Indices, Labels, Logits, MinimumNormAttack, margins
+from tf_laq.evaluation.outcomes import Correct
 
 Rows = npt.NDArray[np.int64]
+
+# Number of the first examples that are enough to judge a model, or to try an attack in other settings.
+LOOKED_AT = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +50,17 @@ class Examples:
     numbers: Indices
     batch_size: int
     seed: int
+
+    @classmethod
+    def checked(
+        cls, images: npt.ArrayLike, labels: npt.ArrayLike, indices: npt.ArrayLike | None, batch_size: int, seed: int
+    ) -> Examples:
+        """Return the examples of these arguments of an evaluation, or raise an `InputError` that names one."""
+        images = checked_images(images)
+        labels, numbers = checked_labels(labels, len(images)), checked_indices(indices, len(images))
+        whole("batch_size", batch_size)
+        whole("seed", seed, minimum=0)
+        return cls(images, labels, numbers, min(int(batch_size), len(images)), int(seed))
 
     @property
     def batches(self) -> int:
@@ -81,6 +96,14 @@ class Examples:
         images, labels, numbers = self.images[kept], self.labels[kept], self.numbers[kept]
         return dataclasses.replace(self, images=images, labels=labels, numbers=numbers)
 
+    def attacked(self, attack: Attack, logits: Logits) -> Images:
+        """Return the adversarial images of an attack on a model."""
+        return self._over(lambda *batch, **options: attack(logits, *batch, **options))
+
+    def distortions(self, attack: MinimumNormAttack, logits: Logits) -> npt.NDArray[np.float32]:
+        """Return how far the nearest images are that an attack finds to break a model, shape (n,)."""
+        return self._over(lambda *batch, **options: attack.search(logits, *batch, **options).distortions)
+
     def outputs(self, logits: Logits, images: Images) -> npt.NDArray[np.float32]:
         """Return a model's outputs for versions of the images, shape (n, classes)."""
         outputs = [np.asarray(logits(tf.constant(images[rows]))) for rows in self]
@@ -95,3 +118,9 @@ class Examples:
     def correct(self, logits: Logits, images: Images) -> Correct:
         """Return where a model gives the true labels for versions of the images, shape (n,)."""
         return np.asarray(self.answers(logits, images).predicted == self.labels)
+
+    def _over(self, attack: Callable[..., npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+        found = [
+            attack(self.images[rows], self.labels[rows], seed=self.seed, indices=self.numbers[rows]) for rows in self
+        ]
+        return np.concatenate(found)[: len(self.images)]

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+import contextlib
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+from tqdm import tqdm
+from typing_extensions import Self
 
+from tf_laq._internal.archives import Array
 from tf_laq.attacks.base import Attack, BallAttack, Images, Logits, MinimumNormAttack
 from tf_laq.attacks.battery import KNOWLEDGE, Battery
-from tf_laq.evaluation.checks import excess_of
 from tf_laq.evaluation.examples import Answers, Examples, Rows
-from tf_laq.evaluation.progress import Progress
-from tf_laq.evaluation.report import Correct
-from tf_laq.evaluation.results import Distortions, PartResult
-from tf_laq.evaluation.tasks import Cell, Search, Task
-from tf_laq.evaluation.worst import WorstExamples
+from tf_laq.evaluation.outcomes import Cell, Correct, Distortions, PartResult, excess_of
+from tf_laq.evaluation.tasks import Search, Task
 
 
 def run_part(
     data: Examples, tasks: list[list[Task]], battery: Battery, progress: Progress, *, keep_worst: bool
-) -> tuple[PartResult, Mapping[str, Mapping[str, npt.NDArray[Any]]]]:
+) -> tuple[PartResult, Mapping[str, Mapping[str, Array]]]:
     """Run all tasks on a part of the examples.
 
     Args:
@@ -65,22 +65,22 @@ class _Part:
         self._clean: dict[Logits, Answers] = {}
 
     def run(self, task: Task) -> None:
-        """Make the examples of a task and record what they did to each victim."""
+        """Make the examples of a task and record what they did to each model."""
         with self.progress.of(task, self.data.batches):
-            crafted = self._first(task) if task.second is None else self._second(task, task.second)
+            crafted = self._first(task) if task.second_search is None else self._second(task, task.second_search)
             now = crafted.images[crafted.rows]
             excess = excess_of(task.attack, now, self.data.images[crafted.rows])
-            for victim, cell in task.victims:
-                answers = self.data.answers(victim.logits, crafted.images)
+            for model, cell in task.shown_to:
+                answers = self.data.answers(model.logits, crafted.images)
                 correct: Correct = answers.predicted == self.data.labels
                 if cell.knowledge != "none":
-                    correct &= self._right(victim.logits)
+                    correct &= self._right(model.logits)
                 if crafted.distortions is not None and cell.knowledge == "white":
-                    self.distortions[cell] = crafted.distortions[self._right(victim.logits)]
+                    self.distortions[cell] = crafted.distortions[self._right(model.logits)]
                 self.correct[cell] = correct
                 self.excess[cell.model] = max(self.excess.get(cell.model, 0.0), excess)
                 if self.keep_worst:
-                    self._worst_of(cell.model, victim.logits).show(cell, crafted.images, answers, crafted.rows)
+                    self._worst_of(cell.model, model.logits).show(cell, crafted.images, answers, crafted.rows)
                 self.progress.record(cell.model, correct)
 
     def _first(self, task: Task) -> _Crafted:
@@ -156,3 +156,96 @@ class _Part:
             names = [*self.battery.names, *KNOWLEDGE]
             self.worst[model] = WorstExamples(self.data, self._clean_answers(logits), names)
         return self.worst[model]
+
+
+class WorstExamples:
+    """Collects the examples that a model is shown and keeps, per image, the one with the lowest margin.
+
+    The arrays are the fields of `AdversarialExamples` that an attack decides.
+
+    Args:
+        data: The clean images.
+        clean: What the model says about them.
+        names: Lengths of the texts: the names of all columns and kinds of knowledge.
+    """
+
+    def __init__(self, data: Examples, clean: Answers, names: list[str]) -> None:
+        text = f"<U{max(map(len, names))}"
+        count = len(data.images)
+        self.arrays: dict[str, Array] = {
+            "images": data.images.copy(),
+            "margins": np.full(count, np.inf, np.float32),
+            "predicted": clean.predicted.astype(np.int64),
+            "clean_predicted": clean.predicted.astype(np.int64),
+            "columns": np.full(count, "", text),
+            "knowledge": np.full(count, "", text),
+        }
+
+    def show(self, cell: Cell, images: Images, answers: Answers, rows: Rows) -> None:
+        """Keep those of the examples at these rows that are worse than all before."""
+        rows = rows[answers.margins[rows] < self.arrays["margins"][rows]]
+        self.arrays["images"][rows] = images[rows]
+        self.arrays["margins"][rows] = answers.margins[rows]
+        self.arrays["predicted"][rows] = answers.predicted[rows]
+        self.arrays["columns"][rows] = cell.column
+        self.arrays["knowledge"][rows] = cell.knowledge
+
+
+class Progress:
+    """A bar that counts batches and names the attack, its model, and the worst cases so far.
+
+    Args:
+        total: Number of batches of all tasks.
+        shown: Show it if the output is a terminal.
+    """
+
+    def __init__(self, total: int, shown: bool) -> None:
+        self._bar = tqdm(total=total, disable=None if shown else True, unit="batch", dynamic_ncols=True)
+        # Surviving examples and all examples of the finished parts, and the survivors of this one, per model.
+        self._finished: dict[str, tuple[int, int]] = {}
+        self._current: dict[str, Correct] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    @contextlib.contextmanager
+    def of(self, task: Task, batches: int) -> Iterator[None]:
+        """Name a task, and count all of its batches at the end: an attack on what is left has fewer."""
+        self._bar.set_description(f"{task.source.name}: {task.attack.name}", refresh=False)
+        models = [cell.model for _, cell in task.shown_to]
+        self._bar.set_postfix_str(self._worst_cases(models))
+        before = self._bar.n
+        yield
+        self._bar.set_postfix_str(self._worst_cases(models), refresh=False)
+        self._bar.update(before + batches - self._bar.n)
+
+    def step(self) -> None:
+        """Count a batch."""
+        self._bar.update()
+
+    def record(self, model: str, correct: Correct) -> None:
+        """Count what an attack broke."""
+        self._current[model] = correct & self._current.get(model, correct)
+
+    def finish(self, result: PartResult, batches: int = 0) -> None:
+        """Count a finished part, and the batches of one that an earlier run finished."""
+        for model in result.excess:
+            surviving = result.surviving(model)
+            right, count = self._finished.get(model, (0, 0))
+            self._finished[model] = right + int(surviving.sum()), count + len(surviving)
+        self._current.clear()
+        self._bar.update(batches)
+
+    def _worst_cases(self, models: list[str]) -> str:
+        shown = []
+        for model in dict.fromkeys(models):
+            right, count = self._finished.get(model, (0, 0))
+            if model in self._current:
+                right, count = right + int(self._current[model].sum()), count + len(self._current[model])
+            shown += [f"{model} {100 * right / count:.1f} %"] if count else []
+        return "worst case " + ", ".join(shown) if shown else ""

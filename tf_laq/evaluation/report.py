@@ -1,86 +1,66 @@
-"""The result of an evaluation: for every model, attack and example, whether the model was right."""
+"""What is concluded: the table of an evaluation with its worst cases, and what could make it misleading."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import functools
 import io
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from tabulate import tabulate
 from typing_extensions import Self
 
 from tf_laq._internal import files
 from tf_laq._internal.documents import Document
+from tf_laq._internal.validation import one_of
 from tf_laq.attacks.battery import KNOWLEDGE, Battery, Column
 from tf_laq.errors import InputError
-from tf_laq.evaluation.checks import NAMES, OK, Check
+from tf_laq.evaluation.outcomes import Cell, Correct, Outcome
 from tf_laq.evaluation.statistics import Share
 
-Correct = npt.NDArray[np.bool_]
 NO_CELL = "-"
-CELL_FIELDS = ("model", "column", "knowledge", "surrogate", "assisted")
+OK, WARNING = "ok", "warning"
+# All checks, in the order in which they are made.
+CHECKS = (
+    "zero_gradients",
+    "logits_scale",
+    "randomised",
+    "inside_the_ball",
+    "transfer",
+    "one_step",
+    "gradient_free",
+    "noise",
+    "more_steps",
+    "more_restarts",
+    "epsilon",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What one attack did to one model.
+class Check:
+    """The verdict of one check on one model.
 
     Attributes:
-        model: Name of the evaluated model.
-        column: Name of the battery's column.
-        knowledge: "none", "gray" or "white".
-        surrogate: Name of the model that the examples were made on, for gray-box examples only.
-        count: Number of examples.
-        bits: One bit per example, 1 where the model was right: NumPy's `packbits` as hexadecimal text.
-        median_distortion: For white-box minimum-norm attacks, the median over the examples that the model
-            gets right without an attack; None where fewer than half were broken, and for other attacks.
-        assisted: Whether this is the second search of a white-box attack, on what the first one left.
-
-    Raises:
-        InputError: The bits are not `count` bits.
+        model: Name of the model.
+        name: Name of the check, one of `CHECKS`.
+        verdict: "ok" or "warning".
+        figures: What was measured.
+        sentence: What that means.
     """
 
     model: str
-    column: str
-    knowledge: str
-    surrogate: str | None = None
-    count: int
-    bits: str
-    median_distortion: float | None = None
-    assisted: bool = False
+    name: str
+    verdict: str
+    figures: Mapping[str, float]
+    sentence: str
 
-    def __post_init__(self) -> None:
-        try:
-            length = len(bytes.fromhex(self.bits))
-        except ValueError:
-            length = -1
-        if length != -(-self.count // 8):
-            expected = f"{self.count} bits as hexadecimal text"
-            subject = f"outcome of {self.column} on {self.model}"
-            raise InputError(subject, expected=expected, received=self.bits)
-
-    @classmethod
-    def record(cls, correct: Correct, **fields: Any) -> Outcome:
-        """Build an outcome from the booleans of its examples.
-
-        Example:
-            >>> Outcome.record(np.array([True, False]), model="m", column="clean", knowledge="none").bits
-            '80'
-        """
-        return cls(bits=np.packbits(correct).tobytes().hex(), count=len(correct), **fields)
-
-    @functools.cached_property
-    def correct(self) -> Correct:
-        """Whether the model was right, per example, shape (count,)."""
-        packed = np.frombuffer(bytes.fromhex(self.bits), np.uint8)
-        return np.unpackbits(packed, count=self.count).astype(np.bool_)
+    def __str__(self) -> str:
+        return f"{self.verdict}: {self.model}, {self.name}: {self.sentence}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,7 +82,7 @@ class RobustnessReport(Document):
     """
 
     document: ClassVar[str] = "tf_laq robustness report"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     models: tuple[str, ...]
     surrogates: tuple[str, ...]
@@ -159,11 +139,9 @@ class RobustnessReport(Document):
         Raises:
             InputError: There is no such model or knowledge.
         """
-        if model not in self.models:
-            raise InputError("model", expected=f"one of {', '.join(self.models)}", received=repr(model))
-        if knowledge not in (None, *KNOWLEDGE):
-            expected = f"one of {', '.join(KNOWLEDGE)}"
-            raise InputError("knowledge", expected=expected, received=repr(knowledge))
+        one_of("model", model, self.models)
+        if knowledge is not None:
+            one_of("knowledge", knowledge, KNOWLEDGE)
         counted = KNOWLEDGE if knowledge is None else KNOWLEDGE[: KNOWLEDGE.index(knowledge) + 1]
         found = [o.correct for o in self.outcomes if o.model == model and o.knowledge in counted]
         together: Correct = np.logical_and.reduce(found)
@@ -186,13 +164,17 @@ class RobustnessReport(Document):
         worst = [str(self.worst_case(model)) for model in self.models]
         return [heading, *([m, *row, w] for m, row, w in zip(self.models, cells, worst, strict=True))]
 
-    def notes(self) -> list[str]:
-        """Return the lines under the table: what the cells are, N, seed, surrogates and settings."""
-        lines = [
+    def caption(self) -> list[str]:
+        """Return the lines that say what the cells are, of how many examples, seed, battery and surrogates."""
+        return [
             f"Accuracy in %, gray-box/white-box. N = {self.count}, seed = {self.seed}, "
             f"battery {self.battery.name}. Gray-box examples from: {', '.join(self.surrogates) or 'none'}.",
             "Worst case: right under every attack of the row, with its 95 % Wilson interval.",
         ]
+
+    def notes(self) -> list[str]:
+        """Return the lines that say how the attacks were made: second searches, what is left out, and settings."""
+        lines = []
         if self.battery.ensemble:
             lines.append(
                 "Ensemble: a white-box cell counts what is left after this and all earlier white-box columns, "
@@ -200,11 +182,11 @@ class RobustnessReport(Document):
             )
         if not self.battery.second_search:
             lines.append("No second search, which finds what attacks miss where quantization hides gradients.")
-        assisted = [model for model in self.models if any(o.assisted for o in self.outcomes if o.model == model)]
-        if assisted:
-            columns = dict.fromkeys(o.column for o in self.outcomes if o.assisted)
+        second = [outcome for outcome in self.outcomes if outcome.second_search]
+        if second:
+            columns, models = (dict.fromkeys(getattr(o, name) for o in second) for name in ("column", "model"))
             lines.append(
-                f"White-box {', '.join(columns)} on {', '.join(assisted)} count a second search by Auto-PGD on what "
+                f"White-box {', '.join(columns)} on {', '.join(models)} count a second search by Auto-PGD on what "
                 "it left: along the gradient completed where it is exactly zero, and from other models' examples."
             )
         for model in self.models:
@@ -230,7 +212,7 @@ class RobustnessReport(Document):
             return []
         warnings = [str(check) for check in self.checks if check.verdict != OK]
         lines = [f"Checks: {len(self.checks) - len(warnings)} of {len(self.checks)} ok.", *warnings]
-        missing = [name for name in NAMES if name not in {check.name for check in self.checks}]
+        missing = [name for name in CHECKS if name not in {check.name for check in self.checks}]
         reason = "no column for it, no gradient, or turned off"
         return lines + ([f"Not checked ({reason}): {', '.join(missing)}."] if missing else [])
 
@@ -238,12 +220,18 @@ class RobustnessReport(Document):
         """Return the table and its notes as Markdown."""
         heading, *body = self.rows()
         table = tabulate(body, heading, tablefmt="github", disable_numparse=True)
-        return table + "\n\n" + "\n".join(f"- {line}" for line in [*self.notes(), *self.check_lines()]) + "\n"
+        return (
+            table
+            + "\n\n"
+            + "\n".join(f"- {line}" for line in [*self.caption(), *self.notes(), *self.check_lines()])
+            + "\n"
+        )
 
     def __str__(self) -> str:
         heading, *body = self.rows()
         table = tabulate(body, heading, disable_numparse=True)
-        blocks = [table, *("\n".join(lines) for lines in (self.check_lines(), self.notes()) if lines)]
+        below = (self.check_lines(), [*self.caption(), *self.notes()])
+        blocks = [table, *("\n".join(lines) for lines in below if lines)]
         return "\n\n".join(blocks)
 
     def records(self) -> list[dict[str, Any]]:
@@ -251,7 +239,7 @@ class RobustnessReport(Document):
         attacks = {column.name: column.attacks for column in self.battery.columns}
         records = [
             {
-                **{key: getattr(outcome, key) for key in CELL_FIELDS},
+                **{key: getattr(outcome, key) for key in Cell._fields},
                 **_numbers(self._share(outcome.correct)),
                 "median_distortion": outcome.median_distortion,
                 "seed": self.seed,
@@ -261,7 +249,7 @@ class RobustnessReport(Document):
         ]
         for model in self.models:
             for knowledge in (None, "gray", "white"):
-                cell = dict(zip(CELL_FIELDS, (model, "worst_case", knowledge or "all", None, None), strict=True))
+                cell = dict(zip(Cell._fields, (model, "worst_case", knowledge or "all", None, None), strict=True))
                 records.append({**cell, **_numbers(self.worst_case(model, knowledge)), "seed": self.seed})
         return records
 
@@ -283,27 +271,20 @@ class RobustnessReport(Document):
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as JSON-ready values."""
-        return {
-            "models": list(self.models),
-            "surrogates": list(self.surrogates),
-            "battery": self.battery.to_dict(),
-            "count": self.count,
-            "seed": self.seed,
-            "outcomes": [dataclasses.asdict(outcome) for outcome in self.outcomes],
-            "checks": [dataclasses.asdict(check) for check in self.checks],
-        }
+        return {**super().to_dict(), "battery": self.battery.to_dict()}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
         """Build the report from what `to_dict` returned."""
-        return cls(
-            models=tuple(content["models"]),
-            surrogates=tuple(content["surrogates"]),
-            battery=Battery.from_dict(content["battery"]),
-            count=content["count"],
-            seed=content["seed"],
-            outcomes=tuple(Outcome(**outcome) for outcome in content["outcomes"]),
-            checks=tuple(Check(**check) for check in content.get("checks", ())),
+        return super().from_dict(
+            {
+                **content,
+                "models": tuple(content["models"]),
+                "surrogates": tuple(content["surrogates"]),
+                "battery": Battery.from_dict(content["battery"]),
+                "outcomes": tuple(Outcome(**outcome) for outcome in content["outcomes"]),
+                "checks": tuple(Check(**check) for check in content["checks"]),
+            }
         )
 
     def _lacks_gradient(self, model: str, column: Column) -> bool:

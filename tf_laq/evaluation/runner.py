@@ -12,24 +12,19 @@ from typing import Any
 import numpy.typing as npt
 import tensorflow as tf
 
-from tf_laq._internal.validation import checked_images, checked_indices, checked_labels, whole
+from tf_laq._internal.validation import whole
 from tf_laq.attacks.battery import Battery, Column
 from tf_laq.attacks.clean import Clean
 from tf_laq.errors import InputError
-from tf_laq.evaluation.checks import MANY_ZEROS, ZeroGradients, model_checks, report_checks, zero_gradients
+from tf_laq.evaluation.checks import model_checks, report_checks
 from tf_laq.evaluation.examples import Examples
-from tf_laq.evaluation.folder import EvaluationFolder, Inputs
-from tf_laq.evaluation.parts import run_part
-from tf_laq.evaluation.progress import Progress
-from tf_laq.evaluation.report import RobustnessReport
-from tf_laq.evaluation.results import PartResult
+from tf_laq.evaluation.models import EvaluatedModel, EvaluatedModels
+from tf_laq.evaluation.outcomes import PartResult
+from tf_laq.evaluation.parts import Progress, run_part
+from tf_laq.evaluation.report import Check, RobustnessReport
+from tf_laq.evaluation.store import EvaluationFolder, Inputs
 from tf_laq.evaluation.strength import strength_checks
-from tf_laq.evaluation.subjects import Subject, Subjects
 from tf_laq.evaluation.tasks import Task, cells_of, tasks_of
-
-# Above this share of exact zeros in its input gradients, a quantized model is attacked with a gradient without them.
-# Other models need `MANY_ZEROS`: black borders and units that are off make half of the entries zero and hide nothing.
-FEW_ZEROS = 0.01
 
 
 def evaluate(
@@ -64,9 +59,9 @@ def evaluate(
     gradient leave out a model that has none, such as a TensorFlow Lite file.
 
     The images go through the whole battery in parts, which bounds the memory. In a folder, each finished part is kept,
-    and a call with the same inputs goes on after the last one; there, too, each model's worst examples are saved
-    (`load_examples`). Keras models are told apart by their weights and, like all callables, by their outputs for the
-    first images.
+    and a call with the same inputs goes on after the last one, or returns the kept report if the evaluation was
+    finished; there, too, each model's worst examples are saved (`load_examples`). Keras models are told apart by their
+    weights and, like all callables, by their outputs for the first images.
 
     Args:
         models: Name to Keras model, or to a callable from float32 images to logits, both tensors or both arrays.
@@ -100,58 +95,56 @@ def evaluate(
         >>> report.accuracy("brightness", "fgsm_strong", "white").value
         0.5
     """
-    images = checked_images(images)
-    labels = checked_labels(labels, len(images))
-    whole("batch_size", batch_size)
+    data = Examples.checked(images, labels, indices, batch_size, seed)
     whole("part_size", part_size)
-    whole("seed", seed, minimum=0)
     if not isinstance(battery, Battery):
         raise InputError("battery", expected="a Battery, as Battery.preset returns", received=repr(battery))
     battery = _with_clean_column(battery)
-    data = Examples(images, labels, checked_indices(indices, len(images)), int(batch_size), int(seed))
     parts = data.parts(int(part_size))
     data = dataclasses.replace(data, batch_size=parts[0].batch_size)
     with _without_retracing_advice():
-        subjects = Subjects.of(models, surrogates or {}, float_twins or {}, data)
-        gradients = {model.name: zero_gradients(model.logits, data) for model in subjects.models}
-        tasks = tasks_of(battery, subjects, _blind(gradients, subjects))
-        cells = cells_of(tasks, battery, subjects)
+        checked = EvaluatedModels.of(models, surrogates or {}, float_twins or {}, data)
         kept = None
         if folder is not None:
-            inputs = Inputs.of(subjects, data, battery, part_size)
-            kept = EvaluationFolder(folder, inputs, cells, overwrite=overwrite)
-        result = _run(parts, tasks, battery, subjects.models, kept, progress)
+            inputs = Inputs.of(checked, data, battery, part_size, check_strength)
+            kept = EvaluationFolder(folder, inputs, overwrite=overwrite)
+            report = _kept_report(kept)
+            if report is not None:
+                return report
+        checked.check_sources()
+        tasks = tasks_of(battery, checked)
+        result = _run(parts, tasks, battery, checked.models, kept, progress)
         report = RobustnessReport(
-            models=tuple(subject.name for subject in subjects.models),
-            surrogates=tuple(source.name for source in subjects.surrogates),
+            models=tuple(model.name for model in checked.models),
+            surrogates=tuple(source.name for source in checked.surrogates),
             battery=battery,
-            count=len(images),
-            seed=int(seed),
-            outcomes=result.outcomes(cells),
+            count=len(data.images),
+            seed=data.seed,
+            outcomes=result.outcomes(cells_of(tasks, battery, checked)),
         )
-        found = [
-            check
-            for model in subjects.models
-            for check in (
-                *model_checks(model.name, model.logits, data, gradients[model.name], result.excess[model.name]),
-                *report_checks(report, model.name),
-                *(strength_checks(report, model, data) if check_strength else ()),
-            )
-        ]
-    return dataclasses.replace(report, checks=tuple(found))
+        found = [check for m in checked.models for check in _checks(report, m, data, result, check_strength)]
+        report = dataclasses.replace(report, checks=tuple(found))
+    if kept is not None:
+        report.save(kept.report)
+    return report
 
 
-def _blind(gradients: Mapping[str, ZeroGradients | None], subjects: Subjects) -> set[str]:
-    """Return the models of whose gradients so many entries are zero that attacks follow completed ones."""
-    few = {name: FEW_ZEROS if name in subjects.float_twins else MANY_ZEROS for name in gradients}
-    return {name for name, zeros in gradients.items() if zeros is not None and zeros.entries > few[name]}
+def _kept_report(kept: EvaluationFolder) -> RobustnessReport | None:
+    """Return the report of a finished evaluation; None if there is none that can be read."""
+    if not kept.report.exists():
+        return None
+    try:
+        return RobustnessReport.load(kept.report)
+    except InputError:
+        # Damaged, or of an attack that the package does not know: the kept outcomes give it again.
+        return None
 
 
 def _run(
     parts: list[Examples],
     tasks: list[list[Task]],
     battery: Battery,
-    models: list[Subject],
+    models: list[EvaluatedModel],
     folder: EvaluationFolder | None,
     progress: bool,
 ) -> PartResult:
@@ -174,6 +167,15 @@ def _run(
             results.append(result)
     joined = PartResult.joined(results)
     return folder.finish(joined, parts, models, battery) if folder else joined
+
+
+def _checks(
+    report: RobustnessReport, model: EvaluatedModel, data: Examples, result: PartResult, check_strength: bool
+) -> Iterator[Check]:
+    yield from model_checks(model, data, result.excess[model.name])
+    yield from report_checks(report, model.name)
+    if check_strength:
+        yield from strength_checks(report, model, data)
 
 
 @contextlib.contextmanager

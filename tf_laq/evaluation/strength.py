@@ -8,21 +8,17 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from tf_laq.attacks.apgd import APGD
 from tf_laq.attacks.base import BallAttack, IterativeAttack, StartableAttack
 from tf_laq.attacks.battery import Battery
 from tf_laq.attacks.pgd import PGD
-from tf_laq.evaluation.checks import LOOKED_AT, SIGNIFICANT, Check, verdict
+from tf_laq.evaluation.checks import SIGNIFICANT, Stepping, significance, verdict
+from tf_laq.evaluation.examples import LOOKED_AT, Examples
+from tf_laq.evaluation.models import EvaluatedModel
+from tf_laq.evaluation.outcomes import Correct
+from tf_laq.evaluation.report import Check, RobustnessReport
 from tf_laq.evaluation.statistics import Share, mcnemar
-
-if TYPE_CHECKING:
-    from tf_laq.evaluation.examples import Examples
-    from tf_laq.evaluation.report import Correct, RobustnessReport
-    from tf_laq.evaluation.subjects import Subject
 
 MORE_RESTARTS = 2
 # Share of the examples that further restarts may break: some always meet a lucky start.
@@ -30,8 +26,6 @@ LUCKY = 0.03
 FACTORS = (0.5, 1.0, 2.0)
 # Within this L-inf distance every image can become plain grey, which no model can classify.
 GREY = 0.5
-
-Stepping = IterativeAttack | APGD
 
 
 def main_attack(battery: Battery) -> tuple[str, Stepping] | None:
@@ -44,15 +38,15 @@ def main_attack(battery: Battery) -> tuple[str, Stepping] | None:
     found = [
         (column.name, attack)
         for column in battery.columns
-        if isinstance(attack := column.attacks.get("white"), (IterativeAttack, APGD)) and attack.epsilon > 0.0
+        if isinstance(attack := column.attacks.get("white"), Stepping) and attack.epsilon > 0.0
     ]
     return min(found, key=lambda named: not isinstance(named[1], StartableAttack), default=None)
 
 
-def strength_checks(report: RobustnessReport, model: Subject, examples: Examples) -> Iterator[Check]:
+def strength_checks(report: RobustnessReport, model: EvaluatedModel, examples: Examples) -> Iterator[Check]:
     """Yield the checks of the main attack with more steps, more restarts, and at other strengths."""
     main = main_attack(report.battery)
-    if main is None or not model.differentiable:
+    if main is None or model.gradients is None:
         return
     # Batches of the evaluation's size, for which TensorFlow has its graphs already.
     looked_at = dataclasses.replace(examples.first(LOOKED_AT), batch_size=examples.batch_size)
@@ -63,14 +57,16 @@ def strength_checks(report: RobustnessReport, model: Subject, examples: Examples
 def _known(report: RobustnessReport, model: str, column: str) -> Correct | None:
     """Return what the first search of a white-box attack left, if the report has it: in an ensemble it has not."""
     cell = (model, column, "white", False)
-    found = [o.correct for o in report.outcomes if (o.model, o.column, o.knowledge, o.assisted) == cell]
+    found = [o.correct for o in report.outcomes if (o.model, o.column, o.knowledge, o.second_search) == cell]
     return found[0] if found and not report.battery.ensemble else None
 
 
 class _Trial:
     """Runs of one attack in other settings, on the examples that the model gets right without an attack."""
 
-    def __init__(self, model: Subject, examples: Examples, survivors: Correct, column: str, attack: Stepping) -> None:
+    def __init__(
+        self, model: EvaluatedModel, examples: Examples, survivors: Correct, column: str, attack: Stepping
+    ) -> None:
         self.model, self.examples, self.survivors = model, examples, survivors
         self.column, self.attack = column, attack
         self.right = examples.correct(model.logits, examples.images)
@@ -92,12 +88,8 @@ class _Trial:
             p < SIGNIFICANT,
             {"only_more": only_more, "only_once": only_once, "beyond": self._beyond(twice), "p": p},
             f"{self.column} with twice the steps breaks {only_more} of {len(once)} images that it does not break as it "
-            f"is, and leaves {only_once} that it does"
-            + (
-                f" (McNemar p = {p:.2g}); it has not converged, so use more steps. {self._rest(twice)}"
-                if p < SIGNIFICANT
-                else "."
-            ),
+            f"is, and leaves {only_once} that it does{significance(p)}",
+            f"it has not converged, so use more steps. {self._rest(twice)}",
         )
 
     def _more_restarts(self, attack: PGD | APGD, once: Correct) -> Check:
@@ -109,8 +101,8 @@ class _Trial:
             "more_restarts",
             found,
             {"broken": broken, "beyond": self._beyond(more)},
-            f"{self.column} with {MORE_RESTARTS} more restarts breaks {broken} further images of {len(once)}"
-            + (f"; its starts are not enough, so use more restarts. {self._rest(more)}" if found else "."),
+            f"{self.column} with {MORE_RESTARTS} more restarts breaks {broken} further images of {len(once)}",
+            f"its starts are not enough, so use more restarts. {self._rest(more)}",
         )
 
     def _epsilon(self, once: Correct) -> Check:
@@ -137,8 +129,8 @@ class _Trial:
             "epsilon",
             bool(wrong),
             {**accuracies, "p": p},
-            f"{self.column} leaves {shown}"
-            + (f"; the accuracy {' and '.join(wrong)}: the attack does not work on this model." if wrong else "."),
+            f"{self.column} leaves {shown}",
+            f"the accuracy {' and '.join(wrong)}: the attack does not work on this model.",
         )
 
     def _at(self, epsilon: float, once: Correct) -> Correct:
@@ -147,14 +139,10 @@ class _Trial:
 
     def _correct(self, attack: BallAttack, among: Correct) -> Correct:
         """Return where the model withstands an attack that is tried on some of the examples."""
-        examples, logits = self.examples.only(among), self.model.logits
-        crafted = np.empty_like(examples.images)
-        for rows in examples:
-            batch = examples.images[rows], examples.labels[rows]
-            crafted[rows] = attack(logits, *batch, seed=examples.seed, indices=examples.numbers[rows])
         correct = among.copy()
         if among.any():
-            correct[among] = examples.correct(logits, crafted)
+            examples, logits = self.examples.only(among), self.model.logits
+            correct[among] = examples.correct(logits, examples.attacked(attack, logits))
         return correct
 
     def _beyond(self, correct: Correct) -> int:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_laq._internal import files
-from tf_laq.evaluation.adversarial import AdversarialExamples
-from tf_laq.evaluation.report import RobustnessReport
+from tf_laq.evaluation import AdversarialExamples, RobustnessReport
 from tf_laq.plan import QuantizationPlan
 from tf_laq.report.pictures import draw_examples
 from tf_laq.report.plots import draw_plots
@@ -83,7 +82,7 @@ def write_report(
         plans={name: _plan_table(plan) for name, plan in plans.items()},
         plan_texts={name: _plan_text(plan) for name, plan in plans.items()},
         robustness=_robustness_table(robustness),
-        notes=robustness.notes()[2:] if robustness else [],
+        notes=robustness.notes() if robustness else [],
         checks=robustness.check_lines() if robustness else [],
         count=robustness.count if robustness else 0,
         surrogates=", ".join(robustness.surrogates) if robustness else "",

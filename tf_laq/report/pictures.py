@@ -13,7 +13,7 @@ from tf_laq._internal.validation import whole
 from tf_laq.errors import InputError
 
 if TYPE_CHECKING:
-    from tf_laq.evaluation.adversarial import AdversarialExamples
+    from tf_laq.evaluation import AdversarialExamples
 
 DIFFERENCE_FACTOR = 10.0
 _RIGHT, _WRONG = "#1d2733", "#B34700"

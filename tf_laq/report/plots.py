@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tf_laq.attacks.battery import KNOWLEDGE
-from tf_laq.evaluation.curves import AccuracyCurve
-from tf_laq.evaluation.report import RobustnessReport
-from tf_laq.evaluation.statistics import Share
+from tf_laq.evaluation import AccuracyCurve, RobustnessReport, Share
 from tf_laq.plan import FLOAT_BITS, QuantizationPlan
 
 if TYPE_CHECKING:

@@ -45,16 +45,21 @@ class ModelSize:
         return self.float_bytes / self.bytes
 
     @classmethod
-    def of(cls, name: str, plan: QuantizationPlan, parameters: int, *, quantized: bool = True) -> ModelSize:
-        """Return the size of a model of `parameters` numbers under a plan, or of the float32 model."""
+    def of(cls, name: str, plan: QuantizationPlan, parameters: int) -> ModelSize:
+        """Return the size of a model of `parameters` numbers under a plan."""
         width = FLOAT_BITS // 8
         return cls(
             name,
-            average_bits=plan.average_bits if quantized else float(FLOAT_BITS),
-            kernel_bytes=plan.bytes if quantized else width * plan.weights,
+            average_bits=plan.average_bits,
+            kernel_bytes=plan.bytes,
             other_bytes=width * (parameters - plan.weights),
             float_bytes=width * parameters,
         )
+
+    def in_float32(self) -> ModelSize:
+        """Return the size of the model before its quantization."""
+        kernel_bytes = self.float_bytes - self.other_bytes
+        return dataclasses.replace(self, average_bits=float(FLOAT_BITS), kernel_bytes=kernel_bytes)
 
 
 def size_rows(sizes: Sequence[ModelSize]) -> tuple[list[str], list[list[Any]]]:

@@ -9,7 +9,7 @@ import pytest
 from research.layer_study.ranking import ranks
 from research.layer_study.results import result_of
 from research.layer_study.studying import Loss
-from tf_laq.evaluation.report import Outcome
+from tf_laq.evaluation import Outcome
 from tf_laq.saving import save_model
 
 

@@ -72,7 +72,7 @@ def test_an_attack_as_it_is_leaves_the_second_search_out(study, networks):
     right = judge(study, "check", networks.quantized["q2"], study.epsilon)
     assert (right["pgd"] >= right["worst_case"]).all()
     report = next(report for path, report in study._known.items() if "-check-" in path.name)
-    assert any(outcome.assisted for outcome in report.outcomes)
+    assert any(outcome.second_search for outcome in report.outcomes)
     np.testing.assert_array_equal(as_it_is(report, "q2", "pgd", "white"), right["pgd"])
 
 
@@ -80,5 +80,5 @@ def test_the_papers_columns_have_no_second_search(study, networks):
     study.correct("q2", "pgd", "white")
     report = next(report for path, report in study._known.items() if "-white-quick-q2-" in path.name)
     assert networks.quantized["q2"].origin is networks.adv
-    assert not any(outcome.assisted for outcome in report.outcomes)
+    assert not any(outcome.second_search for outcome in report.outcomes)
     assert "No second search" in str(report)

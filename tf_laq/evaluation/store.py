@@ -1,4 +1,4 @@
-"""The folder of an evaluation: its finished parts, by which it goes on after a kill, and its adversarial examples."""
+"""What is kept of an evaluation: its finished parts, by which it goes on after a kill, its examples and its report."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from tf_laq.attacks.battery import Battery
 from tf_laq.errors import InputError
 from tf_laq.evaluation.adversarial import ARRAYS, AdversarialExamples, write_examples
 from tf_laq.evaluation.examples import Examples
-from tf_laq.evaluation.results import PartResult
-from tf_laq.evaluation.subjects import Subject, Subjects
-from tf_laq.evaluation.tasks import Cell
+from tf_laq.evaluation.models import EvaluatedModel, EvaluatedModels
+from tf_laq.evaluation.outcomes import PartResult
 from tf_laq.version import __version__
 
 Worst = Mapping[str, Mapping[str, Array]]
@@ -33,14 +32,14 @@ SAME_OUTPUTS = 1e-3
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Inputs(Document):
-    """All that the outcomes of an evaluation depend on; two equal ones have the same outcomes.
+    """All that the report of an evaluation depends on; two equal ones have the same report.
 
     Models are told apart by the SHA-256 of their weights, where they are Keras models, and by their outputs for
     the first images.
     """
 
     document: ClassVar[str] = "tf_laq evaluation inputs"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     release: str
     images: str
@@ -51,9 +50,12 @@ class Inputs(Document):
     models: Mapping[str, Mapping[str, Any]]
     surrogates: Mapping[str, Mapping[str, Any]]
     float_twins: Mapping[str, Mapping[str, Any]]
+    check_strength: bool
 
     @classmethod
-    def of(cls, subjects: Subjects, data: Examples, battery: Battery, part_size: int) -> Inputs:
+    def of(
+        cls, models: EvaluatedModels, data: Examples, battery: Battery, part_size: int, check_strength: bool
+    ) -> Inputs:
         """Describe an evaluation."""
         return cls(
             release=__version__,
@@ -62,9 +64,10 @@ class Inputs(Document):
             part_size=int(part_size),
             seed=data.seed,
             battery=battery.to_dict(),
-            models={model.name: _described(model) for model in subjects.models},
-            surrogates={model.name: _described(model) for model in subjects.surrogates},
-            float_twins={name: _described(model) for name, model in subjects.float_twins.items()},
+            models={model.name: _described(model) for model in models.models},
+            surrogates={model.name: _described(model) for model in models.surrogates},
+            float_twins={name: _described(model) for name, model in models.float_twins.items()},
+            check_strength=bool(check_strength),
         )
 
     def differences(self, other: Inputs) -> list[str]:
@@ -78,53 +81,47 @@ class Inputs(Document):
                 found.append(field.name)
         return found
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return all fields as JSON-ready values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> Inputs:
-        """Build the inputs from what `to_dict` returned."""
-        return cls(**{field.name: content[field.name] for field in dataclasses.fields(cls)})
-
 
 class EvaluationFolder:
     """What an evaluation keeps on the disk.
 
     `inputs.json` says what is evaluated. A finished part is one file `part-<number>.npz`, with its outcomes and the
     worst examples of all models. At the end these become one file `outcomes.npz` and, for each model, one file
-    `examples-<number>-<model>.npz`. Every file is written whole or not at all, so a kill loses the part at work and
-    nothing else.
+    `examples-<number>-<model>.npz`; then comes `report.json`. Every file is written whole or not at all, so a kill
+    loses the part at work and nothing else.
 
     Args:
         path: The folder; it is made if there is none.
         inputs: What is evaluated.
-        cells: The cells that every part fills.
         overwrite: Remove what an evaluation of other inputs left there.
+
+    Attributes:
+        report: The path of the report, which is there if the evaluation was finished.
 
     Raises:
         InputError: The folder has an evaluation of other inputs, or cannot be written.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], inputs: Inputs, cells: Sequence[Cell], *, overwrite: bool = False
-    ) -> None:
-        self.path, self.inputs, self.cells = Path(path), inputs, cells
-        self.models = tuple(inputs.models)
+    def __init__(self, path: str | os.PathLike[str], inputs: Inputs, *, overwrite: bool = False) -> None:
+        self.path, self.inputs = Path(path), inputs
+        self.report = self.path / "report.json"
         for unfinished in self.path.glob(".writing-*"):
             shutil.rmtree(unfinished)
         manifest = self.path / "inputs.json"
         different = self._differences(manifest)
-        if different and not overwrite:
+        if different == ["check_strength"]:
+            # The outcomes do not depend on it, only what is concluded from them.
+            self.report.unlink(missing_ok=True)
+        elif different and not overwrite:
             raise InputError(
                 f"folder {self.path}",
                 expected="no evaluation, or one of the same inputs",
                 received=f"one with other {', '.join(different)}",
                 remedy="Choose another folder, or set overwrite=True to begin anew.",
             )
-        if different:
+        elif different:
             self._clear()
-        if different or not manifest.exists():
+        if different or not self._results():
             inputs.save(manifest)
 
     def load(self, number: int) -> PartResult | None:
@@ -133,8 +130,8 @@ class EvaluationFolder:
 
     def save(self, number: int, result: PartResult, worst: Worst) -> None:
         """Keep a finished part."""
-        arrays = result.to_arrays(self.cells, self.models)
-        for place, model in enumerate(self.models):
+        arrays = result.to_arrays()
+        for place, model in enumerate(self.inputs.models):
             arrays |= {f"model{place}.{name}": values for name, values in worst[model].items()}
         archives.write(self._part(number), arrays)
 
@@ -146,7 +143,7 @@ class EvaluationFolder:
         return found
 
     def finish(
-        self, result: PartResult, parts: Sequence[Examples], subjects: Sequence[Subject], battery: Battery
+        self, result: PartResult, parts: Sequence[Examples], models: Sequence[EvaluatedModel], battery: Battery
     ) -> PartResult:
         """Turn the parts into one file of outcomes and one of adversarial examples for each model.
 
@@ -154,18 +151,18 @@ class EvaluationFolder:
             The result with the excess of the saved examples counted too: it is measured on the saved arrays.
         """
         excess = dict(result.excess)
-        for place, subject in enumerate(subjects):
+        for place, model in enumerate(models):
             about: dict[str, Any] = {
-                "model": subject.name,
-                "sha256": subject.sha256,
+                "model": model.name,
+                "sha256": model.sha256,
                 "seed": self.inputs.seed,
                 "battery": battery,
             }
             for number, part in enumerate(parts):
                 fields: dict[str, Any] = {name: self._array(place, name, number, part) for name in ARRAYS}
                 saved = AdversarialExamples(**fields, **about)
-                excess[subject.name] = max(excess[subject.name], saved.excess())
-            safe = re.sub(r"[^0-9A-Za-z_.-]", "_", subject.name)
+                excess[model.name] = max(excess[model.name], saved.excess())
+            safe = re.sub(r"[^0-9A-Za-z_.-]", "_", model.name)
             write_examples(
                 self.path / f"examples-{place:02d}-{safe}.npz",
                 **about,
@@ -173,7 +170,7 @@ class EvaluationFolder:
                 count=sum(len(part.images) for part in parts),
             )
         result = dataclasses.replace(result, excess=excess)
-        archives.write(self.path / "outcomes.npz", result.to_arrays(self.cells, self.models))
+        archives.write(self.path / "outcomes.npz", result.to_arrays())
         self._remove_parts()
         return result
 
@@ -193,22 +190,24 @@ class EvaluationFolder:
         if not path.exists():
             return None
         with _opened(path) as arrays:
-            return PartResult.from_arrays(arrays, self.cells, self.models)
+            return PartResult.from_arrays(arrays)
 
     def _part(self, number: int) -> Path:
         return self.path / f"part-{number:04d}.npz"
 
     def _differences(self, manifest: Path) -> list[str]:
+        if not self._results():
+            return []
         if not manifest.exists():
-            return ["inputs, which are not known"] if self._results() else []
+            return ["inputs, which are not known"]
         try:
             return Inputs.load(manifest).differences(self.inputs)
         except InputError as error:  # Another version, or damaged.
             return [f"inputs ({error})"]
 
     def _results(self) -> list[Path]:
-        # The outcomes first: without them, nothing counts as finished.
-        patterns = ("outcomes.npz", "examples-*.npz", "part-*.npz")
+        # Report and outcomes first: without them, nothing counts as finished.
+        patterns = ("report.json", "outcomes.npz", "examples-*.npz", "part-*.npz")
         return [path for pattern in patterns for path in self.path.glob(pattern)]
 
     def _clear(self) -> None:
@@ -224,8 +223,8 @@ def _opened(path: Path) -> contextlib.AbstractContextManager[Mapping[str, Array]
     return archives.opened(path, "a whole part of an evaluation", "Remove it, and its images are attacked again.")
 
 
-def _described(subject: Subject) -> dict[str, Any]:
-    return {"sha256": subject.sha256, "outputs": subject.outputs}
+def _described(model: EvaluatedModel) -> dict[str, Any]:
+    return {"sha256": model.sha256, "outputs": model.outputs}
 
 
 def _different_models(argument: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:

@@ -15,8 +15,9 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from tf_laq.attacks import FGSM, Attack, Battery, Column
+from tf_laq.attacks import FGSM, PGD, Attack, Battery, Column
 from tf_laq.errors import InputError
 from tf_laq.evaluation import RobustnessReport, evaluate, load_examples
 
@@ -73,7 +74,78 @@ def test_a_finished_evaluation_leaves_its_outcomes_and_examples_only(interrupted
     assert {p.name for p in (tmp_path / "kept").iterdir()} == {"inputs.json", "part-0000.npz", "part-0001.npz"}
     interrupted()
     names = {path.name for path in (tmp_path / "kept").iterdir()}
-    assert names == {"inputs.json", "outcomes.npz", "examples-00-m.npz"}
+    assert names == {"inputs.json", "outcomes.npz", "examples-00-m.npz", "report.json"}
+
+
+class Counting:
+    """A model of images that counts how often it is called, and whether somebody follows its gradient."""
+
+    def __init__(self, logits) -> None:
+        self.logits, self.calls, self.gradients = logits, 0, 0
+
+    def __call__(self, images):
+        self.calls += 1
+
+        @tf.custom_gradient
+        def watched(batch):
+            def gradient(upstream):
+                self.gradients += 1
+                return upstream
+
+            return batch, gradient
+
+        return self.logits(watched(images))
+
+
+@pytest.fixture
+def finished(linear, images, labels, tmp_path):
+    """Return a model with the report of its evaluation, and a function that gives the report of another one there."""
+    model = Counting(linear[0])
+    pgd = Column(name="pgd", attacks={"white": PGD(epsilon=0.05, steps=3)})
+
+    def run(**changes):
+        options = {"battery": Battery(name="x", columns=(pgd,)), "folder": tmp_path, **changes}
+        return evaluate({"m": model}, images, labels, float_twins={"m": linear[1]}, **options)
+
+    report = run()
+    model.calls = model.gradients = 0
+    return model, report, run
+
+
+def test_a_finished_evaluation_calls_a_model_only_to_know_it_again(finished) -> None:
+    model, report, run = finished
+    assert run() == report
+    # Once to see that its outputs are logits, and once for the outputs that tell models apart.
+    assert (model.calls, model.gradients) == (2, 0)
+
+
+def test_strength_is_checked_later_on_the_kept_outcomes(finished) -> None:
+    model, report, run = finished
+    strength = {"more_steps", "more_restarts", "epsilon"}
+    without = run(check_strength=False)
+    assert without.outcomes == report.outcomes
+    assert [check for check in report.checks if check.name not in strength] == list(without.checks)
+    model.gradients = 0
+    assert run(check_strength=False) == without
+    assert model.gradients == 0
+    assert run() == report
+
+
+def test_a_damaged_report_is_made_again(finished, tmp_path) -> None:
+    _, report, run = finished
+    (tmp_path / "report.json").write_text("{")
+    assert run() == report
+    assert RobustnessReport.load(tmp_path / "report.json") == report
+
+
+def test_inputs_of_which_nothing_was_found_yet_hinder_nothing(finished, tmp_path) -> None:
+    *_, run = finished
+    for path in tmp_path.iterdir():
+        if path.name != "inputs.json":
+            path.unlink()
+    other = run(seed=1)
+    assert other.seed == 1
+    assert run(seed=1) == other
 
 
 def keras_model(value):
@@ -132,7 +204,8 @@ def test_other_inputs_replace_the_earlier_ones_where_that_is_asked_for(linear, i
     evaluate({"a": linear[0], "b": linear[1]}, images, labels, **options)
     report = evaluate({"c/d": linear[1]}, images, labels, overwrite=True, **options)
     assert report == evaluate({"c/d": linear[1]}, images, labels, **{**options, "folder": None})
-    assert {path.name for path in tmp_path.iterdir()} == {"inputs.json", "outcomes.npz", "examples-00-c_d.npz"}
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"inputs.json", "outcomes.npz", "examples-00-c_d.npz", "report.json"}
     assert [saved.model for saved in load_examples(tmp_path)] == ["c/d"]
 
 

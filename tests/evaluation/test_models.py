@@ -13,7 +13,7 @@ from tf_laq.evaluation import evaluate, load_examples
 EPSILON, COUNT = 0.1, 24
 PGD_10 = PGD(epsilon=EPSILON, steps=10)
 BATTERY = Battery(
-    name="targets",
+    name="models",
     columns=(
         Column(name="pgd", attacks={"gray": PGD_10, "white": PGD_10}),
         Column(name="square", attacks={"white": Square(epsilon=EPSILON, queries=60)}),
@@ -29,7 +29,7 @@ def data(digits):
 @pytest.fixture(scope="module")
 def evaluated(keras_network, data, tmp_path_factory):
     """Return the report of a Keras model and its exported file, and their saved examples."""
-    folder = tmp_path_factory.mktemp("target")
+    folder = tmp_path_factory.mktemp("models")
     laq.export_tflite(keras_network, folder / "m.tflite", "float32")
     models = {"file": laq.tflite.load(folder / "m.tflite"), "keras": keras_network}
     options = {"surrogates": {"keras": keras_network}, "folder": folder / "kept", "part_size": 10}

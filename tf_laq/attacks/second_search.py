@@ -1,4 +1,4 @@
-"""A model with a gradient wherever its own is exactly zero, so that no attack is blinded.
+"""The second search: Auto-PGD on what an attack of several steps left, along a gradient without zeros.
 
 Quantization sets many weights to zero, and clipped activations switch off: entries of the input gradient become
 exactly zero. The sign of zero is zero, so an attack that follows the gradient leaves those pixels as they are,
@@ -14,11 +14,37 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_laq.attacks.base import Logits
+from tf_laq.attacks.apgd import APGD, APGDCrossEntropy, APGDLogitsRatio, APGDTargeted
+from tf_laq.attacks.base import Attack, IterativeAttack, Logits
+
+# Four in ten of AutoAttack's: a hundred found one or two more in a hundred on networks with masked gradients.
+STEPS = 40
+
+
+def second_search(attack: Attack | None) -> APGD | None:
+    """Return the attack that searches on what an attack of several steps left; None for other attacks.
+
+    It is Auto-PGD in the attack's ball: steps of one length get lost in a completed gradient. Where entries of the
+    model's gradient are exactly zero, it follows `completed_gradient`.
+
+    Example:
+        >>> second_search(APGDTargeted(epsilon=0.25, steps=20))
+        APGDLogitsRatio(epsilon=0.25, norm='linf', steps=20, restarts=1, stop_when_broken=True)
+    """
+    if isinstance(attack, APGDTargeted):
+        # One target after the other would cost as many times as much, and finds little more.
+        return APGDLogitsRatio(epsilon=attack.epsilon, norm=attack.norm, steps=attack.steps)
+    if isinstance(attack, APGD):
+        return attack
+    if isinstance(attack, IterativeAttack):
+        return APGDCrossEntropy(epsilon=attack.epsilon, norm=attack.norm, steps=STEPS)
+    return None
 
 
 def completed_gradient(logits: Logits, radius: float, float_logits: Logits | None = None) -> Logits:
     """Return a callable with the outputs of a model, and with its gradient completed where that is exactly zero.
+
+    A second search follows this gradient in the place of the model's own; any other attack can.
 
     In the place of a zero stands the sum of the model's gradients at x + radius * s and x - radius * s, clipped to
     [0, 1], with one fixed pattern s of random signs; where that is zero too, the float model's gradient at x.

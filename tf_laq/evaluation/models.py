@@ -1,0 +1,154 @@
+"""The models of an evaluation, checked and in the one form that attacks know."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_laq._internal import archives
+from tf_laq._internal.validation import check_logits, one_of
+from tf_laq.adapters import is_keras_model, logits_function, logits_of_arrays
+from tf_laq.attacks.base import Logits, has_gradient
+from tf_laq.errors import InputError
+from tf_laq.evaluation.examples import LOOKED_AT, Examples
+
+# Number of the first images whose outputs tell models apart.
+FINGERPRINT_IMAGES = 4
+# Above this share of exact zeros, an attack that follows the gradient is blind. Half of the entries are usual: black
+# borders, units that are off. Quantization brings it to four in five and more.
+MANY_ZEROS = 0.7
+# Above this share, the second search of a model with a float twin follows a completed gradient.
+FEW_ZEROS = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class ZeroGradients:
+    """How much of the gradient of the cross-entropy at clean images is exactly zero.
+
+    Attributes:
+        entries: Share of the entries.
+        images: Share of the images with no other entry.
+    """
+
+    entries: float
+    images: float
+
+
+def zero_gradients(logits: Logits, examples: Examples) -> ZeroGradients | None:
+    """Return the shares of exact zeros in a model's input gradients over the first examples; None without gradients."""
+    zero = []
+    first = examples.first(LOOKED_AT)
+    for rows in first:
+        images = tf.constant(first.images[rows])
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(first.labels[rows], logits(images))
+        gradient = tape.gradient(loss, images)
+        if gradient is None:
+            return None
+        zero.append(gradient.numpy().reshape(len(rows), -1) == 0.0)
+    found = np.concatenate(zero)[: len(first.images)]
+    return ZeroGradients(float(found.mean()), float(found.all(axis=1).mean()))
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluatedModel:
+    """A model to evaluate or to make examples on.
+
+    Attributes:
+        name: Its name.
+        logits: Callable from a float32 tensor of images to a tensor of logits; one object for each model.
+        data: The examples of the evaluation.
+        sha256: Of a Keras model's weights; "" for other callables.
+        outputs: Its outputs for the first images, as nested lists.
+    """
+
+    name: str
+    logits: Logits
+    data: Examples
+    sha256: str
+    outputs: list[list[float]]
+
+    @functools.cached_property
+    def gradients(self) -> ZeroGradients | None:
+        """What is zero in its gradients, found when it is first asked for; None if TensorFlow finds no gradient."""
+        return zero_gradients(self.logits, self.data)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluatedModels:
+    """All models of an evaluation; the full-precision models by the name of the evaluated one."""
+
+    models: list[EvaluatedModel]
+    surrogates: list[EvaluatedModel]
+    float_twins: Mapping[str, EvaluatedModel]
+
+    @classmethod
+    def of(
+        cls, models: Mapping[str, Any], surrogates: Mapping[str, Any], float_twins: Mapping[str, Any], data: Examples
+    ) -> EvaluatedModels:
+        """Check all models on the first batch of the data.
+
+        Raises:
+            InputError: A mapping is none, or a model gives no finite logits for these images and labels, or a twin
+                belongs to no model.
+        """
+        known: dict[int, EvaluatedModel] = {}
+        evaluated = _evaluated("models", models, data, known)
+        for name in float_twins if isinstance(float_twins, Mapping) else ():
+            one_of("float_twins", name, [model.name for model in evaluated])
+        sources = _evaluated("surrogates", surrogates, data, known)
+        twins = _evaluated("float_twins", float_twins, data, known)
+        return cls(evaluated, sources, {twin.name: twin for twin in twins})
+
+    def check_sources(self) -> None:
+        """Refuse a surrogate or twin that has no gradient to make examples by."""
+        for argument, sources in (("surrogates", self.surrogates), ("float_twins", self.float_twins.values())):
+            for source in sources:
+                if not has_gradient(source.logits, tf.constant(source.data.images[:1])):
+                    raise InputError(
+                        f"{argument}[{source.name!r}]",
+                        expected="a model with a gradient to make examples on",
+                        received="no gradient from the logits to the images",
+                        remedy="Give the Keras model that it was made from.",
+                    )
+
+
+def _evaluated(
+    argument: str, models: Mapping[str, Any], data: Examples, known: dict[int, EvaluatedModel]
+) -> list[EvaluatedModel]:
+    """Return the models in the form that attacks know; `known` keeps one for each, whatever its names."""
+    if not isinstance(models, Mapping) or (argument == "models" and not models):
+        expected = "a mapping from names to models"
+        raise InputError(argument, expected=expected, received=repr(models), remedy='Give {"name": model}.')
+    for name, model in models.items():
+        if id(model) not in known:
+            known[id(model)] = _checked(f"{argument}[{name!r}]", model, data)
+    return [dataclasses.replace(known[id(model)], name=str(name)) for name, model in models.items()]
+
+
+def _checked(argument: str, model: Any, data: Examples) -> EvaluatedModel:
+    logits = logits_function(model)
+    numbers = next(iter(data))
+    images = tf.constant(data.images[numbers])
+    try:
+        outputs = logits(images)
+        if not tf.is_tensor(outputs):
+            logits = logits_of_arrays(logits)
+            outputs = logits(images)
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        raise InputError(
+            argument,
+            expected=f"a model of images of shape {data.images.shape[1:]}",
+            received=f"an error from it: {str(error).splitlines()[0]}",
+            remedy="Give images of the shape that the model was built for.",
+        ) from error
+    check_logits(np.asarray(outputs), data.labels[numbers], argument)
+    first = np.asarray(logits(tf.constant(data.images[:FINGERPRINT_IMAGES])), np.float64)
+    sha256 = archives.sha256(model.get_weights()) if is_keras_model(model) else ""
+    return EvaluatedModel("", logits, data, sha256, first.tolist())
