@@ -10,8 +10,7 @@ from tf_laq import quantizers
 from tf_laq.errors import InputError
 from tf_laq.plan import PlanEntry
 from tf_laq.policies.base import Policy, measured_entry
-from tf_laq.policies.entrance import input_weight, settings_for
-from tf_laq.policies.guarded import SIZE_EXPONENT
+from tf_laq.policies.guarded import SIZE_EXPONENT, input_weight, settings_for
 from tf_laq.policies.knapsack import cheapest
 from tf_laq.quantizers import Quantizer
 from tf_laq.sensitivity import TensorSensitivity

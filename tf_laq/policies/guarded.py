@@ -11,12 +11,18 @@ from tf_laq import quantizers
 from tf_laq.errors import InputError
 from tf_laq.plan import PlanEntry
 from tf_laq.policies.base import Policy, best_of, measured_entry
-from tf_laq.policies.entrance import INPUT_WEIGHT, input_weight, is_small_input, settings_for
 from tf_laq.quantizers import Quantizer
 from tf_laq.sensitivity import TensorSensitivity, WeightTensor
 
 SIZE_EXPONENT = 0.75
 """The power of a tensor's size that its limit falls with."""
+
+INPUT_WEIGHT = 10.0
+"""How much more a relative error counts where the input enters."""
+
+# Where the input enters and the tensor is small, bits cost little.
+_MAX_BITS, _SMALL_INPUT_MAX_BITS = 8, 16
+_SMALL = 0.01
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,6 +89,35 @@ class Guarded(Policy):
         best = best_of(sensitivity, by_bits)
         entry = measured_entry(sensitivity, best, f"no setting passes; {_reason(sensitivity, best, limit)}")
         return dataclasses.replace(entry, satisfied=False)
+
+
+def input_weight(tensor: WeightTensor, weight: float = INPUT_WEIGHT) -> float:
+    """Return `weight` for a tensor that the input reaches through no other kernel, 1 for any other."""
+    return weight if tensor.fed_by_input else 1.0
+
+
+def is_small_input(tensor: WeightTensor, weights: int) -> bool:
+    """Return whether the input reaches a tensor first and it has at most 1 % of all `weights`.
+
+    There 16 bits are allowed. Codes of more than 8 bits have no fast form in a TensorFlow Lite file, where such a
+    tensor may end as float32: a large one must not.
+    """
+    return tensor.fed_by_input and tensor.values.size <= _SMALL * weights
+
+
+def settings_for(
+    tensor: WeightTensor, names: tuple[str, ...] | None, max_bits: int | None, weights: int
+) -> list[Quantizer]:
+    """Return the settings to choose from for a tensor.
+
+    Args:
+        tensor: The tensor.
+        names: Names of quantizers; None for all but those that are `by_name_only`.
+        max_bits: Widest setting; None for 8, and 16 in a small tensor where the input enters.
+        weights: Number of the weights of all tensors.
+    """
+    widest = _SMALL_INPUT_MAX_BITS if is_small_input(tensor, weights) else _MAX_BITS
+    return quantizers.candidates(names, max_bits or widest)
 
 
 def _bits(quantizer: Quantizer) -> int:
