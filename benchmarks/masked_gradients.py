@@ -1,7 +1,7 @@
 """What quantized weights hide from gradient attacks, and the cheapest way to see it, beside Square in the same run.
 
 An adversarially trained MNIST network is quantized uniformly, linear and log. On each of these networks: PGD and
-Auto-PGD as they are, Auto-PGD on the completed gradient (tf_laq/attacks/completed_gradient.py), which is the second
+Auto-PGD as they are, Auto-PGD on the completed gradient (tf_laq/attacks/completion.py), which is the second
 search of an evaluation, and Square with 5,000 queries. Accuracy after each attack, and CPU seconds.
 
     python benchmarks/masked_gradients.py                                        the first 128 test images
@@ -25,7 +25,7 @@ import tf_laq as laq
 from tf_laq import attacks, datasets
 from tf_laq.adapters import logits_function
 from tf_laq.attacks.base import Images, Labels, Logits
-from tf_laq.attacks.completed_gradient import completed_gradient
+from tf_laq.attacks.completion import completed_gradient
 
 MODEL = Path(__file__).resolve().parent.parent / "saved_models" / "mnist_adv" / "model.keras"
 EPSILON = 0.3

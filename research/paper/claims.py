@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import tf_laq as laq
+from research.pages import Result, Section, markdown_table, short_bits
 from research.paper import reference
-from research.paper.facts import facts_of, named, short_bits
+from research.paper.facts import facts_of, named
 from research.paper.figure import BITS, FLOAT, QUANTIZERS, ROLES as CURVE_ROLES, bits_curve
-from research.paper.plans import PAPER, PlanScore, judge, score
-from research.paper.plots import draw_scores
-from research.paper.statistics import drop, drop_difference, spearman
+from research.paper.plans import PlanScore, judge, score
+from research.paper.settings import PGD_COLUMN
 from research.paper.study import WORST_CASE, Study
-from research.paper.writing import Result, Section, markdown_table
-from tf_laq import api
-from tf_laq.evaluation.report import Correct
-from tf_laq.evaluation.statistics import Share
+from research.statistics import drop, drop_difference, share, spearman
+from tf_laq.evaluation import Correct
+from tf_laq.report import PALETTE, panels, png
 
-_COLUMNS = {"clean": "no attack", PAPER: "the paper's PGD", WORST_CASE: "worst case with Square"}
+_COLUMNS = {"clean": "no attack", PGD_COLUMN: "the paper's PGD", WORST_CASE: "worst case with Square"}
 # The first two, which the paper has, with what the attacker knows.
-_KNOWLEDGE = {"clean": "none", PAPER: "white"}
+_KNOWLEDGE = {"clean": "none", PGD_COLUMN: "white"}
 _SUMMARIES = {
     "sum_error": "sum of ‖W - W_q‖",
     "max_error": "largest ‖W - W_q‖",
@@ -27,6 +27,11 @@ _SUMMARIES = {
     "average_bits": "average bits",
 }
 _UNIFORM = ("q1", "q2")
+_MARKS = {
+    "uniform": ("s", PALETTE["blue"]),
+    "Algorithm 1": ("^", PALETTE["vermilion"]),
+    "random": ("o", PALETTE["green"]),
+}
 # Where the curves of Figure 1 are far apart.
 _LOW_BITS = (2, 3, 4)
 _HEADERS = (
@@ -60,7 +65,7 @@ def claims(study: Study, command: str) -> Result:
         values={name: value for part in parts for name, value in part.values.items()},
         headers=_HEADERS,
         rows=[_record(study, each) for each in scores],
-        picture=draw_scores(named(study), scores, {PAPER: _COLUMNS[PAPER], WORST_CASE: _COLUMNS[WORST_CASE]}),
+        picture=_draw(named(study), scores),
     )
 
 
@@ -69,12 +74,12 @@ def _plain_training(study: Study) -> _Part:
     roles = [role for role in CURVE_ROLES if role in study.networks.trained]
     curves = {role: bits_curve(study, role) for role in roles}
     settings = [f"{name} {bits}" for name in QUANTIZERS for bits in BITS if bits in _LOW_BITS]
-    clean = {role: {name: curves[role].correct(name) for name in (FLOAT, *settings)} for role in roles}
+    clean = {role: {name: curves[role][name] for name in (FLOAT, *settings)} for role in roles}
     weak = {role: _withstood(study, role, settings) for role in roles}
     small = f"within {study.settings.small_epsilon:.3g} in L-inf"
     judged: list[tuple[str, dict[str, dict[str, Correct]]]] = [
         ("clean accuracy, as in Figure 1", clean),
-        (f"PGD {small}", {role: found[PAPER] for role, found in weak.items()}),
+        (f"PGD {small}", {role: found[PGD_COLUMN] for role, found in weak.items()}),
         (f"worst case {small}", {role: found[WORST_CASE] for role, found in weak.items()}),
     ]
     rows, values = [], {}
@@ -89,7 +94,7 @@ def _plain_training(study: Study) -> _Part:
                 values[f"more.{role}.{about.split()[0].lower()}.{name.replace(' ', '.')}"] = str(more)
             rows.append(row)
     headers = ["accuracy", "quantized to", *(f"{r} loses" for r in roles), *(f"adv - {r}" for r in others)]
-    full = [[role, *(_percent(right[role][FLOAT]) for _, right in judged)] for role in roles]
+    full = [[role, *(share(right[role][FLOAT]) for _, right in judged)] for role in roles]
     body = [
         "Percentage points that quantization costs, with 95 % intervals; `adv - orig` is how much more `adv` loses. "
         "The paper judges by the clean accuracy. Plain networks withstand no strong attack, so here the attacks are "
@@ -105,8 +110,8 @@ def _plain_training(study: Study) -> _Part:
 def _withstood(study: Study, role: str, settings: Sequence[str]) -> dict[str, dict[str, Correct]]:
     """Return column -> setting -> where the network in a role withstands the weak attacks."""
     network = study.networks.trained[role]
-    plans = [None, *(api.uniform(network.model, n, int(b), progress=False) for n, b in map(str.split, settings))]
-    found: dict[str, dict[str, Correct]] = {PAPER: {}, WORST_CASE: {}}
+    plans = [None, *(laq.uniform(network.model, n, int(b), progress=False) for n, b in map(str.split, settings))]
+    found: dict[str, dict[str, Correct]] = {PGD_COLUMN: {}, WORST_CASE: {}}
     for name, quantized in zip((FLOAT, *settings), network.in_turn(plans), strict=True):
         right = judge(study, f"weak {role} {name}", quantized, study.settings.small_epsilon)
         for column in found:
@@ -136,11 +141,11 @@ def _against_adv(study: Study, names: Sequence[str]) -> tuple[str, dict[str, str
         row: list[object] = [name, bits]
         values[f"{name}.bits"] = bits
         for column, right in _judged(study, name).items():
-            share, lost = _percent(right), drop(before[column], right)
-            row += [share, lost if name != "adv" else None]
+            found, lost = share(right), drop(before[column], right)
+            row += [found, lost if name != "adv" else None]
             if column in _KNOWLEDGE:
                 row.append(reference.accuracy(_table(study), study.dataset, name, column, _KNOWLEDGE[column]))
-            values[f"{name}.{column}"] = f"{100 * share.value:.1f}"
+            values[f"{name}.{column}"] = f"{100 * found.value:.1f}"
             values[f"drop.{name}.{column}"] = f"{lost.value:.1f}"
         rows.append(row)
     clean, pgd, worst = _COLUMNS.values()
@@ -189,8 +194,23 @@ def _record(study: Study, each: PlanScore) -> list[object]:
     return [*about, *norms, *accuracies, shares[0].count, study.seed]
 
 
-def _percent(right: Correct) -> Share:
-    return Share(int(right.sum()), len(right))
+def _draw(images: str, scores: Sequence[PlanScore]) -> bytes:
+    """Draw the accuracy of plans against the sum of their error norms, a panel per column under attack."""
+    columns = (PGD_COLUMN, WORST_CASE)
+    figure, found = panels(9.0, 3.8, len(columns))
+    for column, axes in zip(columns, found, strict=True):
+        for kind, (marker, color) in _MARKS.items():
+            shown = [each for each in scores if each.kind == kind]
+            heights = [100 * each.share(column).value for each in shown]
+            axes.plot([each.sum_error for each in shown], heights, marker, color=color, markersize=5, label=kind)
+        axes.set_xscale("log")
+        axes.set_title(_COLUMNS[column], fontsize=10)
+        axes.set_xlabel("sum over layers of ‖W - W_q‖")
+        axes.set_ylim(-3, 105)
+    found[0].set_ylabel("accuracy (%)")
+    found[0].legend(frameon=False, loc="lower left", fontsize=8)
+    figure.suptitle(f"{images}: {len(scores)} plans of one network", fontsize=11)
+    return png(figure)
 
 
 def _table(study: Study) -> int:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from research.pages import Result, Section, markdown_table
 from research.paper import reference
 from research.paper.facts import facts_of, named
-from research.paper.reference import Spread
 from research.paper.study import Study
-from research.paper.writing import Result, Section, markdown_table
+from research.statistics import Spread, spread
 from tf_laq.plan import PlanEntry, QuantizationPlan
 
 _QUANTITIES = {"L_Wq": "‖W_q‖", "L_dW": "‖W - W_q‖"}
@@ -55,16 +53,6 @@ def differing(first: QuantizationPlan, second: QuantizationPlan) -> list[tuple[P
     """Return the pairs of entries whose quantizer or bit width differs, of two plans of one network."""
     pairs = zip(first.entries, second.entries, strict=True)
     return [(a, b) for a, b in pairs if (a.quantizer, a.bits) != (b.quantizer, b.bits)]
-
-
-def spread(values: list[float]) -> Spread | None:
-    """Return mean and population standard deviation, or None without values.
-
-    Example:
-        >>> print(spread([1.0, 3.0]))
-        2.00 ± 1.00
-    """
-    return Spread(float(np.mean(values)), float(np.std(values))) if values else None
 
 
 def _norm(entry: PlanEntry, quantity: str) -> float:

@@ -8,21 +8,19 @@ from collections.abc import Iterator
 
 import numpy as np
 
+import tf_laq as laq
 from research.paper.networks import Network
-from research.paper.settings import GRADIENT_FREE
-from research.paper.study import WORST_CASE, Study, as_it_is
-from tf_laq import api, quantizers
+from research.paper.settings import GRADIENT_FREE, PGD_COLUMN
+from research.paper.study import WORST_CASE, Study, without_second_search
+from research.statistics import share
+from tf_laq import quantizers
 from tf_laq.adapters import adapter_of
-from tf_laq.attacks.battery import Battery, Column
-from tf_laq.attacks.pgd import PGD
-from tf_laq.attacks.square import Square
-from tf_laq.evaluation.report import Correct
-from tf_laq.evaluation.statistics import Share
+from tf_laq.attacks import PGD, Battery, Column
+from tf_laq.evaluation import Correct, Share
 from tf_laq.plan import PlanEntry, QuantizationPlan
 from tf_laq.policies import Algorithm1, TensorPolicy, Thresholds, UnsatisfiedWarning, make_plan, measured_entry
 from tf_laq.sensitivity import TensorSensitivity
 
-PAPER = "pgd"
 _UNIFORM_BITS = range(2, 8)
 _RANDOM_BITS = (2, 8)
 _RANDOM_PLANS = 16
@@ -69,7 +67,7 @@ class PlanScore:
 
     def share(self, column: str) -> Share:
         """Return an accuracy."""
-        return Share(int(self.correct[column].sum()), len(self.correct[column]))
+        return share(self.correct[column])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,19 +132,18 @@ def judge(study: Study, name: str, network: Network, epsilon: float) -> dict[str
         network: The network.
         epsilon: L-inf radius in pixel units.
     """
-    pgd = study.paper.only([PAPER]).columns[0].attacks["white"]
-    square = study.strong.only([GRADIENT_FREE]).columns[0].attacks["white"]
-    assert isinstance(pgd, PGD) and isinstance(square, Square)
+    pgd = study.paper.only([PGD_COLUMN]).columns[0].attacks["white"]
+    assert isinstance(pgd, PGD)
     if epsilon != pgd.epsilon:
         pgd = dataclasses.replace(pgd, epsilon=epsilon, step_size=None)
-    square = dataclasses.replace(square, epsilon=epsilon, queries=study.settings.plan_queries)
-    columns = (Column(name=PAPER, attacks={"white": pgd}), Column(name=GRADIENT_FREE, attacks={"white": square}))
+    square = dataclasses.replace(study.square, epsilon=epsilon, queries=study.settings.plan_queries)
+    columns = (Column(name=PGD_COLUMN, attacks={"white": pgd}), Column(name=GRADIENT_FREE, attacks={"white": square}))
     battery = Battery(name=f"{study.dataset}/plans", columns=columns, ensemble=True)
-    shown = np.ones(min(study.settings.plan_examples, len(study.images)), np.bool_)
+    shown = np.ones(min(study.settings.plan_examples, len(study.data)), np.bool_)
     report = study.evaluate(name.replace(" ", "-"), {network.name: network}, battery, shown)
     return {
         "clean": report.correct(network.name, "clean"),
-        PAPER: as_it_is(report, network.name, PAPER, "white"),
+        PGD_COLUMN: without_second_search(report, network.name, PGD_COLUMN, "white"),
         WORST_CASE: report.surviving(network.name),
     }
 
@@ -154,7 +151,7 @@ def judge(study: Study, name: str, network: Network, epsilon: float) -> dict[str
 def _plans(network: Network, seed: int) -> Iterator[tuple[str, str, QuantizationPlan]]:
     for method in ("linear", "log"):
         for bits in _UNIFORM_BITS:
-            yield "uniform", f"{method} {bits}", api.uniform(network.model, method, bits, progress=False)
+            yield "uniform", f"{method} {bits}", laq.uniform(network.model, method, bits, progress=False)
     standard = Thresholds()
     for about, methods in _CHOICES.items():
         for factor in _LIMITS:
@@ -162,7 +159,7 @@ def _plans(network: Network, seed: int) -> Iterator[tuple[str, str, Quantization
             limits = Thresholds(error_below=below, error_above=above)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UnsatisfiedWarning)
-                plan = api.search(
+                plan = laq.search(
                     network.model, policy=Algorithm1(thresholds=limits, quantizers=methods), progress=False
                 )
             yield "Algorithm 1", f"{about}, limits of (11b) times {factor:g}", plan

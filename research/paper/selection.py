@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from research.paper.facts import facts_of, named, short_bits, worst_case_fact
+import tf_laq as laq
+from research.pages import Result, Section, markdown_table, short_bits
+from research.paper.facts import facts_of, named, worst_case_fact
 from research.paper.networks import UNIFORM_BITS, Network, Networks
-from research.paper.plots import draw_front
-from research.paper.settings import GRADIENT_FREE
-from research.paper.statistics import Difference, drop
+from research.paper.settings import GRADIENT_FREE, PGD_COLUMN as PGD
 from research.paper.study import WORST_CASE, Study
-from research.paper.writing import Result, Section, markdown_table
-from tf_laq import api, datasets, policies
-from tf_laq._internal import archives
+from research.statistics import Difference, drop, share
+from tf_laq import datasets, policies, training
 from tf_laq.errors import InputError
-from tf_laq.evaluation.report import Correct
-from tf_laq.evaluation.statistics import Share
+from tf_laq.evaluation import Correct, Share
 from tf_laq.plan import FLOAT_BITS, QuantizationPlan
 from tf_laq.policies import Limit
-from tf_laq.version import __version__
+from tf_laq.report import PALETTE, panels, png
 
-PGD = "pgd"
 _COLUMNS = {"clean": "no attack", PGD: "PGD", GRADIENT_FREE: "then Square", WORST_CASE: "worst case"}
 # Uniform settings that the paper's tables have under another name, so that nothing is attacked twice.
 _IN_THE_TABLES = {("linear", UNIFORM_BITS): "q1", ("log", UNIFORM_BITS): "q2"}
@@ -36,6 +31,18 @@ _TITLES = {"q1": "q1 (linear 3)", "q2": "q2 (log 3)", "lq": "lq (Algorithm 1)"}
 # Kinds of candidates that share the plan of another -> the ending of their names.
 _AFTER_THE_PLAN = {"corrected": "bc", "recalibrated": "bn", "fine-tuned": "ft"}
 _FLOAT_BYTES = FLOAT_BITS // 8
+_MARKS = {
+    "float32": ("*", PALETTE["black"]),
+    "linear": ("s", PALETTE["blue"]),
+    "log": ("v", PALETTE["sky"]),
+    "kmeans": ("D", PALETTE["purple"]),
+    "clipped": ("h", PALETTE["yellow"]),
+    "policy": ("o", PALETTE["green"]),
+    "recalibrated": ("P", PALETTE["orange"]),
+    "corrected": ("X", PALETTE["sky"]),
+    "fine-tuned": ("^", PALETTE["vermilion"]),
+}
+_OTHER_QUANTIZER = ("d", "#999999")
 _HEADERS = (
     "dataset", "network", "kind", "average_bits", "bytes", "clean_percent", "pgd_percent", "square_percent",
     "worst_case_percent", "lower", "upper", "drop_points", "drop_lower", "drop_upper", "front", "count", "seed",
@@ -61,7 +68,7 @@ class Candidate(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Score:
+class Standing:
     """What a candidate costs, and what it withstands.
 
     Attributes:
@@ -76,12 +83,12 @@ class Score:
 
     def share(self, column: str) -> Share:
         """Return an accuracy."""
-        return Share(int(self.correct[column].sum()), len(self.correct[column]))
+        return share(self.correct[column])
 
 
 def selection_table(study: Study, command: str) -> Result:
     """Return the table of all candidates and the picture of size against worst case."""
-    study = study.changed(settings=study.settings.for_selection())
+    study = dataclasses.replace(study, settings=study.settings.for_selection())
     scores = [_score(study, candidate, network) for candidate, network in _networks(study)]
     best = pareto([(score.bytes, score.share(WORST_CASE).successes) for score in scores])
     lost = [drop(scores[0].correct[WORST_CASE], score.correct[WORST_CASE]) for score in scores]
@@ -127,7 +134,7 @@ def candidates(study: Study) -> Iterator[Candidate]:
     for method, widths in chosen["uniform"].items():
         for bits in widths:
             name = _IN_THE_TABLES.get((method, bits), f"{method}-{bits}")
-            found.append(Candidate(method, name, api.uniform(model, method, bits, progress=False)))
+            found.append(Candidate(method, name, laq.uniform(model, method, bits, progress=False)))
     # `lq`, and the plans of the caller.
     for name, network in study.networks.quantized.items():
         if name not in _IN_THE_TABLES.values():
@@ -145,7 +152,7 @@ def _by_policy(study: Study) -> Iterator[tuple[str, QuantizationPlan]]:
     batch = train.images[: chosen["images"]], train.labels[: chosen["images"]]
 
     def plan(policy: policies.Policy | policies.DataDrivenPolicy) -> QuantizationPlan:
-        return api.search(model, policy=policy, progress=False)
+        return laq.search(model, policy=policy, progress=False)
 
     def budget(bits: float) -> QuantizationPlan:
         return plan(policies.Budget(limit=Limit(average_bits=bits)))
@@ -186,48 +193,50 @@ def _networks(study: Study) -> Iterator[tuple[Candidate, Network]]:
             yield candidate, study.networks.adv
         else:
             weights = _weights(study, candidate, candidate.plan)
-            yield candidate, study.networks.adv.canvas.filled(candidate.name, weights, candidate.plan)
+            yield candidate, study.networks.adv.filled(candidate.name, weights, candidate.plan)
 
 
 def _weights(study: Study, candidate: Candidate, plan: QuantizationPlan) -> list[npt.NDArray[Any]]:
     adv = study.networks.adv
     if candidate.kind == "fine-tuned":
         return _tuned(study, candidate.name, plan)
-    baked = api.bake(adv.model, plan)
-    if candidate.kind in ("corrected", "recalibrated"):
-        from tf_laq.training import correct_biases, recalibrate_batch_norm
-
-        train = datasets.load(study.dataset).train.images[: study.settings.selection["images"]]
-        corrected = candidate.kind == "corrected"
-        baked = correct_biases(baked, adv.model, train) if corrected else recalibrate_batch_norm(baked, train)
+    images = datasets.load(study.dataset).train.images[: study.settings.selection["images"]]
+    baked = laq.bake(adv.model, plan)
+    if candidate.kind == "corrected":
+        baked = training.correct_biases(baked, adv.model, images)
+    elif candidate.kind == "recalibrated":
+        baked = training.recalibrate_batch_norm(baked, images)
     weights: list[npt.NDArray[Any]] = baked.get_weights()
     return weights
 
 
 def _tuned(study: Study, name: str, plan: QuantizationPlan) -> list[npt.NDArray[Any]]:
     """Return the weights after adversarial fine-tuning, from the cache or trained now."""
-    from tf_laq.training import fine_tune, recipe
+    adv, recipe = study.networks.adv, training.recipe(study.dataset, "finetune")
+    recipe = dataclasses.replace(recipe, **study.settings.selection["recipe"])
 
-    adv, settings = study.networks.adv, recipe(study.dataset, "finetune")
-    settings = dataclasses.replace(settings, **study.settings.selection["recipe"])
-    content = [__version__, adv.sha256, plan.to_dict(), dataclasses.asdict(settings), study.seed]
-    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
-    path = study.cache / f"{study.dataset}-weights-{name}-{digest}.npz"
-    if not path.is_file():
-        study.announce(f"{name}: fine-tuning, {settings.epochs} epochs")
-        tuned = fine_tune(adv.model, plan, study.dataset, settings, examples="both", seed=study.seed)
-        archives.write(path, {f"{place:04d}": value for place, value in enumerate(api.strip(tuned).get_weights())})
-    with archives.opened(path, "the weights of a fine-tuned network", "Remove it, and it is trained again.") as found:
-        return [found[place] for place in sorted(found)]
+    def make() -> dict[str, npt.NDArray[Any]]:
+        study.announce(f"{name}: fine-tuning, {recipe.epochs} epochs")
+        tuned = training.fine_tune(adv.model, plan, study.dataset, recipe, examples="both", seed=study.seed)
+        return {f"{place:04d}": value for place, value in enumerate(laq.strip(tuned).get_weights())}
+
+    facts = {
+        "network": adv.sha256,
+        "plan": plan.to_dict(),
+        "recipe": dataclasses.asdict(recipe),
+        "seed": study.seed,
+    }
+    found = study.cache.arrays(f"{study.dataset}-weights-{name}", facts, make)
+    return [found[place] for place in sorted(found)]
 
 
-def _score(study: Study, candidate: Candidate, network: Network) -> Score:
+def _score(study: Study, candidate: Candidate, network: Network) -> Standing:
     name, plan = candidate.name, candidate.plan
     others = {} if plan is None else {name: network}
-    alone = study.changed(networks=Networks(study.networks.trained, others))
+    alone = dataclasses.replace(study, networks=Networks(study.networks.trained, others))
     values = sum(int(np.size(weight)) for weight in network.model.get_weights())
     codes, coded = (0, 0) if plan is None else (plan.bytes, plan.weights)
-    return Score(
+    return Standing(
         candidate,
         codes + _FLOAT_BYTES * (values - coded),
         {
@@ -239,7 +248,7 @@ def _score(study: Study, candidate: Candidate, network: Network) -> Score:
     )
 
 
-def _row(score: Score, lost: Difference, best: bool) -> list[object]:
+def _row(score: Standing, lost: Difference, best: bool) -> list[object]:
     name, plan = score.candidate.name, score.candidate.plan
     title = _TITLES.get(name, name)
     return [
@@ -252,7 +261,7 @@ def _row(score: Score, lost: Difference, best: bool) -> list[object]:
     ]
 
 
-def _record(study: Study, score: Score, lost: Difference, best: bool) -> list[object]:
+def _record(study: Study, score: Standing, lost: Difference, best: bool) -> list[object]:
     kind, name, plan, _ = score.candidate
     shares = [score.share(column) for column in _COLUMNS]
     numbers = [*(share.value for share in shares), *shares[-1].interval]
@@ -265,7 +274,7 @@ def _bits(plan: QuantizationPlan | None) -> str:
     return f"{FLOAT_BITS if plan is None else plan.average_bits:.2f}"
 
 
-def _values(scores: Sequence[Score], lost: Sequence[Difference]) -> dict[str, str]:
+def _values(scores: Sequence[Standing], lost: Sequence[Difference]) -> dict[str, str]:
     """Return what a remark may name: lq.worst_case, lq.drop, lq.bits, lq.kb, and so on."""
     values: dict[str, str] = {}
     for score, difference in zip(scores, lost, strict=True):
@@ -290,3 +299,31 @@ def _facts(study: Study) -> Iterator[str]:
     changes = ", ".join(f"{name} {value}" for name, value in study.settings.selection["recipe"].items())
     recipe = f"`finetune` with {changes}" if changes else "`finetune`"
     yield f"`+ft`: adversarial fine-tuning by the recipe {recipe}, examples on both networks."
+
+
+def draw_front(images: str, scores: Sequence[Standing], best: Sequence[bool]) -> bytes:
+    """Draw the worst case of quantized networks against their size, and join those that none beats."""
+    figure, (axes,) = panels(7.5, 4.6)
+    front = sorted((s.bytes / 1000, 100 * s.share(WORST_CASE).value) for s, on in zip(scores, best, strict=True) if on)
+    axes.step(*zip(*front, strict=True), where="post", color="#888888", linewidth=1.0, label="none beats these")
+    for kind in dict.fromkeys(score.candidate.kind for score in scores):
+        shown = [score for score in scores if score.candidate.kind == kind]
+        shares = [score.share(WORST_CASE) for score in shown]
+        heights = [100 * share.value for share in shares]
+        ends = [[abs(100 * s.interval[side] - 100 * s.value) for s in shares] for side in (0, 1)]
+        marker, color = _MARKS.get(kind, _OTHER_QUANTIZER)
+        sizes = [score.bytes / 1000 for score in shown]
+        axes.errorbar(sizes, heights, ends, fmt=marker, color=color, markersize=5, elinewidth=0.7, label=kind)
+    for score, on in zip(scores, best, strict=True):
+        found = score.share(WORST_CASE)
+        if on and found.successes:
+            place = score.bytes / 1000, 100 * found.value
+            axes.annotate(score.candidate.name, place, (2, 6), textcoords="offset points", fontsize=7, rotation=40)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("kB of weights")
+    axes.set_ylabel("worst case (%)")
+    axes.set_ylim(-3, 110)
+    axes.legend(frameon=False, fontsize=8)
+    figure.suptitle(f"{images}: size and worst case, N = {scores[0].share(WORST_CASE).count}", fontsize=11)
+    return png(figure)

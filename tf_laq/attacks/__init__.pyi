@@ -1,9 +1,17 @@
 from .apgd import APGDCrossEntropy as APGDCrossEntropy, APGDLogitsRatio as APGDLogitsRatio, APGDTargeted as APGDTargeted
-from .base import Attack as Attack
-from .battery import Battery as Battery, Column as Column
+from .base import (
+    Attack as Attack,
+    BallAttack as BallAttack,
+    Images as Images,
+    Labels as Labels,
+    Logits as Logits,
+    margins as margins,
+)
+from .battery import KNOWLEDGE as KNOWLEDGE, Battery as Battery, Column as Column
 from .bim import BIM as BIM
 from .carlini_wagner import CarliniWagner as CarliniWagner
 from .clean import Clean as Clean
+from .completion import completed_gradient as completed_gradient
 from .ddn import DDN as DDN
 from .diva import DIVA as DIVA
 from .fgsm import FGSM as FGSM

@@ -9,7 +9,6 @@ from typing import Any
 from tf_laq import api, policies, quantizers
 from tf_laq.cli import evaluation, retraining, tflite
 from tf_laq.cli.arguments import check_ending, parse_overrides, words
-from tf_laq.cli.sensitivity import sensitivity
 from tf_laq.errors import InputError
 from tf_laq.saving import load_model, save_model
 
@@ -208,6 +207,4 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "export": tflite.export,
     "inspect": tflite.inspect,
     "report": evaluation.report,
-    "reproduce": evaluation.reproduce,
-    "sensitivity": sensitivity,
 }

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tf_laq.attacks.apgd import APGD, APGDCrossEntropy, APGDLogitsRatio, APGDTargeted
 from tf_laq.attacks.base import Attack, IterativeAttack, Logits, StartableAttack
 from tf_laq.attacks.battery import KNOWLEDGE, Battery, Column
-from tf_laq.attacks.completed_gradient import completed_gradient
+from tf_laq.attacks.completion import completed_gradient
 from tf_laq.evaluation.subjects import Subject, Subjects
 
 # Four in ten of AutoAttack's: a hundred found one or two more in a hundred on networks with masked gradients.

@@ -28,6 +28,7 @@ from tf_laq.tflite.sparsity import sparse_bytes
 
 EncodingName = Literal["int2", "int4", "int8", "sparse", "float16", "codebook", "float32"]
 Layout = Literal["int8", "packed", "auto"]
+# How the weights of a file may be stored.
 LAYOUTS: tuple[Layout, ...] = ("int8", "packed", "auto")
 
 INTEGER_BITS: dict[str, int] = {"int2": 2, "int4": 4, "int8": 8}

@@ -7,22 +7,20 @@ import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from research.layer_study.settings import Settings
-from tf_laq.attacks.apgd import APGDCrossEntropy
-from tf_laq.attacks.base import Images, Labels, Logits
-from tf_laq.attacks.completed_gradient import completed_gradient
-from tf_laq.attacks.square import Square
-from tf_laq.evaluation.checks import zero_gradients
-from tf_laq.evaluation.examples import Examples, Rows
-from tf_laq.evaluation.report import Correct
-from tf_laq.evaluation.runner import FEW_ZEROS
+from research.layers.settings import LayerSettings
+from tf_laq.attacks import APGDCrossEntropy, Images, Labels, Logits, Square, completed_gradient
+from tf_laq.evaluation import Correct, Examples, zero_gradients
 
 # What is left after each is kept; the last one is the worst case.
 STAGES = ("clean", "apgd_ce", "square")
 WORST_CASE = STAGES[-1]
+# Above this share of exact zeros in the input gradients there is a second search.
+_FEW_ZEROS = 0.01
 
+Rows = npt.NDArray[np.int64]
 _Search = Callable[[Images, Labels, Rows], Images]
 
 
@@ -53,7 +51,7 @@ class SmallBattery:
         settings: The attacks' strengths.
     """
 
-    def __init__(self, logits: Logits, float_logits: Logits | None, settings: Settings) -> None:
+    def __init__(self, logits: Logits, float_logits: Logits | None, settings: LayerSettings) -> None:
         self._logits = logits
         self._completed = completed_gradient(logits, settings.epsilon, float_logits)
         self._gradient = APGDCrossEntropy(epsilon=settings.epsilon, steps=settings.steps)
@@ -72,7 +70,7 @@ class SmallBattery:
         # the batch keeps its size, so that nothing is traced again.
         hopeless, examples = np.argmin(outputs, axis=1), data.images.copy()
         after = {"clean": right.copy()}
-        for stage, search in self._searches(data, starts, blind=zeros > FEW_ZEROS):
+        for stage, search in self._searches(data, starts, blind=zeros > _FEW_ZEROS):
             for rows in data:
                 if not right[rows].any():
                     continue

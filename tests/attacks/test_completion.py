@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tf_laq.attacks import BIM, PGD, APGDCrossEntropy
-from tf_laq.attacks.completed_gradient import completed_gradient
+from tf_laq.attacks.completion import completed_gradient
 
 
 def gradient_of(logits, images):

@@ -5,36 +5,31 @@ of files here, runs each of them there by a program that needs only that runtime
 outputs of the Keras model. A file has to load where its report says so, and nowhere else, and its outputs have to be
 within 1e-5 of the largest: anything else is a mismatch, and the exit code is 1. Takes a quarter of an hour.
 
-    python checks/tflite_runtimes.py
-    python checks/tflite_runtimes.py --python ~/.pyenv/versions/3.10.13/bin/python
-    python checks/tflite_runtimes.py --runtimes tflite-runtime==2.14.0,ai-edge-litert==1.0.1 --results /tmp/results
+    python -m research.checks.runtimes
+    python -m research.checks.runtimes --python ~/.pyenv/versions/3.10.13/bin/python
+    python -m research.checks.runtimes --runtimes tflite-runtime==2.14.0,ai-edge-litert==1.0.1 --results /tmp/results
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-
 import numpy as np
-import results
+import numpy.typing as npt
 import tf_keras
-from tabulate import tabulate
 
 import tf_laq as laq
+from research.checks.program import argument_parser, publish
 from tf_laq import models
-from tf_laq.tflite.encodings import LAYOUTS
-from tf_laq.tflite.graph import version_key
+from tf_laq.tflite import LAYOUTS
 
 layers = tf_keras.layers
 
@@ -143,7 +138,7 @@ class Exported:
     title: str
     runtime: str
     encodings: frozenset[str]
-    expected: np.ndarray
+    expected: npt.NDArray[np.float32]
 
     def outcome(self, folder: Path) -> tuple[str, float]:
         """Return what became of it: "exact", "differs", "refused" or "crashed"; and the relative difference."""
@@ -197,7 +192,7 @@ def run_all(requirement: str, python: Path, exported: list[Exported], folder: Pa
         for path in folder.glob(f"*.{ending}"):
             path.unlink()
     while left := [e.name for e in exported if not (folder / f"{e.name}.begun").exists()]:
-        command = [python, "-c", program, folder, *left]
+        command = [str(python), "-c", program, str(folder), *left]
         done = subprocess.run(command, env=variables, cwd=folder, capture_output=True, text=True, check=False)
         if not (folder / f"{left[0]}.begun").exists():
             raise RuntimeError(f"{requirement} does not start: {done.stderr[-2000:]}")
@@ -218,6 +213,12 @@ def find_python(given: str | None) -> str:
     return python
 
 
+def _numbers(version: str) -> list[int]:
+    """Return a version as numbers that compare; "2.18.0" and "2.18" are equal."""
+    numbers = [int(part) for part in version.split(".")]
+    return numbers + [0] * (3 - len(numbers))
+
+
 def row(requirement: str, exported: list[Exported], folder: Path) -> tuple[list[Any], list[str]]:
     """Return a runtime's row of the table, and its mismatches."""
     offered = RUNTIMES[requirement]
@@ -225,7 +226,7 @@ def row(requirement: str, exported: list[Exported], folder: Path) -> tuple[list[
     seen: set[str] = set()
     for file in exported:
         outcome, relative = file.outcome(folder)
-        wanted = "exact" if version_key(file.runtime) <= version_key(offered) else "refused"
+        wanted = "exact" if _numbers(file.runtime) <= _numbers(offered) else "refused"
         promised += wanted == "exact"
         exact += outcome == "exact"
         refused += outcome == "refused"
@@ -247,24 +248,23 @@ TEXT = """
 Every file was exported with the versions below and run in each of these runtimes, in an environment of its own. The
 files: {files}. "Promised" files are those whose report names this runtime or an older one as the oldest that loads
 them; they have to load and to be exact, which means within 1e-5 of the largest output of the Keras model. All others
-have to be refused. What is neither counts as a mismatch. Made by `python checks/tflite_runtimes.py`.
+have to be refused. What is neither counts as a mismatch. Made by `python -m research.checks.runtimes`.
 """
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the check and write its page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--runtimes", default=",".join(RUNTIMES), help="requirements, of those known")
     parser.add_argument("--python", help=f"a Python {' or '.join(PYTHONS)} for the environments")
-    parser.add_argument("--results", default=results.FOLDER, help="where the page goes")
-    arguments = parser.parse_args()
-    python = find_python(arguments.python)
+    options = parser.parse_args(argv)
+    python = find_python(options.python)
     rows, mismatches = [], []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "files"
         folder.mkdir()
         exported = list(export_all(folder))
-        for requirement in arguments.runtimes.split(","):
+        for requirement in options.runtimes.split(","):
             place = Path(temporary) / "environment"
             print(f"{requirement} ...", flush=True)
             run_all(requirement, environment(requirement, python, place), exported, folder)
@@ -276,14 +276,13 @@ def main() -> None:
         "runtime", "TensorFlow Lite", "files", "promised", "exact", "refused", "mismatches", "largest difference",
         "encodings seen",
     ]  # fmt: skip
-    print(tabulate(rows, headers, disable_numparse=True))
     print(*mismatches, sep="\n")
     files = f"{len(exported)} from {len(NETWORKS)} networks ({', '.join(NETWORKS)}), {len(SETTINGS)} settings and "
     files += f"layouts {', '.join(LAYOUTS)}, and packed with min_runtime={OLDEST_ASKED_FOR!r}"
     text = TEXT.format(files=files) + "".join(f"\n- {mismatch}" for mismatch in mismatches)
-    results.write("tflite_runtimes", "Exported files in old runtimes", text, headers, rows, arguments.results)
-    sys.exit(1 if mismatches else 0)
+    publish("tflite_runtimes", "Exported files in old runtimes", text, headers, rows, options.results)
+    return int(bool(mismatches))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
