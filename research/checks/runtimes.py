@@ -27,6 +27,7 @@ import numpy.typing as npt
 import tf_keras
 
 import tf_laq as laq
+from research.checks.builders import chain
 from research.checks.program import argument_parser, publish
 from tf_laq import models
 from tf_laq.tflite import LAYOUTS
@@ -80,30 +81,6 @@ for name in sys.argv[2:]:
 """
 
 
-def normalised_cnn() -> Any:
-    """Return a small network whose normalisations fold into a convolution, a depthwise one and a dense layer."""
-    return tf_keras.Sequential(
-        [
-            layers.Input((16, 16, 3)),
-            layers.Conv2D(16, 3, use_bias=False),
-            layers.BatchNormalization(),
-            layers.ReLU(),
-            layers.DepthwiseConv2D(3, strides=2),
-            layers.BatchNormalization(),
-            layers.ReLU(),
-            layers.Conv2D(32, 1),
-            layers.BatchNormalization(),
-            layers.Flatten(),
-            layers.Dense(10),
-        ]
-    )
-
-
-def recurrent() -> Any:
-    """Return a small network with a loop, whose body reads the weights."""
-    return tf_keras.Sequential([layers.Input((8, 12)), layers.GRU(24), layers.Dense(10)])
-
-
 def pruned() -> Any:
     """Return the four-layer CNN with nine of ten weights at zero, which exported files leave out."""
     model = models.build("mnist_cnn", seed=0)
@@ -115,8 +92,21 @@ def pruned() -> Any:
 NETWORKS = {
     "cnn": lambda: models.build("mnist_cnn", seed=0),
     "pruned": pruned,
-    "normalised": normalised_cnn,
-    "recurrent": recurrent,
+    # Its normalisations fold into a convolution, a depthwise one and a dense layer.
+    "normalised": chain(
+        (16, 16, 3),
+        lambda: layers.Conv2D(16, 3, use_bias=False),
+        layers.BatchNormalization,
+        layers.ReLU,
+        lambda: layers.DepthwiseConv2D(3, strides=2),
+        layers.BatchNormalization,
+        layers.ReLU,
+        lambda: layers.Conv2D(32, 1),
+        layers.BatchNormalization,
+        layers.Flatten,
+    ),
+    # A loop, whose body reads the weights.
+    "recurrent": chain((8, 12), lambda: layers.GRU(24)),
 }
 SETTINGS = [("linear", bits) for bits in (1, 2, 3, 4, 5, 8)] + [("log", bits) for bits in (2, 3, 4, 6, 8)]
 OLDEST_ASKED_FOR = "2.7"
@@ -199,15 +189,12 @@ def run_all(requirement: str, python: Path, exported: list[Exported], folder: Pa
 
 
 def find_python(given: str | None) -> str:
-    """Return a Python that the old runtimes exist for: the one given, this one, one on PATH or one of pyenv's."""
+    """Return a Python that the old runtimes exist for: the one given, this one, or one on PATH."""
     if given is not None:
         return given
     if f"{sys.version_info.major}.{sys.version_info.minor}" in PYTHONS:
         return sys.executable
-    versions = Path.home() / ".pyenv" / "versions"
-    found = [shutil.which(f"python{version}") for version in PYTHONS]
-    found += [str(path) for version in PYTHONS for path in versions.glob(f"{version}.*/bin/python")]
-    python = next(filter(None, found), None)
+    python = next(filter(None, (shutil.which(f"python{version}") for version in PYTHONS)), None)
     if python is None:
         sys.exit(f"No Python {' or '.join(PYTHONS)} found: name one with --python.")
     return python

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -87,19 +86,6 @@ class WeightPredictors:
         }
 
 
-@dataclasses.dataclass(frozen=True)
-class _Calibration:
-    """Images that predictors look at, and what the float network says about them.
-
-    Attributes:
-        images: "clean", "adversarial", and "corner": x +- epsilon, signs at random.
-        outputs: The same keys -> float32 outputs (n, classes).
-    """
-
-    images: Mapping[str, Images]
-    outputs: Mapping[str, npt.NDArray[np.float32]]
-
-
 class ImagePredictors:
     """The predictors that look at a few training images, and at adversarial ones made of them on the float network.
 
@@ -119,8 +105,8 @@ class ImagePredictors:
         adversarial = attack(canvas.logits, images, labels, seed=settings.seed)
         signs = np.random.default_rng(settings.seed).choice([-1.0, 1.0], images.shape).astype(np.float32)
         corner = np.clip(images + np.float32(settings.epsilon) * signs, 0.0, 1.0)
-        shown = {"clean": images, "adversarial": adversarial, "corner": corner}
-        self._calibration = _Calibration(shown, {name: self._outputs(each) for name, each in shown.items()})
+        self._images = {"clean": images, "adversarial": adversarial, "corner": corner}
+        self._before = {name: self._outputs(each) for name, each in self._images.items()}
         self._noise_sensitivities = relative_changes(canvas.model, images, adversarial)
         self._gradients = _gradients(canvas, adversarial, labels)
         self._traces = hessian_traces(
@@ -136,9 +122,8 @@ class ImagePredictors:
         relative /= lipschitz.spectral_norm(tensor.layout.matrices(tensor.values))
         sensitivity = self._noise_sensitivities[tensor.layer]
         with self._canvas.quantized(tensor, quantizer):
-            outputs = {name: self._outputs(images) for name, images in self._calibration.images.items()}
-        before = self._calibration.outputs
-        changes = {name: np.linalg.norm(outputs[name] - before[name], axis=1).mean() for name in outputs}
+            outputs = {name: self._outputs(images) for name, images in self._images.items()}
+        changes = {name: np.linalg.norm(outputs[name] - self._before[name], axis=1).mean() for name in outputs}
         return {
             "noise_sensitivity": sensitivity,
             "noise_sensitivity_error": sensitivity * relative,
@@ -147,7 +132,7 @@ class ImagePredictors:
             # A saddle has directions of negative curvature: as in `hawq`, they count as flat.
             "curvature": max(self._traces[key], 0.0) * mean_square,
             **{f"output_{name}": float(change) for name, change in changes.items()},
-            "margin_adversarial": self._margin(before["adversarial"]) - self._margin(outputs["adversarial"]),
+            "margin_adversarial": self._margin(self._before["adversarial"]) - self._margin(outputs["adversarial"]),
         }
 
     def _outputs(self, images: Images) -> npt.NDArray[np.float32]:

@@ -50,16 +50,13 @@ def study(
         model: A built Keras model with logits as outputs.
         dataset: Name of its data set.
         name: Name of the network.
-        out: Folder of the page `<name>_sensitivity.md`, and of the CSV file and the plots of that name. What someone
-            wrote in its folder remarks, in a file of the page's name, is put into the page.
-        cache: Folder of the losses: what is in it is not measured again, so a run that was killed goes on.
+        out: Folder of the page `<name>_sensitivity.md`, the CSV file and the plots; what someone wrote in its folder
+            remarks, in a file of the page's name, is put into the page.
+        cache: Folder of the losses.
         command: What made it, for the page.
         announce: Receives the tables.
         progress: Show a progress bar on a terminal.
         **changes: Fields of `LayerSettings`.
-
-    Returns:
-        The page.
 
     Raises:
         InputError: An argument is wrong, or the network withstands no image.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import tf_laq as laq
 from research.pages import Result, Section, markdown_table, short_bits
 from research.paper import reference
 from research.paper.facts import facts_of, named
 from research.paper.figure import BITS, FLOAT, QUANTIZERS, ROLES as CURVE_ROLES, bits_curve
-from research.paper.plans import PlanScore, judge, score
+from research.paper.plans import Judged, judge, judge_sample
 from research.paper.settings import PGD_COLUMN
 from research.paper.study import WORST_CASE, Study
 from research.statistics import drop, drop_difference, share, spearman
@@ -20,11 +20,15 @@ from tf_laq.report import PALETTE, panels, png
 _COLUMNS = {"clean": "no attack", PGD_COLUMN: "the paper's PGD", WORST_CASE: "worst case with Square"}
 # The first two, which the paper has, with what the attacker knows.
 _KNOWLEDGE = {"clean": "none", PGD_COLUMN: "white"}
-_SUMMARIES = {
-    "sum_error": "sum of ‖W - W_q‖",
-    "max_error": "largest ‖W - W_q‖",
-    "sum_relative_error": "sum of ‖W - W_q‖ / ‖W‖",
-    "average_bits": "average bits",
+# Name of a summary of a plan -> what it is, and how it is found.
+_SUMMARIES: Mapping[str, tuple[str, Callable[[Any], float]]] = {
+    "sum_error": ("sum of ‖W - W_q‖", lambda plan: sum(e.error_norm for e in plan.entries)),
+    "max_error": ("largest ‖W - W_q‖", lambda plan: max(e.error_norm for e in plan.entries)),
+    "sum_relative_error": (
+        "sum of ‖W - W_q‖ / ‖W‖",
+        lambda plan: sum(e.error_norm / e.norm for e in plan.entries if e.norm),
+    ),
+    "average_bits": ("average bits", lambda plan: plan.average_bits),
 }
 _UNIFORM = ("q1", "q2")
 _MARKS = {
@@ -49,8 +53,8 @@ class _Part(NamedTuple):
 
 def claims(study: Study, command: str) -> Result:
     """Return the numbers that the paper's claims are judged by; the verdicts are remarks, written by hand."""
-    scores = score(study)
-    parts = [_plain_training(study), _uniform(study), _layer_wise(study), _norms(study, scores)]
+    sampled = judge_sample(study)
+    parts = [_plain_training(study), _uniform(study), _layer_wise(study), _norms(study, sampled)]
     settings = study.settings
     return Result(
         name=f"{study.name}_claims",
@@ -64,8 +68,8 @@ def claims(study: Study, command: str) -> Result:
         ],
         values={name: value for part in parts for name, value in part.values.items()},
         headers=_HEADERS,
-        rows=[_record(study, each) for each in scores],
-        picture=_draw(named(study), scores),
+        rows=[_record(study, each) for each in sampled],
+        picture=_draw(named(study), sampled),
     )
 
 
@@ -160,15 +164,15 @@ def _judged(study: Study, network: str) -> dict[str, Correct]:
     return {**of_the_paper, WORST_CASE: study.worst(network)}
 
 
-def _norms(study: Study, scores: Sequence[PlanScore]) -> _Part:
+def _norms(study: Study, sampled: Sequence[Judged]) -> _Part:
     """Rank correlation over many plans between norms of the error and accuracy."""
-    kinds = {"all plans": list(scores), "random plans": [each for each in scores if each.kind == "random"]}
-    rows, values = [], {"plans": str(len(scores))}
+    kinds = {"all plans": list(sampled), "random plans": [each for each in sampled if each.candidate.kind == "random"]}
+    rows, values = [], {"plans": str(len(sampled))}
     for about, group in kinds.items():
-        for summary, symbol in _SUMMARIES.items():
+        for summary, (symbol, measure) in _SUMMARIES.items():
             row: list[object] = [about, len(group), symbol]
             for column in _COLUMNS:
-                x = [_summary(each, summary) for each in group]
+                x = [measure(each.candidate.plan) for each in group]
                 found = spearman(x, [each.share(column).value for each in group], seed=study.seed)
                 row.append("the accuracy does not vary" if found is None else found)
                 values[f"{about.split()[0]}.{summary}.{column}"] = str(found)
@@ -182,34 +186,34 @@ def _norms(study: Study, scores: Sequence[PlanScore]) -> _Part:
     return _Part(Section(heading, "\n\n".join(body), f"{study.name}_claim4"), values)
 
 
-def _summary(each: PlanScore, name: str) -> float:
-    return each.plan.average_bits if name == "average_bits" else float(getattr(each, name))
-
-
-def _record(study: Study, each: PlanScore) -> list[object]:
+def _record(study: Study, each: Judged) -> list[object]:
+    kind, name, plan, _ = each.candidate
+    assert plan is not None
     shares = [each.share(column) for column in _COLUMNS]
-    norms = (f"{value:.5g}" for value in (each.sum_error, each.max_error, each.sum_relative_error))
-    accuracies = (f"{100 * share.value:.2f}" for share in shares)
-    about = [study.dataset, each.kind, each.name, short_bits(each.plan), f"{each.plan.average_bits:.3f}"]
+    measured = {name: measure(plan) for name, (_, measure) in _SUMMARIES.items()}
+    norms = (f"{value:.5g}" for name, value in measured.items() if name != "average_bits")
+    accuracies = (f"{100 * each.value:.2f}" for each in shares)
+    about = [study.dataset, kind, name, short_bits(plan), f"{plan.average_bits:.3f}"]
     return [*about, *norms, *accuracies, shares[0].count, study.seed]
 
 
-def _draw(images: str, scores: Sequence[PlanScore]) -> bytes:
+def _draw(images: str, sampled: Sequence[Judged]) -> bytes:
     """Draw the accuracy of plans against the sum of their error norms, a panel per column under attack."""
     columns = (PGD_COLUMN, WORST_CASE)
     figure, found = panels(9.0, 3.8, len(columns))
     for column, axes in zip(columns, found, strict=True):
         for kind, (marker, color) in _MARKS.items():
-            shown = [each for each in scores if each.kind == kind]
+            shown = [each for each in sampled if each.candidate.kind == kind]
             heights = [100 * each.share(column).value for each in shown]
-            axes.plot([each.sum_error for each in shown], heights, marker, color=color, markersize=5, label=kind)
+            sums = [_SUMMARIES["sum_error"][1](each.candidate.plan) for each in shown]
+            axes.plot(sums, heights, marker, color=color, markersize=5, label=kind)
         axes.set_xscale("log")
         axes.set_title(_COLUMNS[column], fontsize=10)
         axes.set_xlabel("sum over layers of ‖W - W_q‖")
         axes.set_ylim(-3, 105)
     found[0].set_ylabel("accuracy (%)")
     found[0].legend(frameon=False, loc="lower left", fontsize=8)
-    figure.suptitle(f"{images}: {len(scores)} plans of one network", fontsize=11)
+    figure.suptitle(f"{images}: {len(sampled)} plans of one network", fontsize=11)
     return png(figure)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,41 +30,33 @@ _LIMITS = (0.1, 0.2, 0.35, 0.5, 1.0, 2.0)
 _CHOICES = {"linear and log": ("linear", "log"), "linear": ("linear",)}
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class PlanScore:
-    """What a plan does to a network.
+class Candidate(NamedTuple):
+    """A way to quantize a network.
 
     Attributes:
-        kind: "uniform", "Algorithm 1" or "random".
-        name: The plan in words.
-        plan: The plan.
-        correct: Column -> where the network is right: "clean", "pgd" (the paper's), "worst_case".
+        kind: What it is one of, such as "uniform" or "policy".
+        name: Its name.
+        plan: The plan; None for full precision.
+        base: Name of the candidate that had this plan first, for one that is trained or corrected after it, else "".
     """
 
     kind: str
     name: str
-    plan: QuantizationPlan
+    plan: QuantizationPlan | None
+    base: str = ""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Judged:
+    """A network quantized in one way, and what it withstands.
+
+    Attributes:
+        candidate: The way.
+        correct: Column -> where the network is right.
+    """
+
+    candidate: Candidate
     correct: dict[str, Correct]
-
-    @property
-    def errors(self) -> list[float]:
-        """||W - W_q|| of every layer."""
-        return [entry.error_norm for entry in self.plan.entries if entry.error_norm is not None]
-
-    @property
-    def sum_error(self) -> float:
-        """Sum over layers of ||W - W_q||."""
-        return sum(self.errors)
-
-    @property
-    def max_error(self) -> float:
-        """The largest ||W - W_q|| of a layer."""
-        return max(self.errors)
-
-    @property
-    def sum_relative_error(self) -> float:
-        """Sum over layers of ||W - W_q|| / ||W||."""
-        return sum(e.error_norm / e.norm for e in self.plan.entries if e.error_norm is not None and e.norm)
 
     def share(self, column: str) -> Share:
         """Return an accuracy."""
@@ -95,30 +88,29 @@ class RandomSettings(TensorPolicy):
         return f"random {' or '.join(self.methods)}, seed {self.seed}"
 
 
-def sample(network: Network, seed: int) -> list[tuple[str, str, QuantizationPlan]]:
-    """Return different plans of a network, each with its kind and name.
+def sample(network: Network, seed: int) -> list[Candidate]:
+    """Return different plans of a network, of the kinds "uniform", "Algorithm 1" and "random".
 
     Uniform ones, Algorithm 1's at scaled error limits, and random ones, the last two with both quantizers and with the
     linear one alone; of plans with the same errors in every layer the first is kept.
     """
-    found: dict[tuple[float | None, ...], tuple[str, str, QuantizationPlan]] = {}
+    found: dict[tuple[float | None, ...], Candidate] = {}
     for kind, name, plan in _plans(network, seed):
-        found.setdefault(tuple(entry.error_norm for entry in plan.entries), (kind, name, plan))
+        found.setdefault(tuple(entry.error_norm for entry in plan.entries), Candidate(kind, name, plan))
     return list(found.values())
 
 
-def score(study: Study) -> list[PlanScore]:
+def judge_sample(study: Study) -> list[Judged]:
     """Attack `adv` under every plan of the sample: the paper's PGD, its second search, and Square on what is left."""
     found = sample(study.networks.adv, study.seed)
     # Evenly from all kinds, if there are too many.
     places = np.linspace(0, len(found) - 1, min(len(found), study.settings.plan_count)).round().astype(int)
     sampled = [found[place] for place in places]
-    quantized = study.networks.adv.in_turn(plan for _, _, plan in sampled)
-    scores = []
-    for number, ((kind, name, plan), network) in enumerate(zip(sampled, quantized, strict=True), start=1):
-        correct = judge(study, f"plan {number} of {len(sampled)}", network, study.epsilon)
-        scores.append(PlanScore(kind, name, plan, correct))
-    return scores
+    quantized = study.networks.adv.in_turn(candidate.plan for candidate in sampled)
+    return [
+        Judged(candidate, judge(study, f"plan {number} of {len(sampled)}", network, study.epsilon))
+        for number, (candidate, network) in enumerate(zip(sampled, quantized, strict=True), start=1)
+    ]
 
 
 def judge(study: Study, name: str, network: Network, epsilon: float) -> dict[str, Correct]:

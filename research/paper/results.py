@@ -52,27 +52,13 @@ def reproduce(
     announce: Announce = _print_now,
     **changes: Any,
 ) -> list[Path]:
-    """Make tables or figures of the paper again, beside its own numbers.
+    """Make tables or figures of the paper again, beside its own numbers, and return the pages.
 
     Each becomes a page in Markdown with a CSV file, and a picture where it has one. A page ends with the remark that
-    `out`/remarks has for it. Equal arguments give equal files.
-
-    Args:
-        what: "table1" to "table5", "figure1", "all" of these that the paper has for the data set; "claims": what the
-            paper's claims are judged by; "selection": more ways to choose the bits, by size and worst case.
-        dataset: "mnist", "cifar10", or "digits", for which the paper has nothing.
-        out: Folder of the files.
-        cache: Folder of the evaluations: what is in it is not made again, so a run that was killed goes on.
-        models: Role ("orig", "adv", "twin", "fl") -> Keras model; None for those that come with the package. `adv` is
-            needed; what needs another one is left out, and the page says so.
-        plans: Name -> plan: more quantized rows for Tables 3 and 4 and for claim 3.
-        network: Other networks of the data set than those in place of the paper's: "madry" or "separable" for MNIST.
-        seed: Seed of the random attacks.
-        announce: Receives a line at each evaluation, and the roles that are missing.
-        **changes: Fields of `PaperSettings` instead of those in settings.json.
-
-    Returns:
-        The pages.
+    `out`/remarks has for it. Equal arguments give equal files. The arguments are those of the command `reproduce`, but
+    `models` is role ("orig", "adv", "twin", "fl") -> Keras model (`adv` is needed; what needs another one is left out,
+    and the page says so), `plans` is name -> plan, `announce` receives a line at each evaluation and the roles that are
+    missing, and `changes` are fields of `PaperSettings` instead of those in settings.json.
 
     Raises:
         InputError: An argument is wrong, or there is no network in the role `adv`.

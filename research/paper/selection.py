@@ -14,12 +14,12 @@ import tf_laq as laq
 from research.pages import Result, Section, markdown_table, short_bits
 from research.paper.facts import facts_of, named, worst_case_fact
 from research.paper.networks import UNIFORM_BITS, Network, Networks
+from research.paper.plans import Candidate, Judged
 from research.paper.settings import GRADIENT_FREE, PGD_COLUMN as PGD
 from research.paper.study import WORST_CASE, Study
-from research.statistics import Difference, drop, share
+from research.statistics import Difference, drop
 from tf_laq import datasets, policies, training
 from tf_laq.errors import InputError
-from tf_laq.evaluation import Correct, Share
 from tf_laq.plan import FLOAT_BITS, QuantizationPlan
 from tf_laq.policies import Limit
 from tf_laq.report import PALETTE, panels, png
@@ -50,65 +50,46 @@ _HEADERS = (
 )  # fmt: skip
 
 
-class Candidate(NamedTuple):
-    """A way to quantize the network.
+class Standing(NamedTuple):
+    """A row of the table.
 
     Attributes:
-        kind: "float32", a quantizer for uniform settings, "policy", "corrected" (its biases), "recalibrated" (its
-            batch normalisation) or "fine-tuned".
-        name: Its name.
-        plan: The plan; None for full precision.
-        base: Name of the candidate whose plan one of the last three kinds has, else "".
-    """
-
-    kind: str
-    name: str
-    plan: QuantizationPlan | None
-    base: str = ""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Standing:
-    """What a candidate costs, and what it withstands.
-
-    Attributes:
-        candidate: The candidate.
+        judged: The candidate, with where it is right, on the same images in every column.
         bytes: Of the codes of its weights and of the values that stay float32.
-        correct: Column -> where the network is right, on the same images in every column.
+        lost: Points of the worst case below `adv`.
+        best: Whether no other one is as small and as robust.
     """
 
-    candidate: Candidate
+    judged: Judged
     bytes: int
-    correct: dict[str, Correct]
-
-    def share(self, column: str) -> Share:
-        """Return an accuracy."""
-        return share(self.correct[column])
+    lost: Difference
+    best: bool
 
 
 def selection_table(study: Study, command: str) -> Result:
     """Return the table of all candidates and the picture of size against worst case."""
     study = dataclasses.replace(study, settings=study.settings.for_selection())
-    scores = [_score(study, candidate, network) for candidate, network in _networks(study)]
-    best = pareto([(score.bytes, score.share(WORST_CASE).successes) for score in scores])
-    lost = [drop(scores[0].correct[WORST_CASE], score.correct[WORST_CASE]) for score in scores]
-    rows = [_row(*each) for each in zip(scores, lost, best, strict=True)]
+    judged = [_judge(study, candidate, network) for candidate, network in _networks(study)]
+    sizes = [_bytes(study, each.candidate.plan) for each in judged]
+    lost = [drop(judged[0].correct[WORST_CASE], each.correct[WORST_CASE]) for each in judged]
+    best = pareto([(size, each.share(WORST_CASE).successes) for each, size in zip(judged, sizes, strict=True)])
+    standings = [Standing(*each) for each in zip(judged, sizes, lost, best, strict=True)]
     headers = ["network", "average bits", "kB", *_COLUMNS.values(), "below `adv`", "bits by layer"]
     body = [
-        f"Accuracy in %, with its 95 % Wilson interval over {scores[0].share(WORST_CASE).count} images; points of the "
+        f"Accuracy in %, with its 95 % Wilson interval over {judged[0].share(WORST_CASE).count} images; points of the "
         "worst case below `adv`, on the same images. kB: the codes of the weights, and float32 for the rest. In bold: "
         "no other one is as small and as robust.",
-        markdown_table(headers, rows),
+        markdown_table(headers, [_row(each) for each in standings]),
     ]
     return Result(
         name=f"{study.name}_selection",
         title=f"Choosing bits: {named(study)}, size and worst case",
         sections=[Section("", "\n\n".join(body), f"{study.name}_selection")],
         facts=[*_facts(study), *facts_of(study, command)],
-        values=_values(scores, lost),
+        values=_values(standings),
         headers=_HEADERS,
-        rows=[_record(study, *each) for each in zip(scores, lost, best, strict=True)],
-        picture=draw_front(named(study), scores, best),
+        rows=[_record(study, each) for each in standings],
+        picture=draw_front(named(study), standings),
     )
 
 
@@ -128,7 +109,11 @@ def pareto(points: Sequence[tuple[int, int]]) -> list[bool]:
 
 
 def candidates(study: Study) -> Iterator[Candidate]:
-    """Yield the candidates of a data set, `adv` first; what is done after the plan comes after all plans."""
+    """Yield the candidates of a data set, `adv` first; what is done after the plan comes after all plans.
+
+    The kinds: "float32", a quantizer for uniform settings, "policy", "corrected" (the biases), "recalibrated" (the
+    batch normalisation) or "fine-tuned".
+    """
     chosen, model = study.settings.selection, study.networks.adv.model
     found = [Candidate("float32", "adv", None)]
     for method, widths in chosen["uniform"].items():
@@ -220,53 +205,45 @@ def _tuned(study: Study, name: str, plan: QuantizationPlan) -> list[npt.NDArray[
         tuned = training.fine_tune(adv.model, plan, study.dataset, recipe, examples="both", seed=study.seed)
         return {f"{place:04d}": value for place, value in enumerate(laq.strip(tuned).get_weights())}
 
-    facts = {
-        "network": adv.sha256,
-        "plan": plan.to_dict(),
-        "recipe": dataclasses.asdict(recipe),
-        "seed": study.seed,
-    }
+    facts = {"network": adv.sha256, "plan": plan.to_dict(), "recipe": dataclasses.asdict(recipe), "seed": study.seed}
     found = study.cache.arrays(f"{study.dataset}-weights-{name}", facts, make)
     return [found[place] for place in sorted(found)]
 
 
-def _score(study: Study, candidate: Candidate, network: Network) -> Standing:
-    name, plan = candidate.name, candidate.plan
-    others = {} if plan is None else {name: network}
+def _judge(study: Study, candidate: Candidate, network: Network) -> Judged:
+    name = candidate.name
+    others = {} if candidate.plan is None else {name: network}
     alone = dataclasses.replace(study, networks=Networks(study.networks.trained, others))
-    values = sum(int(np.size(weight)) for weight in network.model.get_weights())
+    correct = {
+        "clean": alone.correct(name, "clean", "none"),
+        PGD: alone.correct(name, PGD, "white"),
+        GRADIENT_FREE: alone.gradient_free(name),
+        WORST_CASE: alone.worst(name),
+    }
+    return Judged(candidate, correct)
+
+
+def _bytes(study: Study, plan: QuantizationPlan | None) -> int:
+    values = sum(int(np.size(weight)) for weight in study.networks.adv.model.get_weights())
     codes, coded = (0, 0) if plan is None else (plan.bytes, plan.weights)
-    return Standing(
-        candidate,
-        codes + _FLOAT_BYTES * (values - coded),
-        {
-            "clean": alone.correct(name, "clean", "none"),
-            PGD: alone.correct(name, PGD, "white"),
-            GRADIENT_FREE: alone.gradient_free(name),
-            WORST_CASE: alone.worst(name),
-        },
-    )
+    return codes + _FLOAT_BYTES * (values - coded)
 
 
-def _row(score: Standing, lost: Difference, best: bool) -> list[object]:
-    name, plan = score.candidate.name, score.candidate.plan
+def _row(standing: Standing) -> list[object]:
+    _, name, plan, _ = standing.judged.candidate
     title = _TITLES.get(name, name)
-    return [
-        f"**{title}**" if best else title,
-        _bits(plan),
-        f"{score.bytes / 1000:.1f}",
-        *(score.share(column) for column in _COLUMNS),
-        None if plan is None else lost,
-        None if plan is None else short_bits(plan),
-    ]
+    about = [f"**{title}**" if standing.best else title, _bits(plan), f"{standing.bytes / 1000:.1f}"]
+    shares = [standing.judged.share(column) for column in _COLUMNS]
+    return [*about, *shares, *((None, None) if plan is None else (standing.lost, short_bits(plan)))]
 
 
-def _record(study: Study, score: Standing, lost: Difference, best: bool) -> list[object]:
-    kind, name, plan, _ = score.candidate
-    shares = [score.share(column) for column in _COLUMNS]
+def _record(study: Study, standing: Standing) -> list[object]:
+    judged, size, lost, best = standing
+    kind, name, plan, _ = judged.candidate
+    shares = [judged.share(column) for column in _COLUMNS]
     numbers = [*(share.value for share in shares), *shares[-1].interval]
     drops = [None] * 3 if plan is None else [f"{value:.2f}" for value in dataclasses.astuple(lost)]
-    about = [study.dataset, name, kind, _bits(plan), score.bytes, *(f"{100 * number:.2f}" for number in numbers)]
+    about = [study.dataset, name, kind, _bits(plan), size, *(f"{100 * number:.2f}" for number in numbers)]
     return [*about, *drops, int(best), shares[-1].count, study.seed, "" if plan is None else short_bits(plan)]
 
 
@@ -274,14 +251,14 @@ def _bits(plan: QuantizationPlan | None) -> str:
     return f"{FLOAT_BITS if plan is None else plan.average_bits:.2f}"
 
 
-def _values(scores: Sequence[Standing], lost: Sequence[Difference]) -> dict[str, str]:
+def _values(standings: Sequence[Standing]) -> dict[str, str]:
     """Return what a remark may name: lq.worst_case, lq.drop, lq.bits, lq.kb, and so on."""
     values: dict[str, str] = {}
-    for score, difference in zip(scores, lost, strict=True):
-        name = score.candidate.name
-        values |= {f"{name}.{column}": f"{100 * score.share(column).value:.1f}" for column in _COLUMNS}
-        values |= {f"{name}.drop": f"{difference.value:.1f}", f"{name}.bits": _bits(score.candidate.plan)}
-        values[f"{name}.kb"] = f"{score.bytes / 1000:.1f}"
+    for judged, size, lost, _ in standings:
+        name = judged.candidate.name
+        values |= {f"{name}.{column}": f"{100 * judged.share(column).value:.1f}" for column in _COLUMNS}
+        values |= {f"{name}.drop": f"{lost.value:.1f}", f"{name}.bits": _bits(judged.candidate.plan)}
+        values[f"{name}.kb"] = f"{size / 1000:.1f}"
     return values
 
 
@@ -301,29 +278,29 @@ def _facts(study: Study) -> Iterator[str]:
     yield f"`+ft`: adversarial fine-tuning by the recipe {recipe}, examples on both networks."
 
 
-def draw_front(images: str, scores: Sequence[Standing], best: Sequence[bool]) -> bytes:
+def draw_front(images: str, standings: Sequence[Standing]) -> bytes:
     """Draw the worst case of quantized networks against their size, and join those that none beats."""
     figure, (axes,) = panels(7.5, 4.6)
-    front = sorted((s.bytes / 1000, 100 * s.share(WORST_CASE).value) for s, on in zip(scores, best, strict=True) if on)
+    places = [(size / 1000, judged.share(WORST_CASE)) for judged, size, _, _ in standings]
+    found = list(zip(standings, places, strict=True))
+    front = sorted((size, 100 * share.value) for standing, (size, share) in found if standing.best)
     axes.step(*zip(*front, strict=True), where="post", color="#888888", linewidth=1.0, label="none beats these")
-    for kind in dict.fromkeys(score.candidate.kind for score in scores):
-        shown = [score for score in scores if score.candidate.kind == kind]
-        shares = [score.share(WORST_CASE) for score in shown]
-        heights = [100 * share.value for share in shares]
-        ends = [[abs(100 * s.interval[side] - 100 * s.value) for s in shares] for side in (0, 1)]
+    for kind in dict.fromkeys(standing.judged.candidate.kind for standing in standings):
+        shown = [place for standing, place in found if standing.judged.candidate.kind == kind]
+        heights = [100 * share.value for _, share in shown]
+        ends = [[abs(100 * share.interval[side] - 100 * share.value) for _, share in shown] for side in (0, 1)]
         marker, color = _MARKS.get(kind, _OTHER_QUANTIZER)
-        sizes = [score.bytes / 1000 for score in shown]
+        sizes = [size for size, _ in shown]
         axes.errorbar(sizes, heights, ends, fmt=marker, color=color, markersize=5, elinewidth=0.7, label=kind)
-    for score, on in zip(scores, best, strict=True):
-        found = score.share(WORST_CASE)
-        if on and found.successes:
-            place = score.bytes / 1000, 100 * found.value
-            axes.annotate(score.candidate.name, place, (2, 6), textcoords="offset points", fontsize=7, rotation=40)
+    for standing, (size, share) in found:
+        if standing.best and share.successes:
+            text, place = standing.judged.candidate.name, (size, 100 * share.value)
+            axes.annotate(text, place, (2, 6), textcoords="offset points", fontsize=7, rotation=40)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("kB of weights")
     axes.set_ylabel("worst case (%)")
     axes.set_ylim(-3, 110)
     axes.legend(frameon=False, fontsize=8)
-    figure.suptitle(f"{images}: size and worst case, N = {scores[0].share(WORST_CASE).count}", fontsize=11)
+    figure.suptitle(f"{images}: size and worst case, N = {places[0][1].count}", fontsize=11)
     return png(figure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from research.pages import Result, Section, markdown_table, short_bits
@@ -62,12 +62,13 @@ def accuracy_table(study: Study, command: str, *, number: int) -> Result:
     networks = [name for name in study.networks.evaluated if number in FULL_TABLES or name in _GRAY_NETWORKS]
     lines = list(_lines(study, gray_only=number in GRAY_TABLES))
     entries = [entry for line in lines for entry in _entries(study, number, networks, line)]
+    quantized = [name for name in networks if name != "adv"]
     kind = "all attacks" if number in FULL_TABLES else "gray-box attacks"
     parts = [
         "Accuracy in %, with its 95 % Wilson interval over N images, beside the paper's.",
-        _accuracies(entries, networks),
+        _table(entries, networks, lambda entry: (str(entry.share), _one_decimal(entry.paper)), "{}"),
         "Drop from `adv` in percentage points, on the same images, with its 95 % interval.",
-        _drops(entries, networks),
+        _table(entries, quantized, lambda entry: (str(entry.drop), _one_decimal(entry.paper_drop)), "adv - {}"),
         _bits(study, networks),
     ]
     return Result(
@@ -110,24 +111,16 @@ def _entries(study: Study, number: int, networks: Sequence[str], line: Line) -> 
         yield Entry(network, line, share(right), paper, drop(before, right), paper_drop)
 
 
-def _accuracies(entries: Sequence[Entry], networks: Sequence[str]) -> str:
-    headers = ["attack", "attacker knows", "N", *(text for network in networks for text in (network, "paper"))]
+def _table(
+    entries: Sequence[Entry], networks: Sequence[str], cells: Callable[[Entry], tuple[str, str]], header: str
+) -> str:
+    """Return a table with two cells for each network: ours and the paper's."""
+    pairs = (text for name in networks for text in (header.format(name), "paper"))
     rows: dict[Line, list[str]] = {}
     for entry in entries:
         row = rows.setdefault(entry.line, [*_named(entry.line), str(entry.share.count)])
-        row += [str(entry.share), _one_decimal(entry.paper)]
-    return markdown_table(headers, list(rows.values()))
-
-
-def _drops(entries: Sequence[Entry], networks: Sequence[str]) -> str:
-    quantized = [name for name in networks if name != "adv"]
-    headers = ["attack", "attacker knows", "N", *(text for name in quantized for text in (f"adv - {name}", "paper"))]
-    rows: dict[Line, list[str]] = {}
-    for entry in entries:
-        row = rows.setdefault(entry.line, [*_named(entry.line), str(entry.share.count)])
-        if entry.network != "adv":
-            row += [str(entry.drop), _one_decimal(entry.paper_drop)]
-    return markdown_table(headers, list(rows.values()))
+        row += cells(entry) if entry.network in networks else ()
+    return markdown_table(["attack", "attacker knows", "N", *pairs], list(rows.values()))
 
 
 def _bits(study: Study, networks: Sequence[str]) -> str:
@@ -204,26 +197,14 @@ def _values(study: Study, entries: Sequence[Entry]) -> dict[str, str]:
 
 
 def _record(study: Study, number: int, entry: Entry) -> list[object]:
-    plan = study.networks.evaluated[entry.network].plan
-    lower, upper = (f"{100 * end:.2f}" for end in entry.share.interval)
-    lost = [entry.drop.value, entry.drop.lower, entry.drop.upper] if entry.network != "adv" else [None] * 3
+    network, line, found, paper, lost, paper_drop = entry
+    plan = study.networks.evaluated[network].plan
+    drops = (None,) * 4 if network == "adv" else (lost.value, lost.lower, lost.upper, paper_drop)
     return [
-        number,
-        study.dataset,
-        entry.network,
-        *entry.line,
-        f"{100 * entry.share.value:.2f}",
-        lower,
-        upper,
-        entry.share.successes,
-        entry.share.count,
-        entry.paper,
-        *(None if value is None else f"{value:.2f}" for value in lost),
-        None if entry.paper_drop is None or entry.network == "adv" else f"{entry.paper_drop:.2f}",
-        f"{32.0 if plan is None else plan.average_bits:.3f}",
-        study.seed,
-        _settings(study, entry.line),
-    ]
+        number, study.dataset, network, *line, *(f"{100 * value:.2f}" for value in (found.value, *found.interval)),
+        found.successes, found.count, paper, *(None if value is None else f"{value:.2f}" for value in drops),
+        f"{32.0 if plan is None else plan.average_bits:.3f}", study.seed, _settings(study, line),
+    ]  # fmt: skip
 
 
 def _settings(study: Study, line: Line) -> str:

@@ -6,7 +6,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from research.paper.selection import Candidate, Standing, candidates, draw_front, pareto, selection_table
+from research.paper.plans import Candidate, Judged
+from research.paper.selection import Standing, candidates, draw_front, pareto, selection_table
+from research.statistics import Difference
 from tf_laq import quantizers
 
 
@@ -92,5 +94,6 @@ def test_what_was_fine_tuned_is_on_the_grid_and_kept(made, study):
 
 def test_uniform_settings_of_any_quantizer_are_drawn():
     right = dict.fromkeys(("clean", "pgd", "square", "worst_case"), np.array([True, False]))
-    scores = [Standing(Candidate(kind, kind, None), 1000, right) for kind in (*quantizers.names(), "ternary")]
-    assert draw_front("digits", scores, [True] * len(scores)).startswith(b"\x89PNG")
+    judged = [Judged(Candidate(kind, kind, None), right) for kind in (*quantizers.names(), "ternary")]
+    standings = [Standing(each, 1000, Difference(0.0, 0.0, 0.0), True) for each in judged]
+    assert draw_front("digits", standings).startswith(b"\x89PNG")
