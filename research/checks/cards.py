@@ -39,7 +39,8 @@ from tf_laq.models import CARD, WEIGHTS, Card
 README = """# Trained networks
 
 One folder per network: its weights (`model.keras`) and a card (`card.json`) with the recipe, the seed, the command that
-trains it again, the log of the training and the scores. They are in the installed package too:
+trains it again, the log of the training and the scores. They are not part of the installed package, which finds them in
+a clone of its repository, or where TF_LAQ_MODELS says:
 
     import tf_laq as laq
     model = laq.models.load("mnist_adv")           # tf_keras

@@ -6,8 +6,8 @@ outputs of the Keras model. A file has to load where its report says so, and now
 within 1e-5 of the largest: anything else is a mismatch, and the exit code is 1. Takes a quarter of an hour.
 
     python -m research.checks.runtimes
-    python -m research.checks.runtimes --python ~/.pyenv/versions/3.10.13/bin/python
-    python -m research.checks.runtimes --runtimes tflite-runtime==2.14.0,ai-edge-litert==1.0.1 --results /tmp/results
+    python -m research.checks.runtimes --python python3.10
+    python -m research.checks.runtimes --runtimes tflite-runtime==2.14.0,ai-edge-litert==1.0.1 --results out
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import tf_laq as laq
 from research.pages import Result, Section, markdown_table, short_bits
@@ -30,6 +30,12 @@ _SUMMARIES: Mapping[str, tuple[str, Callable[[Any], float]]] = {
     ),
     "average_bits": ("average bits", lambda plan: plan.average_bits),
 }
+_CLAIMS = (
+    "Adversarially trained networks lose more from quantization than plain ones",
+    "Uniform 3 bits destroy robustness",
+    "The layer-wise plan restores it at about 3 bits",
+    "Lower Lipschitz constants of the error go with higher robustness",
+)
 _UNIFORM = ("q1", "q2")
 _MARKS = {
     "uniform": ("s", PALETTE["blue"]),
@@ -44,36 +50,39 @@ _HEADERS = (
 )  # fmt: skip
 
 
-class _Part(NamedTuple):
-    """A section with the numbers that its remark may name."""
-
-    section: Section
-    values: dict[str, str]
-
-
 def claims(study: Study, command: str) -> Result:
     """Return the numbers that the paper's claims are judged by; the verdicts are remarks, written by hand."""
     sampled = judge_sample(study)
-    parts = [_plain_training(study), _uniform(study), _layer_wise(study), _norms(study, sampled)]
-    settings = study.settings
+    settings, quantized = study.settings, study.networks.quantized
+    # Each is the text of a section, and the numbers that its remark may name.
+    parts = [
+        _plain_training(study),
+        _against_adv(study, [name for name in quantized if name in _UNIFORM]),
+        _against_adv(study, [name for name in quantized if name not in _UNIFORM]),
+        _norms(study, sampled),
+    ]
+    sections = [
+        Section(f"{number}. {heading}", body, f"{study.name}_claim{number}")
+        for number, (heading, (body, _)) in enumerate(zip(_CLAIMS, parts, strict=True), start=1)
+    ]
     return Result(
         name=f"{study.name}_claims",
         title=f"The paper's claims on {named(study)}",
-        sections=[part.section for part in parts],
+        sections=sections,
         facts=[
             f"Claims 2 and 3: the images and attacks of Table {_table(study)}. Claim 4, and claim 1 under attack: the "
             f"first {settings.plan_examples} test images; PGD with the steps of that table, its second search, and "
             f"Square with {settings.plan_queries} queries on what they left.",
             *facts_of(study, command, roles=("orig", "adv", "twin", "fl")),
         ],
-        values={name: value for part in parts for name, value in part.values.items()},
+        values={name: value for _, values in parts for name, value in values.items()},
         headers=_HEADERS,
         rows=[_record(study, each) for each in sampled],
         picture=_draw(named(study), sampled),
     )
 
 
-def _plain_training(study: Study) -> _Part:
+def _plain_training(study: Study) -> tuple[str, dict[str, str]]:
     """Loss of clean accuracy from quantization, and of what withstands weak attacks, by the kind of training."""
     roles = [role for role in CURVE_ROLES if role in study.networks.trained]
     curves = {role: bits_curve(study, role) for role in roles}
@@ -107,8 +116,7 @@ def _plain_training(study: Study) -> _Part:
         "At full precision:",
         markdown_table(["network", *(about for about, _ in judged)], full),
     ]
-    heading = "1. Adversarially trained networks lose more from quantization than plain ones"
-    return _Part(Section(heading, "\n\n".join(body), f"{study.name}_claim1"), values)
+    return "\n\n".join(body), values
 
 
 def _withstood(study: Study, role: str, settings: Sequence[str]) -> dict[str, dict[str, Correct]]:
@@ -121,18 +129,6 @@ def _withstood(study: Study, role: str, settings: Sequence[str]) -> dict[str, di
         for column in found:
             found[column][name] = right[column]
     return found
-
-
-def _uniform(study: Study) -> _Part:
-    body, values = _against_adv(study, [name for name in study.networks.quantized if name in _UNIFORM])
-    heading = "2. Uniform 3 bits destroy robustness"
-    return _Part(Section(heading, body, f"{study.name}_claim2"), values)
-
-
-def _layer_wise(study: Study) -> _Part:
-    body, values = _against_adv(study, [name for name in study.networks.quantized if name not in _UNIFORM])
-    heading = "3. The layer-wise plan restores it at about 3 bits"
-    return _Part(Section(heading, body, f"{study.name}_claim3"), values)
 
 
 def _against_adv(study: Study, names: Sequence[str]) -> tuple[str, dict[str, str]]:
@@ -164,7 +160,7 @@ def _judged(study: Study, network: str) -> dict[str, Correct]:
     return {**of_the_paper, WORST_CASE: study.worst(network)}
 
 
-def _norms(study: Study, sampled: Sequence[Judged]) -> _Part:
+def _norms(study: Study, sampled: Sequence[Judged]) -> tuple[str, dict[str, str]]:
     """Rank correlation over many plans between norms of the error and accuracy."""
     kinds = {"all plans": list(sampled), "random plans": [each for each in sampled if each.candidate.kind == "random"]}
     rows, values = [], {"plans": str(len(sampled))}
@@ -182,8 +178,7 @@ def _norms(study: Study, sampled: Sequence[Judged]) -> _Part:
         "judged by the first row; average bits stand beside the norms because more bits lower all of them.",
         markdown_table(["plans", "number", "summary over layers", *_COLUMNS.values()], rows),
     ]
-    heading = "4. Lower Lipschitz constants of the error go with higher robustness"
-    return _Part(Section(heading, "\n\n".join(body), f"{study.name}_claim4"), values)
+    return "\n\n".join(body), values
 
 
 def _record(study: Study, each: Judged) -> list[object]:

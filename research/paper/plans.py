@@ -68,24 +68,24 @@ class RandomSettings(TensorPolicy):
     """A policy that draws every layer's quantizer and bits (2 to 8), each setting as likely as the others.
 
     Attributes:
-        methods: Quantizers to draw from.
+        quantizers: Names of the quantizers to draw from.
         seed: Of the draws; a layer's also depends on its name.
     """
 
-    methods: tuple[str, ...]
+    quantizers: tuple[str, ...]
     seed: int
 
     def choose_one(self, sensitivity: TensorSensitivity) -> PlanEntry:
         """Return the entry of the plan for this weight tensor."""
         name = f"{sensitivity.tensor.layer}.{sensitivity.tensor.weight}"
         random = np.random.default_rng([self.seed, *name.encode()])
-        method = self.methods[random.integers(len(self.methods))]
+        quantizer = self.quantizers[random.integers(len(self.quantizers))]
         bits = int(random.integers(_RANDOM_BITS[0], _RANDOM_BITS[1] + 1))
-        return measured_entry(sensitivity, quantizers.get(method, bits), "drawn")
+        return measured_entry(sensitivity, quantizers.get(quantizer, bits), "drawn")
 
     def describe(self) -> str:
         """Return the policy and its settings in words."""
-        return f"random {' or '.join(self.methods)}, seed {self.seed}"
+        return f"random {' or '.join(self.quantizers)}, seed {self.seed}"
 
 
 def sample(network: Network, seed: int) -> list[Candidate]:
@@ -141,22 +141,20 @@ def judge(study: Study, name: str, network: Network, epsilon: float) -> dict[str
 
 
 def _plans(network: Network, seed: int) -> Iterator[tuple[str, str, QuantizationPlan]]:
-    for method in ("linear", "log"):
+    for quantizer in ("linear", "log"):
         for bits in _UNIFORM_BITS:
-            yield "uniform", f"{method} {bits}", laq.uniform(network.model, method, bits, progress=False)
+            yield "uniform", f"{quantizer} {bits}", laq.uniform(network.model, quantizer, bits, progress=False)
     standard = Thresholds()
-    for about, methods in _CHOICES.items():
+    for about, names in _CHOICES.items():
         for factor in _LIMITS:
             below, above = factor * standard.error_below, factor * standard.error_above
             limits = Thresholds(error_below=below, error_above=above)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UnsatisfiedWarning)
-                plan = laq.search(
-                    network.model, policy=Algorithm1(thresholds=limits, quantizers=methods), progress=False
-                )
+                plan = laq.search(network.model, policy=Algorithm1(thresholds=limits, quantizers=names), progress=False)
             yield "Algorithm 1", f"{about}, limits of (11b) times {factor:g}", plan
     tensors, left_alone = adapter_of(network.model).find_weights(network.model)
-    for about, methods in _CHOICES.items():
+    for about, names in _CHOICES.items():
         for draw in range(_RANDOM_PLANS):
-            policy = RandomSettings(methods, seed * 1000 + draw)
+            policy = RandomSettings(names, seed * 1000 + draw)
             yield "random", f"{about}, draw {draw}", make_plan(tensors, left_alone, policy, progress=False)

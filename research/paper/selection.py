@@ -116,10 +116,10 @@ def candidates(study: Study) -> Iterator[Candidate]:
     """
     chosen, model = study.settings.selection, study.networks.adv.model
     found = [Candidate("float32", "adv", None)]
-    for method, widths in chosen["uniform"].items():
+    for quantizer, widths in chosen["uniform"].items():
         for bits in widths:
-            name = _IN_THE_TABLES.get((method, bits), f"{method}-{bits}")
-            found.append(Candidate(method, name, laq.uniform(model, method, bits, progress=False)))
+            name = _IN_THE_TABLES.get((quantizer, bits), f"{quantizer}-{bits}")
+            found.append(Candidate(quantizer, name, laq.uniform(model, quantizer, bits, progress=False)))
     # `lq`, and the plans of the caller.
     for name, network in study.networks.quantized.items():
         if name not in _IN_THE_TABLES.values():
@@ -164,8 +164,8 @@ def _by_policy(study: Study) -> Iterator[tuple[str, QuantizationPlan]]:
 
     by_limit = {"budget": budget, "hawq": hawq, "ans": ans, "random": random}
     yield "guarded", plan(policies.Guarded())
-    for name, methods in chosen["guarded"].items():
-        yield f"guarded-{name}", plan(policies.Guarded(quantizers=tuple(methods)))
+    for name, quantizers in chosen["guarded"].items():
+        yield f"guarded-{name}", plan(policies.Guarded(quantizers=tuple(quantizers)))
     for name, limits in chosen["by_limit"].items():
         for bits in limits:
             yield f"{name}-{bits:g}", by_limit[name](bits)
@@ -271,8 +271,8 @@ def _facts(study: Study) -> Iterator[str]:
         f"is that of the table. `hawq` and `ans` look at the first {few} training images, as do `+bc`, the correction "
         "of the biases, and `+bn`, the recalibration of the batch normalisation."
     )
-    for name, methods in study.settings.selection["guarded"].items():
-        yield f"`guarded-{name}`: `guarded` with these quantizers alone: {', '.join(methods)}."
+    for name, quantizers in study.settings.selection["guarded"].items():
+        yield f"`guarded-{name}`: `guarded` with these quantizers alone: {', '.join(quantizers)}."
     changes = ", ".join(f"{name} {value}" for name, value in study.settings.selection["recipe"].items())
     recipe = f"`finetune` with {changes}" if changes else "`finetune`"
     yield f"`+ft`: adversarial fine-tuning by the recipe {recipe}, examples on both networks."

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from research.checks import anchors, architectures, builders, cards, equality, gradient_part, keras_versions, runtimes
-from research.pages import write_check
 from tf_laq.attacks import Battery
 from tf_laq.evaluation import Outcome, RobustnessReport, Share
 
@@ -21,15 +20,6 @@ def test_every_program_explains_itself(name, capsys):
     text = capsys.readouterr().out
     assert f"python -m research.checks.{name}" in text
     assert ("--results" in text) == (name != "cards")
-
-
-def test_a_page_has_its_table_and_the_circumstances_and_the_file_the_rows(tmp_path):
-    write_check("page", "Title", "\nText.\n", ["a", "b"], [[1, "x"], [None, "y"]], tmp_path)
-    lines = (tmp_path / "page.md").read_text().splitlines()
-    assert lines[:3] == ["# Title", "", "Text."]
-    assert lines[4].startswith("Run on ") and "tensorflow " in lines[4]
-    assert len([line for line in lines if line.startswith("|")]) == 4
-    assert (tmp_path / "page.csv").read_text() == "a,b\n1,x\n,y\n"
 
 
 @pytest.fixture

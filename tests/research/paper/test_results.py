@@ -8,7 +8,6 @@ import pytest
 
 import tf_laq as laq
 from research.cache import Cache
-from research.pages import remark
 from research.paper.claims import claims
 from research.paper.networks import Networks
 from research.paper.norms import differing
@@ -125,13 +124,6 @@ def test_a_remark_gets_its_numbers_from_the_table(models, changes, tmp_path):
     row = next(r for r in rows_of(tmp_path, "digits_table5") if (r["network"], r["quantity"]) == ("lq", "L_dW"))
     expected = f"Over {row['layers']} layers lq has {float(row['mean']):.2f} ± {float(row['deviation']):.2f}."
     assert expected in (tmp_path / "digits_table5.md").read_text(encoding="utf-8")
-
-
-def test_a_remark_may_not_name_what_is_not_there(tmp_path):
-    (tmp_path / "remarks").mkdir()
-    (tmp_path / "remarks" / "a.md").write_text("{lq.pgd.wihte}", encoding="utf-8")
-    with pytest.raises(InputError, match=r"names among lq.pgd.white. Received: \{lq.pgd.wihte\}"):
-        remark(tmp_path, "a", {"lq.pgd.white": "1.0"})
 
 
 def test_the_lipschitz_table_is_over_the_layers_that_differ(models, made):
