@@ -46,7 +46,7 @@ def reproduce(
         out: Folder of the pages; remarks on them, written by hand, are taken from its folder remarks.
         cache: Folder of the evaluations, which no table makes again.
         models: Networks by their role, as "adv=path,twin=path"; the roles are orig, adv, twin and fl. Empty for those
-            that come with the package.
+            of saved_models.
         plans: More quantized rows, as "name=plan.json,name=plan.json".
         network: Other networks of the data set than those in place of the paper's: madry or separable for mnist.
         examples: Number of test images for the paper's quick attacks; the data set's own unless told.
@@ -94,8 +94,8 @@ def sensitivity(
     A run that was killed goes on where it was, if it is started again with the same cache.
 
     Args:
-        model: Name of a trained network that comes with the package, or a saved Keras model with logits as outputs.
-        dataset: digits, mnist or cifar10; empty for that of a network that comes with the package.
+        model: Name of a trained network of saved_models, or a saved Keras model with logits as outputs.
+        dataset: digits, mnist or cifar10; empty for that of a network of saved_models.
         out: Folder of the page, the CSV file and the plots.
         cache: Folder of the measured losses.
         quantizers: Quantizers to try (<quantizers>), separated by commas; empty for all.
@@ -156,11 +156,11 @@ def _widths(text: str) -> tuple[int, ...]:
 
 
 def _paths(argument: str, text: str) -> dict[str, str]:
-    """Return "name=path,name=path" as paths by name."""
-    parts = [part.partition("=") for part in _words(text)]
+    """Return "name=path,path" as paths by name; without a name, a path has its file's."""
+    parts = [part.partition("=") if "=" in part else (Path(part).stem, "=", part) for part in _words(text)]
     found = {name: path for name, _, path in parts}
     if len(found) < len(parts) or not all(name and path for name, path in found.items()):
-        raise InputError(argument, expected="name=path, each name once", received=repr(text))
+        raise InputError(argument, expected="paths, or name=path, each name once", received=repr(text))
     return found
 
 

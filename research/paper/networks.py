@@ -150,7 +150,7 @@ def family(dataset: str, network: str = "") -> str:
 
 
 def shipped(dataset: str, network: str = "") -> dict[str, Any]:
-    """Return the trained networks of a data set that come with the package, by role.
+    """Return the trained networks of a data set that are in saved_models, by role.
 
     Args:
         dataset: Name of the data set.

@@ -67,8 +67,9 @@ def test_sensitivity_runs_on_a_file(saved, tmp_path, command):
         (["sensitivity", "mnist_adv", "--bits", "few"], "bits: expected whole numbers"),
         (["sensitivity", "mnist_adv", "--bitz", "3"], "Could not consume arg: --bitz"),
         (["reproduce", "table9"], "what: expected one of table1"),
-        (["reproduce", "--models", "adv.keras"], "models: expected name=path"),
-        (["reproduce", "--plans", "a=1.json,a=2.json"], "plans: expected name=path, each name once"),
+        (["reproduce", "--models", "adv="], "models: expected paths, or name=path"),
+        (["reproduce", "--models", "adviser.keras"], "adviser.keras: expected a saved Keras model"),
+        (["reproduce", "--plans", "a=1.json,a=2.json"], "plans: expected paths, or name=path, each name once"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch, command):

@@ -80,7 +80,9 @@ def test_an_attack_as_it_is_leaves_the_second_search_out(study, networks):
 
 def test_the_papers_columns_have_no_second_search(study, networks):
     study.correct("q2", "pgd", "white")
-    (report,) = kept(study, "white-quick-q2")
+    reports = kept(study, "white-quick-q2")
+    assert reports
     assert networks.quantized["q2"].origin is networks.adv
-    assert not any(is_second_search(outcome) for outcome in report.outcomes)
-    assert "No second search" in str(report)
+    for report in reports:
+        assert not any(is_second_search(outcome) for outcome in report.outcomes)
+        assert "No second search" in str(report)
