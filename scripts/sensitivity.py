@@ -1,10 +1,14 @@
-"""The command `laq sensitivity` as a script; see its --help."""
+"""What predicts the loss from quantizing one layer of a network; see its --help."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
-from tf_laq.cli.main import main
+# research/ is not installed. At the end, so that an installed tf_laq comes first.
+sys.path.append(str(Path(__file__).parents[1]))
+
+from research.commands import main
 
 if __name__ == "__main__":
-    sys.exit(main(["sensitivity", *sys.argv[1:]]))
+    sys.exit(main("sensitivity"))

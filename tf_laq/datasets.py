@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_laq._internal import archives
 from tf_laq._internal.validation import one_of, whole
 from tf_laq.errors import InputError
 
@@ -28,6 +29,16 @@ class Split:
 
     images: NDArray[np.float32]
     labels: NDArray[np.int64]
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the images and the labels, with shapes and dtypes, as hexadecimal text.
+
+        Example:
+            >>> load("digits").test.sha256[:8]
+            '6e5a39fd'
+        """
+        return archives.sha256([self.images, self.labels])
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -6,43 +6,35 @@ each accuracy that of everything so far. The challenge's own adversarially train
 in saved_models/README.md.
 About a quarter of an hour of processor time for the small network.
 
-    python checks/anchors.py
-    python checks/anchors.py --names mnist_twin --examples 1000
+    python -m research.checks.anchors
+    python -m research.checks.anchors --names mnist_twin --examples 1000
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-
-import results
-from tabulate import tabulate
+from collections.abc import Sequence
 
 import tf_laq as laq
-from tf_laq import datasets, evaluation
-from tf_laq.attacks import registry
-from tf_laq.attacks.battery import Battery, Column
+from research.checks.program import argument_parser, publish
+from tf_laq import attacks, datasets, evaluation
+from tf_laq.attacks import Battery, Column
 
 EPSILON = 0.3
 ATTACKS = {
-    "pgd": registry.get("pgd", epsilon=EPSILON, steps=100, step_size=0.01, restarts=10, stop_when_broken=True),
-    "apgd_ce": registry.get("apgd_ce", epsilon=EPSILON, steps=100),
+    "pgd": attacks.get("pgd", epsilon=EPSILON, steps=100, step_size=0.01, restarts=10, stop_when_broken=True),
+    "apgd_ce": attacks.get("apgd_ce", epsilon=EPSILON, steps=100),
 }
 HEADERS = ["network", "clean", "PGD-100, 10 restarts", "and Auto-PGD-100 (cross-entropy)"]
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the check."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--names", nargs="+", default=["mnist_adv"], help="shipped networks (default: mnist_adv)")
     parser.add_argument("--examples", type=int, default=10_000, help="number of test images (default: 10,000, all)")
-    parser.add_argument("--out", default=results.FOLDER, help="folder to write to (default: docs/results)")
-    options = parser.parse_args()
-    columns = [Column(name="clean", attacks={"none": registry.get("clean")})]
+    options = parser.parse_args(argv)
+    columns = [Column(name="clean", attacks={"none": attacks.get("clean")})]
     columns += [Column(name=name, attacks={"white": attack}) for name, attack in ATTACKS.items()]
     test = datasets.load("mnist").test
     report = evaluation.evaluate(
@@ -62,13 +54,12 @@ def main() -> int:
         for name in report.models
     ]
     text = (
-        f"{report.count:,} test images of MNIST, L-inf {EPSILON}, seed {report.seed}; `python checks/anchors.py "
-        f"--names {' '.join(options.names)} --examples {options.examples}`. Percent of the images still classified "
-        "correctly, with 95 % Wilson intervals; PGD's step is 0.01. Each column is what is left after it and the ones "
-        "before."
+        f"{report.count:,} test images of MNIST, L-inf {EPSILON}, seed {report.seed}; `python -m "
+        f"research.checks.anchors --names {' '.join(options.names)} --examples {options.examples}`. Percent of the "
+        "images still classified correctly, with 95 % Wilson intervals; PGD's step is 0.01. Each column is what is "
+        "left after it and the ones before."
     )
-    results.write("anchors", "MNIST networks under the challenge's attacks", text, HEADERS, rows, folder=options.out)
-    print(tabulate(rows, HEADERS, disable_numparse=True))
+    publish("anchors", "MNIST networks under the challenge's attacks", text, HEADERS, rows, options.results)
     return 0
 
 

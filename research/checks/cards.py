@@ -1,7 +1,7 @@
 r"""Put a trained network into saved_models/, with its card: recipe, seed, log of the training, and scores.
 
     laq train --dataset mnist --recipe fast --seed 0 --out adv.keras
-    python checks/cards.py mnist_adv --model adv.keras --minutes 3 \
+    python -m research.checks.cards mnist_adv --model adv.keras --minutes 3 \
         --about "four-layer CNN, adversarially trained" \
         --command "laq train --dataset mnist --recipe fast --seed 0 --out adv.keras"
 
@@ -20,7 +20,7 @@ import json
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +29,18 @@ import numpy.typing as npt
 from tabulate import tabulate
 
 import tf_laq as laq
-from tf_laq import datasets, evaluation, training
-from tf_laq._internal import files
-from tf_laq.attacks import registry
-from tf_laq.attacks.battery import Battery, Column
+from research import files
+from research.checks.program import SAVED_MODELS
+from tf_laq import attacks, datasets, evaluation, training
+from tf_laq.attacks import Attack, Battery, Column
 from tf_laq.evaluation import Share
-from tf_laq.models.pretrained import CARD, WEIGHTS, Card
-from tf_laq.training import TrainingRecord
+from tf_laq.models import CARD, WEIGHTS, Card
 
-SAVED = Path(__file__).parents[1] / "saved_models"
 README = """# Trained networks
 
 One folder per network: its weights (`model.keras`) and a card (`card.json`) with the recipe, the seed, the command that
-trains it again, the log of the training and the scores. They are in the installed package too:
+trains it again, the log of the training and the scores. They are not part of the installed package, which finds them in
+a clone of its repository, or where TF_LAQ_MODELS says:
 
     import tf_laq as laq
     model = laq.models.load("mnist_adv")           # tf_keras
@@ -97,13 +96,13 @@ def score(attack: str, share: Share, **settings: Any) -> Mapping[str, Any]:
 def scores(model: Any, dataset: str, examples: int, queries: int) -> tuple[Mapping[str, Any], ...]:
     """Return the clean accuracy on all test images and the worst case on the first `examples`."""
     test = datasets.load(dataset).test
-    epsilon = training.recipe(dataset).attack["epsilon"]
-    attacks = {
-        "clean": {"none": registry.get("clean")},
-        "apgd_ce": {"white": registry.get("apgd_ce", epsilon=epsilon, steps=100)},
-        "square": {"white": registry.get("square", epsilon=epsilon, queries=queries)},
+    epsilon = (training.recipe(dataset).attack or {})["epsilon"]
+    tried: dict[str, dict[str, Attack]] = {
+        "clean": {"none": attacks.get("clean")},
+        "apgd_ce": {"white": attacks.get("apgd_ce", epsilon=epsilon, steps=100)},
+        "square": {"white": attacks.get("square", epsilon=epsilon, queries=queries)},
     }
-    columns = tuple(Column(name=name, attacks=column) for name, column in attacks.items())
+    columns = tuple(Column(name=name, attacks=column) for name, column in tried.items())
     report = evaluation.evaluate(
         {"model": model},
         test.images[:examples],
@@ -122,16 +121,16 @@ def scores(model: Any, dataset: str, examples: int, queries: int) -> tuple[Mappi
 
 def readme() -> str:
     """Return the page about all networks that are there."""
-    cards = [Card.load(path) for path in sorted(SAVED.glob(f"*/{CARD}"))]
-    attacks = sorted({score["attack"] for card in cards for score in card.scores} - {"none"})
+    cards = [Card.load(path) for path in sorted(SAVED_MODELS.glob(f"*/{CARD}"))]
+    tried = sorted({score["attack"] for card in cards for score in card.scores} - {"none"})
     rows = []
     for card in cards:
         clean, worst = card.scores
         rows.append(
-            [f"`{card.name}`", card.about, percent(clean), f"{percent(worst)} ({attacks.index(worst['attack']) + 1})"]
+            [f"`{card.name}`", card.about, percent(clean), f"{percent(worst)} ({tried.index(worst['attack']) + 1})"]
         )
     headers = ["network", "what it is", "clean", "worst case"]
-    lines = [f"{number}. {attack}." for number, attack in enumerate(attacks, start=1)]
+    lines = [f"{number}. {attack}." for number, attack in enumerate(tried, start=1)]
     return README.format(table=tabulate(rows, headers, "github"), attacks="\n".join(lines))
 
 
@@ -141,7 +140,7 @@ def percent(score: Mapping[str, Any]) -> str:
     return f"{100 * score['accuracy']:.2f} [{100 * low:.1f}, {100 * high:.1f}], N = {score['count']:,}"
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Write the folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="name of the network, such as mnist_adv")
@@ -152,30 +151,29 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=500, help="test images under attack (default: 500)")
     parser.add_argument("--float16", action="store_true", help="round the weights to float16")
     parser.add_argument("--queries", type=int, default=5000, help="queries of Square (default: 5000)")
-    options = parser.parse_args()
-    record = TrainingRecord.load(options.model.with_suffix(".training.json"))
+    options = parser.parse_args(argv)
+    record = json.loads(options.model.with_suffix(".training.json").read_text(encoding="utf-8"))
     model, content = laq.load_model(options.model), options.model.read_bytes()
     if options.float16:
-        model, content = rounded(options.model, datasets.load(record.dataset).test.images)
+        model, content = rounded(options.model, datasets.load(record["dataset"]).test.images)
     card = Card(
         name=options.name,
         about=options.about,
-        dataset=record.dataset,
-        network=str(record.recipe["model"]),
-        options=record.recipe["model_options"],
-        recipe=record.recipe,
-        seed=record.seed,
+        dataset=record["dataset"],
+        network=str(record["recipe"]["model"]),
+        options=record["recipe"]["model_options"],
+        recipe=record["recipe"],
+        seed=record["seed"],
         command=options.command,
         minutes=options.minutes,
         epochs=log_of_epochs(options.model.with_suffix(".log.csv")),
-        scores=scores(model, record.dataset, options.examples, options.queries),
+        scores=scores(model, record["dataset"], options.examples, options.queries),
         sha256=hashlib.sha256(content).hexdigest(),
     )
-    folder = SAVED / options.name
-    with files.replacing(folder / WEIGHTS) as temporary:
-        temporary.write_bytes(content)
+    folder = SAVED_MODELS / options.name
+    files.write(folder / WEIGHTS, content)
     card.save(folder / CARD)
-    files.write_text(SAVED / "README.md", readme())
+    files.write(SAVED_MODELS / "README.md", readme())
     print(json.dumps(card.scores, indent=1))
     return 0
 

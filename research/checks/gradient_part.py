@@ -5,30 +5,25 @@ with an independent twin as the surrogate. For every network: the accuracy under
 but Square (the gradient-based part), and in the worst case. The exit code is 1 if a white-box worst case is above the
 gray-box one, which must never happen. About a CPU second an image for each network that stays robust.
 
-    python checks/gradient_part.py
-    python checks/gradient_part.py --model adv.keras --twin twin.keras --examples 1000 --bits 4
+    python -m research.checks.gradient_part
+    python -m research.checks.gradient_part --model adv.keras --twin twin.keras --examples 1000 --bits 4
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-
 import numpy as np
-import results
-from tabulate import tabulate
 
 import tf_laq as laq
+from research.checks.program import SAVED_MODELS, argument_parser, publish
+from research.statistics import share
 from tf_laq import datasets, evaluation
-from tf_laq.attacks.battery import Battery
-from tf_laq.evaluation import RobustnessReport, Share
+from tf_laq.attacks import Battery
+from tf_laq.evaluation import RobustnessReport
 
-SAVED = Path(__file__).parent.parent / "saved_models"
 GRADIENT_FREE = "square"
 ENOUGH = 3.0
 """Percentage points that the gradient-based part may be above the worst case."""
@@ -39,22 +34,21 @@ HEADERS = ["network", "clean", "gray-box worst case", "gradient-based part", "wo
 def row(report: RobustnessReport, name: str) -> list[str]:
     """Return a line of the table: accuracies in percent."""
     found = [o.correct for o in report.outcomes if o.model == name and o.column != GRADIENT_FREE]
-    part = Share(int(np.logical_and.reduce(found).sum()), report.count)
+    part = share(np.logical_and.reduce(found))
     worst = report.worst_case(name)
     clean, gray = report.accuracy(name, "clean"), report.worst_case(name, "gray")
     above = 100 * (part.value - worst.value)
-    return [name, *(f"{100 * share.value:.1f}" for share in (clean, gray, part)), str(worst), f"{above:.1f}"]
+    return [name, *(f"{100 * each.value:.1f}" for each in (clean, gray, part)), str(worst), f"{above:.1f}"]
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the check."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=SAVED / "mnist_adv" / "model.keras")
-    parser.add_argument("--twin", type=Path, default=SAVED / "mnist_twin" / "model.keras")
+    parser = argument_parser(__doc__)
+    parser.add_argument("--model", type=Path, default=SAVED_MODELS / "mnist_adv" / "model.keras")
+    parser.add_argument("--twin", type=Path, default=SAVED_MODELS / "mnist_twin" / "model.keras")
     parser.add_argument("--examples", type=int, default=200, help="number of test images (default: 200)")
     parser.add_argument("--bits", type=int, nargs="+", default=[3, 4, 5, 8], help="bit widths (default: 3 4 5 8)")
-    parser.add_argument("--out", type=Path, default=results.FOLDER, help="folder to write to (default: docs/results)")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     model, twin = laq.load_model(options.model), laq.load_model(options.twin)
     quantized = {
         f"{quantizer} {bits}": laq.bake(model, laq.uniform(model, quantizer, bits, progress=False))
@@ -75,12 +69,11 @@ def main() -> int:
     rows = [row(report, name) for name in report.models]
     text = (
         f"{report.count} test images, battery `strong` (L-inf 0.3, seed {report.seed}), {options.model.parent.name}; "
-        "`python checks/gradient_part.py`. The gradient-based part is every attack but Square with 5,000 queries: the "
-        "gray-box examples and the second search are in it. It is to be at most "
+        "`python -m research.checks.gradient_part`. The gradient-based part is every attack but Square with 5,000 "
+        "queries: the gray-box examples and the second search are in it. It is to be at most "
         f"{ENOUGH:.0f} points above the worst case."
     )
-    results.write("gradient_part", "Gradient attacks on quantized networks", text, HEADERS, rows, options.out)
-    print(tabulate(rows, HEADERS, disable_numparse=True))
+    publish("gradient_part", "Gradient attacks on quantized networks", text, HEADERS, rows, options.results)
     values = {m: [report.worst_case(m, knowledge).value for knowledge in ("white", "gray")] for m in report.models}
     return int(any(white > gray for white, gray in values.values()))
 

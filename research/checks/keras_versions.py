@@ -4,25 +4,20 @@ The same recipe trains the same network in both, once for each seed, and the bat
 the same images. The two may round differently; a difference between them has to be held against
 the spread over the seeds of one.
 
-    python checks/keras_versions.py                                          digits, three seeds: 10 CPU minutes
-    python checks/keras_versions.py --dataset mnist --seeds 0 1 --examples 1000
+    python -m research.checks.keras_versions                        digits, three seeds: 10 CPU minutes
+    python -m research.checks.keras_versions --dataset mnist --seeds 0 1 --examples 1000
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+from collections.abc import Sequence
 
 import numpy as np
-import results
-from tabulate import tabulate
 
+from research.checks.program import argument_parser, publish
 from tf_laq import datasets, evaluation
-from tf_laq.attacks.battery import Battery
+from tf_laq.attacks import Battery
 from tf_laq.evaluation import RobustnessReport
 from tf_laq.training import recipe, train
 
@@ -47,15 +42,14 @@ def spread(values: list[float]) -> str:
     return f"{np.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the check."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--dataset", default="digits", help="data set, which also names the recipe (default: digits)")
     parser.add_argument("--recipe", default="fast", help="recipe of the training (default: fast)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds (default: 0 1 2)")
     parser.add_argument("--examples", type=int, default=500, help="number of test images (default: 500)")
-    parser.add_argument("--out", default=results.FOLDER, help="folder to write to (default: docs/results)")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     data = datasets.load(options.dataset)
     settings = recipe(options.dataset, options.recipe)
     each = [(keras, seed) for seed in options.seeds for keras in VERSIONS]
@@ -72,16 +66,16 @@ def main() -> int:
     }
     text = (
         f"{report.count} test images of {options.dataset}, recipe `{options.recipe}`, battery `standard` (seed "
-        f"{report.seed}); `python checks/keras_versions.py --dataset {options.dataset} --recipe {options.recipe} "
-        f"--seeds {' '.join(map(str, options.seeds))} --examples {options.examples}`. Percent of the images "
-        "still classified correctly. Worst case, mean over the seeds and range: "
+        f"{report.seed}); `python -m research.checks.keras_versions --dataset {options.dataset} --recipe "
+        f"{options.recipe} --seeds {' '.join(map(str, options.seeds))} --examples {options.examples}`. Percent "
+        "of the images still classified correctly. Worst case, mean over the seeds and range: "
         + "; ".join(f"Keras {keras}: {found}" for keras, found in means.items())
         + "."
     )
     rows = [row(report, *one) for one in sorted(each)]
     title = f"Adversarial training in Keras 2 and in Keras 3: {options.dataset}"
-    results.write(f"keras_versions_{options.dataset}", title, text, HEADERS, rows, folder=options.out)
-    print(tabulate(rows, HEADERS, disable_numparse=True), text, sep="\n\n")
+    publish(f"keras_versions_{options.dataset}", title, text, HEADERS, rows, options.results)
+    print(f"\n{text}")
     return 0
 
 

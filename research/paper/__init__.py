@@ -3,18 +3,5 @@
 Source: Song, Ranjan, Li, "A Layer-wise Adversarial-aware Quantization Optimization for Improving Robustness" (2021).
 Its numbers are in `reference_accuracy.csv` (Tables 1 to 4), `reference_lipschitz.csv` (Table 5) and
 `reference_plans.csv` (section 6.1: the settings that its search ended with); how much is run on which data set is in
-`settings.json`.
+`settings.json`. `results.reproduce` makes the pages.
 """
-
-from __future__ import annotations
-
-import importlib
-from typing import Any
-
-__all__ = ["reproduce"]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "reproduce":
-        return importlib.import_module("research.paper.results").reproduce
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

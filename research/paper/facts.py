@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 
 from research.paper.networks import ROLES
 from research.paper.study import Study
-from tf_laq._internal import archives
-from tf_laq.plan import QuantizationPlan
 
-# First digits of `archives.sha256` of all test images and labels -> their name, and what they are.
+# First digits of the SHA-256 of all test images and labels -> their name, and what they are.
 _KNOWN_IMAGES = {
     "3a101f26ea820d57": ("MNIST", "the test images of MNIST, pixel for pixel"),
     "a323823e116aa87e": ("CIFAR-10 (JPEG copy)", "JPEG copies of quality 75 of the test images, not the original ones"),
@@ -20,7 +17,7 @@ LEFT_OUT = "Left out, for want of a network: "
 
 def facts_of(study: Study, command: str, roles: Sequence[str] = ("adv", "twin")) -> Iterator[str]:
     """Yield the facts: images, networks, seed, and the command."""
-    digest = archives.sha256([study.images, study.labels])[:16]
+    digest = study.data.sha256[:16]
     about = _KNOWN_IMAGES.get(digest, ("", f"the test images of {study.dataset}"))[1]
     yield f"Images: {about}, SHA-256 {digest}."
     found = [role for role in roles if role in study.networks.trained]
@@ -44,19 +41,5 @@ def worst_case_fact(study: Study) -> str:
 
 def named(study: Study) -> str:
     """Return the name of the images, which may be another copy with other figures, and of a network not the paper's."""
-    images = _KNOWN_IMAGES.get(archives.sha256([study.images, study.labels])[:16], (study.dataset,))[0]
+    images = _KNOWN_IMAGES.get(study.data.sha256[:16], (study.dataset,))[0]
     return f"{images}, network {study.network}" if study.network else images
-
-
-def short_bits(plan: QuantizationPlan) -> str:
-    """Return the settings of the layers in order, equal ones together.
-
-    Example:
-        >>> from tf_laq.plan import PlanEntry
-        >>> entries = [PlanEntry(str(i), "kernel", (2, 2), "log", bits, 1.0) for i, bits in enumerate((3, 3, 4))]
-        >>> short_bits(QuantizationPlan("by hand", "spectral", tuple(entries)))
-        'log 3 x2, log 4'
-    """
-    settings = [f"{entry.quantizer} {entry.bits}" if entry.quantizer else "float32" for entry in plan.entries]
-    groups = [(setting, len(list(same))) for setting, same in itertools.groupby(settings)]
-    return ", ".join(setting if count == 1 else f"{setting} x{count}" for setting, count in groups)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-from collections.abc import Iterator
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+import tf_laq as laq
+from research.pages import Result, Section, markdown_table
 from research.paper import reference
 from research.paper.facts import facts_of, named
 from research.paper.networks import Network
-from research.paper.plots import draw_bits
 from research.paper.study import Study
-from research.paper.writing import Result, Section, markdown_table
-from tf_laq import api, quantizers
-from tf_laq._internal import archives
-from tf_laq._internal.documents import Document
-from tf_laq.attacks.base import Images, Labels
-from tf_laq.evaluation import Correct, Outcome, Share
-from tf_laq.version import __version__
+from research.statistics import share
+from tf_laq.datasets import Split
+from tf_laq.evaluation import Correct, Share
+from tf_laq.report import PALETTE, panels, png
 
 ROLES = ("orig", "adv", "fl")
 QUANTIZERS = ("linear", "log")
@@ -31,6 +27,7 @@ FLOAT = "float32"
 # Tables 3 and 4 have points of the figure, which is printed without numbers.
 _PRINTED = {"adv float32": "adv", "adv linear 3": "q1", "adv log 3": "q2"}
 _BATCH = 500
+_COLORS = {"orig": PALETTE["blue"], "adv": PALETTE["vermilion"], "fl": PALETTE["green"]}
 _ABOUT = "Clean accuracy in %, with its 95 % Wilson interval, under uniform quantization."
 _HEADERS = (
     "dataset", "network", "quantizer", "bits", "accuracy_percent", "lower", "upper", "correct", "count",
@@ -38,34 +35,7 @@ _HEADERS = (
 )  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class BitsCurve(Document):
-    """Which images a network gets right under each uniform quantization.
-
-    Attributes:
-        outcomes: One per setting, with the role as model and the setting as column: "float32", "linear 3".
-    """
-
-    document: ClassVar[str] = "tf_laq clean accuracy by bits"
-    version: ClassVar[int] = 2
-
-    outcomes: tuple[Outcome, ...]
-
-    def correct(self, setting: str) -> Correct:
-        """Return where the network is right under a setting."""
-        return next(outcome.correct for outcome in self.outcomes if outcome.column == setting)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the outcomes as JSON-ready values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> BitsCurve:
-        """Build the curve from what `to_dict` returned."""
-        return cls(tuple(Outcome(**outcome) for outcome in content["outcomes"]))
-
-
-class Point(NamedTuple):
+class CurvePoint(NamedTuple):
     """A point of the figure: `quantizer` and `bits` are "float32" and 32 at full precision."""
 
     role: str
@@ -109,63 +79,74 @@ def bits_figure(study: Study, command: str) -> Result:
         values=values,
         headers=_HEADERS,
         rows=[_record(study.dataset, point) for point in points],
-        picture=draw_bits(named(study), points),
+        picture=_draw(named(study), points),
     )
 
 
-def bits_curve(study: Study, role: str) -> BitsCurve:
-    """Return the outcomes of the network in a role, from the cache or measured now."""
-    count = min(study.settings.curve_examples, len(study.images))
-    images, labels = study.images[:count], study.labels[:count]
-    network = study.networks.trained[role]
-    content = f"{__version__} {network.sha256} {archives.sha256([images, labels])} {list(settings())}"
-    path = study.cache / f"{study.dataset}-curve-{role}-{hashlib.sha256(content.encode()).hexdigest()[:12]}.json"
-    if path.is_file():
-        return BitsCurve.load(path)
-    study.announce(f"clean accuracy by bits: {role}, {count} images")
-    curve = BitsCurve(tuple(_outcomes(network, images, labels)))
-    curve.save(path)
-    return curve
+def bits_curve(study: Study, role: str) -> Mapping[str, Correct]:
+    """Return where the network in a role is right under each setting: "float32", "linear 3" and so on."""
+    count, network = min(study.settings.curve_examples, len(study.data)), study.networks.trained[role]
+    shown = Split(study.data.images[:count], study.data.labels[:count])
+
+    def make() -> dict[str, Correct]:
+        study.announce(f"clean accuracy by bits: {role}, {count} images")
+        return dict(_measured(network, shown))
+
+    facts = {"network": network.sha256, "images": shown.sha256, "settings": list(settings())}
+    return study.cache.arrays(f"{study.dataset}-curve-{role}", facts, make)
 
 
-def _outcomes(network: Network, images: Images, labels: Labels) -> Iterator[Outcome]:
+def _measured(network: Network, shown: Split) -> Iterator[tuple[str, Correct]]:
     plans = (
-        None if name == FLOAT else api.uniform(network.model, name, bits, progress=False) for name, bits in settings()
+        None if name == FLOAT else laq.uniform(network.model, name, bits, progress=False) for name, bits in settings()
     )
     bar = tqdm(settings(), network.name, unit="setting", total=1 + len(QUANTIZERS) * len(BITS), disable=None)
     for (name, bits), quantized in zip(bar, network.in_turn(plans), strict=True):
-        batches = (images[start : start + _BATCH] for start in range(0, len(images), _BATCH))
+        batches = (shown.images[start : start + _BATCH] for start in range(0, len(shown), _BATCH))
         predicted = [np.argmax(quantized.logits(tf.constant(batch)), axis=1) for batch in batches]
-        correct = np.concatenate(predicted) == labels
-        yield Outcome.record(correct, model=network.name, column=_setting(name, bits), knowledge="none")
+        yield _setting(name, bits), np.concatenate(predicted) == shown.labels
 
 
-def _points(study: Study, role: str) -> Iterator[Point]:
+def _points(study: Study, role: str) -> Iterator[CurvePoint]:
     curve = bits_curve(study, role)
     table = {"mnist": 3, "cifar10": 4}.get(study.dataset, 0)
     for name, bits in settings():
-        right = curve.correct(_setting(name, bits))
+        right = curve[_setting(name, bits)]
         model = _PRINTED.get(f"{role} {_setting(name, bits)}", "")
         paper = reference.accuracy(table, study.dataset, model, "clean", "none")
-        yield Point(role, name, bits, Share(int(right.sum()), len(right)), paper)
+        yield CurvePoint(role, name, bits, share(right), paper)
 
 
 def _setting(name: str, bits: int) -> str:
-    return FLOAT if name == FLOAT else f"{quantizers.get(name, bits).name} {bits}"
+    return FLOAT if name == FLOAT else f"{name} {bits}"
 
 
-def _record(dataset: str, point: Point) -> list[object]:
-    share = point.share
-    ends = (f"{100 * end:.2f}" for end in share.interval)
-    accuracy = f"{100 * share.value:.2f}"
-    return [
-        dataset,
-        point.role,
-        point.quantizer,
-        point.bits,
-        accuracy,
-        *ends,
-        share.successes,
-        share.count,
-        point.paper,
-    ]
+def _draw(images: str, points: Sequence[CurvePoint]) -> bytes:
+    """Draw a panel per quantizer, a line per role, and the paper's printed points as crosses."""
+    figure, found = panels(9.0, 3.8, len(QUANTIZERS))
+    for name, axes in zip(QUANTIZERS, found, strict=True):
+        for role in dict.fromkeys(point.role for point in points):
+            line = [point for point in points if (point.role, point.quantizer) == (role, name)]
+            full = next(point.share.value for point in points if (point.role, point.bits) == (role, 32))
+            bits, color = [point.bits for point in line], _COLORS[role]
+            ends = [point.share.interval for point in line]
+            axes.axhline(100 * full, color=color, linewidth=0.8, linestyle=":")
+            axes.plot(bits, [100 * p.share.value for p in line], marker="o", markersize=4, color=color, label=role)
+            lower, upper = ([100 * end[place] for end in ends] for place in (0, 1))
+            axes.fill_between(bits, lower, upper, color=color, alpha=0.15, linewidth=0)
+            printed = [(point.bits, point.paper) for point in line if point.paper is not None]
+            if printed:
+                axes.plot(*zip(*printed, strict=True), "x", color=color, markersize=8, label=f"{role}, paper")
+        axes.set_title(f"{name} (dotted: full precision)", fontsize=10)
+        axes.set_xlabel("bits")
+        axes.set_ylim(0, 105)
+        axes.legend(frameon=False, loc="lower right", fontsize=8)
+    figure.suptitle(f"{images}: clean accuracy, N = {points[0].share.count}, 95 % intervals", fontsize=11)
+    found[0].set_ylabel("accuracy (%)")
+    return png(figure)
+
+
+def _record(dataset: str, point: CurvePoint) -> list[object]:
+    found = point.share
+    percent = (f"{100 * value:.2f}" for value in (found.value, *found.interval))
+    return [dataset, point.role, point.quantizer, point.bits, *percent, found.successes, found.count, point.paper]

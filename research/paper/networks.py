@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy.typing as npt
 
-from tf_laq import api, models
-from tf_laq._internal import archives
-from tf_laq._internal.validation import one_of
+import tf_laq as laq
+from research.canvas import Canvas
+from research.validation import one_of
+from tf_laq import models
 from tf_laq.adapters import logits_function
-from tf_laq.attacks.base import Logits
+from tf_laq.attacks import Logits
 from tf_laq.errors import InputError
 from tf_laq.plan import QuantizationPlan
 from tf_laq.policies import UnsatisfiedWarning
@@ -51,43 +52,29 @@ class Network:
     @classmethod
     def of(cls, name: str, model: Any) -> Network:
         """Wrap a Keras model."""
-        return cls(name, model, logits_function(model), archives.sha256(model.get_weights()))
+        return cls(name, model, logits_function(model), models.weights_sha256(model))
 
     def quantized(self, name: str, plan: QuantizationPlan) -> Network:
         """Return the network quantized by a plan."""
-        network = Network.of(name, api.bake(self.model, plan))
+        network = Network.of(name, laq.bake(self.model, plan))
         return dataclasses.replace(network, plan=plan, origin=self)
 
     @functools.cached_property
     def canvas(self) -> Canvas:
         """The one model for its quantized forms."""
-        return Canvas(self)
+        return Canvas(self.model)
+
+    def filled(self, name: str, weights: Sequence[npt.NDArray[Any]], plan: QuantizationPlan | None) -> Network:
+        """Return the network with other weights on its canvas; those returned before have them too from then on."""
+        self.canvas.fill(weights)
+        model = self.canvas.model
+        return Network(name, model, self.canvas.logits, models.weights_sha256(model), plan, self)
 
     def in_turn(self, plans: Iterable[QuantizationPlan | None]) -> Iterator[Network]:
         """Yield the network quantized by each plan (None: as it is); each is good until the next."""
         for plan in plans:
-            source = self.model if plan is None else api.bake(self.model, plan)
-            yield self.canvas.filled(self.name, source.get_weights(), plan)
-
-
-class Canvas:
-    """One model for all quantized forms of a network, one after the other.
-
-    TensorFlow traces it and the attacks on it once, which takes seconds for an attack on a deep network.
-
-    Args:
-        origin: The network.
-    """
-
-    def __init__(self, origin: Network) -> None:
-        self._origin = origin
-        self._network = origin.quantized("", api.uniform(origin.model, "linear", 8, progress=False))
-
-    def filled(self, name: str, weights: Sequence[npt.NDArray[Any]], plan: QuantizationPlan | None) -> Network:
-        """Return the network with these weights; those returned before have them too from then on."""
-        self._network.model.set_weights(weights)
-        sha256 = archives.sha256(self._network.model.get_weights())
-        return dataclasses.replace(self._network, name=name, sha256=sha256, plan=plan, origin=self._origin)
+            source = self.model if plan is None else laq.bake(self.model, plan)
+            yield self.filled(self.name, source.get_weights(), plan)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -128,12 +115,12 @@ class Networks:
             # Each table says it in a line of its own.
             warnings.simplefilter("ignore", UnsatisfiedWarning)
             chosen = {
-                "q1": api.uniform(adv, "linear", UNIFORM_BITS, progress=False),
-                "q2": api.uniform(adv, "log", UNIFORM_BITS, progress=False),
-                "lq": api.search(adv, policy="paper", progress=False),
+                "q1": laq.uniform(adv, "linear", UNIFORM_BITS, progress=False),
+                "q2": laq.uniform(adv, "log", UNIFORM_BITS, progress=False),
+                "lq": laq.search(adv, policy="paper", progress=False),
             }
         if average_bits is not None:
-            chosen["budget"] = api.search(adv, policy="budget", average_bits=average_bits, progress=False)
+            chosen["budget"] = laq.search(adv, policy="budget", average_bits=average_bits, progress=False)
         for name, plan in (plans or {}).items():
             if name in (*ROLES, *chosen):
                 raise InputError("plans", expected="names of their own", received=repr(name))
@@ -163,7 +150,7 @@ def family(dataset: str, network: str = "") -> str:
 
 
 def shipped(dataset: str, network: str = "") -> dict[str, Any]:
-    """Return the trained networks of a data set that come with the package, by role.
+    """Return the trained networks of a data set that are in saved_models, by role.
 
     Args:
         dataset: Name of the data set.

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from research.pages import Result, Section, markdown_table
 from research.paper import reference
 from research.paper.facts import facts_of, named
-from research.paper.reference import Spread
 from research.paper.study import Study
-from research.paper.writing import Result, Section, markdown_table
+from research.statistics import spread
 from tf_laq.plan import PlanEntry, QuantizationPlan
 
-_QUANTITIES = {"L_Wq": "‖W_q‖", "L_dW": "‖W - W_q‖"}
+_QUANTITIES: Mapping[str, tuple[str, Callable[[Any], float]]] = {
+    "L_Wq": ("‖W_q‖", lambda entry: entry.quantized_norm),
+    "L_dW": ("‖W - W_q‖", lambda entry: entry.error_norm),
+}
 
 
 def norm_table(study: Study, command: str) -> Result:
@@ -20,15 +24,14 @@ def norm_table(study: Study, command: str) -> Result:
     pairs = differing(plans["q2"], plans["lq"])
     rows, records, values = [], [], {"layers": str(len(pairs))}
     for place, name in enumerate(plans):
-        for quantity, symbol in _QUANTITIES.items():
-            found = spread([_norm(pair[place], quantity) for pair in pairs])
+        for quantity, (symbol, norm) in _QUANTITIES.items():
+            found = spread([norm(pair[place]) for pair in pairs])
             paper = reference.norms(study.dataset, name, quantity)
             rows.append([name, symbol, found, paper, len(pairs)])
-            records.append([study.dataset, name, quantity, *_decimals(found), len(pairs), *(paper or (None, None))])
+            ours = (None, None) if found is None else (f"{value:.4f}" for value in found)
+            records.append([study.dataset, name, quantity, *ours, len(pairs), *(paper or (None, None))])
             values |= {f"{name}.{quantity}": str(found), f"paper.{name}.{quantity}": str(paper)}
-    layers = [
-        [a.layer, f"{a.norm:.2f}", *(text for e in (a, b) for text in (_setting(e), *_norms(e)))] for a, b in pairs
-    ]
+    layers = [[pair[0].layer, f"{pair[0].norm:.2f}", *(text for e in pair for text in _cells(e))] for pair in pairs]
     headers = ["layer", "‖W‖", *(f"{name}{text}" for name in plans for text in ("", " ‖W_q‖", " ‖W - W_q‖"))]
     body = [
         "Means and standard deviations over the layers whose settings differ between `q2` and `lq`.",
@@ -57,28 +60,5 @@ def differing(first: QuantizationPlan, second: QuantizationPlan) -> list[tuple[P
     return [(a, b) for a, b in pairs if (a.quantizer, a.bits) != (b.quantizer, b.bits)]
 
 
-def spread(values: list[float]) -> Spread | None:
-    """Return mean and population standard deviation, or None without values.
-
-    Example:
-        >>> print(spread([1.0, 3.0]))
-        2.00 ± 1.00
-    """
-    return Spread(float(np.mean(values)), float(np.std(values))) if values else None
-
-
-def _norm(entry: PlanEntry, quantity: str) -> float:
-    norm = entry.quantized_norm if quantity == "L_Wq" else entry.error_norm
-    return float("nan") if norm is None else norm
-
-
-def _norms(entry: PlanEntry) -> list[str]:
-    return [f"{_norm(entry, quantity):.2f}" for quantity in _QUANTITIES]
-
-
-def _setting(entry: PlanEntry) -> str:
-    return f"{entry.quantizer} {entry.bits}"
-
-
-def _decimals(found: Spread | None) -> list[str | None]:
-    return [None, None] if found is None else [f"{value:.4f}" for value in found]
+def _cells(entry: PlanEntry) -> list[str]:
+    return [f"{entry.quantizer} {entry.bits}", *(f"{norm(entry):.2f}" for _, norm in _QUANTITIES.values())]

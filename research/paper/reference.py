@@ -5,23 +5,13 @@ from __future__ import annotations
 import csv
 import functools
 from importlib import resources
-from typing import NamedTuple
 
-from tf_laq._internal.validation import one_of
+from research.statistics import Spread
+from research.validation import one_of
 
 # The paper's names for what is called otherwise here.
 _COLUMNS = {"uniform": "random"}
 _UNIFORM_TABLES = (1, 2)
-
-
-class Spread(NamedTuple):
-    """A mean with its standard deviation."""
-
-    mean: float
-    deviation: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:.2f} ± {self.deviation:.2f}"
 
 
 def accuracy(table: int, dataset: str, model: str, column: str, knowledge: str) -> float | None:

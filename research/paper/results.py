@@ -8,18 +8,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from research import files
+from research.cache import Cache
+from research.pages import Result
 from research.paper.claims import claims
 from research.paper.figure import bits_figure
 from research.paper.networks import ROLES, Networks, shipped
 from research.paper.norms import norm_table
 from research.paper.selection import selection_table
-from research.paper.settings import Settings
+from research.paper.settings import PaperSettings
 from research.paper.study import Announce, Study
 from research.paper.tables import accuracy_table
-from research.paper.writing import Result
+from research.validation import one_of, whole
 from tf_laq import datasets
-from tf_laq._internal import files
-from tf_laq._internal.validation import one_of, whole
 from tf_laq.errors import InputError
 from tf_laq.plan import QuantizationPlan
 
@@ -51,50 +52,26 @@ def reproduce(
     announce: Announce = _print_now,
     **changes: Any,
 ) -> list[Path]:
-    """Make tables or figures of the paper again, beside its own numbers.
+    """Make tables or figures of the paper again, beside its own numbers, and return the pages.
 
     Each becomes a page in Markdown with a CSV file, and a picture where it has one. A page ends with the remark that
-    `out`/remarks has for it. Equal arguments give equal files.
-
-    Args:
-        what: "table1" to "table5", "figure1", "all" of these that the paper has for the data set; "claims": what the
-            paper's claims are judged by; "selection": more ways to choose the bits, by size and worst case.
-        dataset: "mnist", "cifar10", or "digits", for which the paper has nothing.
-        out: Folder of the files.
-        cache: Folder of the evaluations: what is in it is not made again, so a run that was killed goes on.
-        models: Role ("orig", "adv", "twin", "fl") -> Keras model; None for those that come with the package. `adv` is
-            needed; what needs another one is left out, and the page says so.
-        plans: Name -> plan: more quantized rows for Tables 3 and 4 and for claim 3.
-        network: Other networks of the data set than those in place of the paper's: "madry" or "separable" for MNIST.
-        seed: Seed of the random attacks.
-        announce: Receives a line at each evaluation, and the roles that are missing.
-        **changes: Fields of `Settings` instead of those in settings.json.
-
-    Returns:
-        The pages.
+    `out`/remarks has for it. Equal arguments give equal files. The arguments are those of the command `reproduce`, but
+    `models` is role ("orig", "adv", "twin", "fl") -> Keras model (`adv` is needed; what needs another one is left out,
+    and the page says so), `plans` is name -> plan, `announce` receives a line at each evaluation and the roles that are
+    missing, and `changes` are fields of `PaperSettings` instead of those in settings.json.
 
     Raises:
         InputError: An argument is wrong, or there is no network in the role `adv`.
     """
     wanted = results_of(what, dataset)
     whole("seed", seed, minimum=0)
-    settings = Settings.of(dataset, network, **changes)
+    settings = PaperSettings.of(dataset, network, **changes)
     given = shipped(dataset, network) if models is None else models
     for role in (role for role in ROLES if role not in given):
         announce(f"No network in the role {role} ({ROLES[role]}): what needs it is left out.")
     networks = Networks.of(given, plans, settings.budget_bits)
     test = datasets.load(dataset).test
-    study = Study(
-        dataset,
-        test.images,
-        test.labels,
-        networks,
-        settings,
-        cache=Path(cache),
-        seed=seed,
-        network=network,
-        announce=announce,
-    )
+    study = Study(dataset, test, networks, settings, Cache(cache), seed=seed, network=network, announce=announce)
     options = {"network": network or None, "models": None if models is None else "ROLE=PATH,...", "seed": seed or None}
     pages = []
     for name in wanted:
@@ -131,17 +108,17 @@ def write_index(folder: Path) -> None:
     found = [text for path, text in texts.items() if path.stem.endswith("_claims")]
     blocks = ["# The paper's tables and claims, measured again", _ABOUT, "\n".join(links)]
     blocks += ["\n".join(f"#{line}" if line.startswith("#") else line for line in text.splitlines()) for text in found]
-    files.write_text(folder / "README.md", "\n\n".join(blocks) + "\n")
+    files.write(folder / "README.md", "\n\n".join(blocks) + "\n")
 
 
 _ABOUT = (
     'Song, Ranjan, Li, "A Layer-wise Adversarial-aware Quantization Optimization for Improving Robustness" (2021), '
-    "beside what this package measures on its own networks. Written by `laq reproduce`; the verdicts and remarks are "
-    "by hand, in `remarks/`, with the numbers put in by the command."
+    "beside what this package measures on its own networks. Written by `python scripts/reproduce.py`; the "
+    "verdicts and remarks are by hand, in `remarks/`, with the numbers put in by the command."
 )
 
 
 def _command(name: str, dataset: str, options: Mapping[str, Any]) -> str:
     """Return the command that makes a result, without the folders, on which it does not depend."""
     given = [f"--{option} {value}" for option, value in options.items() if value is not None]
-    return " ".join([f"laq reproduce {name} --dataset {dataset}", *given])
+    return " ".join([f"python scripts/reproduce.py {name} --dataset {dataset}", *given])

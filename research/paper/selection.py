@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from research.paper.facts import facts_of, named, short_bits, worst_case_fact
+import tf_laq as laq
+from research.pages import Result, Section, markdown_table, short_bits
+from research.paper.facts import facts_of, named, worst_case_fact
 from research.paper.networks import UNIFORM_BITS, Network, Networks
-from research.paper.plots import draw_front
-from research.paper.settings import GRADIENT_FREE
-from research.paper.statistics import Difference, drop
+from research.paper.plans import Candidate, Judged
+from research.paper.settings import GRADIENT_FREE, PGD_COLUMN as PGD
 from research.paper.study import WORST_CASE, Study
-from research.paper.writing import Result, Section, markdown_table
-from tf_laq import api, datasets, policies
-from tf_laq._internal import archives
+from research.statistics import Difference, drop
+from tf_laq import datasets, policies, training
 from tf_laq.errors import InputError
-from tf_laq.evaluation import Correct, Share
 from tf_laq.plan import FLOAT_BITS, QuantizationPlan
 from tf_laq.policies import Limit
-from tf_laq.version import __version__
+from tf_laq.report import PALETTE, panels, png
 
-PGD = "pgd"
 _COLUMNS = {"clean": "no attack", PGD: "PGD", GRADIENT_FREE: "then Square", WORST_CASE: "worst case"}
 # Uniform settings that the paper's tables have under another name, so that nothing is attacked twice.
 _IN_THE_TABLES = {("linear", UNIFORM_BITS): "q1", ("log", UNIFORM_BITS): "q2"}
@@ -35,6 +31,18 @@ _TITLES = {"q1": "q1 (linear 3)", "q2": "q2 (log 3)", "lq": "lq (Algorithm 1)"}
 # Kinds of candidates that share the plan of another -> the ending of their names.
 _AFTER_THE_PLAN = {"corrected": "bc", "recalibrated": "bn", "fine-tuned": "ft"}
 _FLOAT_BYTES = FLOAT_BITS // 8
+_MARKS = {
+    "float32": ("*", PALETTE["black"]),
+    "linear": ("s", PALETTE["blue"]),
+    "log": ("v", PALETTE["sky"]),
+    "kmeans": ("D", PALETTE["purple"]),
+    "clipped": ("h", PALETTE["yellow"]),
+    "policy": ("o", PALETTE["green"]),
+    "recalibrated": ("P", PALETTE["orange"]),
+    "corrected": ("X", PALETTE["sky"]),
+    "fine-tuned": ("^", PALETTE["vermilion"]),
+}
+_OTHER_QUANTIZER = ("d", "#999999")
 _HEADERS = (
     "dataset", "network", "kind", "average_bits", "bytes", "clean_percent", "pgd_percent", "square_percent",
     "worst_case_percent", "lower", "upper", "drop_points", "drop_lower", "drop_upper", "front", "count", "seed",
@@ -42,65 +50,46 @@ _HEADERS = (
 )  # fmt: skip
 
 
-class Candidate(NamedTuple):
-    """A way to quantize the network.
+class Standing(NamedTuple):
+    """A row of the table.
 
     Attributes:
-        kind: "float32", a quantizer for uniform settings, "policy", "corrected" (its biases), "recalibrated" (its
-            batch normalisation) or "fine-tuned".
-        name: Its name.
-        plan: The plan; None for full precision.
-        base: Name of the candidate whose plan one of the last three kinds has, else "".
-    """
-
-    kind: str
-    name: str
-    plan: QuantizationPlan | None
-    base: str = ""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Score:
-    """What a candidate costs, and what it withstands.
-
-    Attributes:
-        candidate: The candidate.
+        judged: The candidate, with where it is right, on the same images in every column.
         bytes: Of the codes of its weights and of the values that stay float32.
-        correct: Column -> where the network is right, on the same images in every column.
+        lost: Points of the worst case below `adv`.
+        best: Whether no other one is as small and as robust.
     """
 
-    candidate: Candidate
+    judged: Judged
     bytes: int
-    correct: dict[str, Correct]
-
-    def share(self, column: str) -> Share:
-        """Return an accuracy."""
-        return Share(int(self.correct[column].sum()), len(self.correct[column]))
+    lost: Difference
+    best: bool
 
 
 def selection_table(study: Study, command: str) -> Result:
     """Return the table of all candidates and the picture of size against worst case."""
-    study = study.changed(settings=study.settings.for_selection())
-    scores = [_score(study, candidate, network) for candidate, network in _networks(study)]
-    best = pareto([(score.bytes, score.share(WORST_CASE).successes) for score in scores])
-    lost = [drop(scores[0].correct[WORST_CASE], score.correct[WORST_CASE]) for score in scores]
-    rows = [_row(*each) for each in zip(scores, lost, best, strict=True)]
+    study = dataclasses.replace(study, settings=study.settings.for_selection())
+    judged = [_judge(study, candidate, network) for candidate, network in _networks(study)]
+    sizes = [_bytes(study, each.candidate.plan) for each in judged]
+    lost = [drop(judged[0].correct[WORST_CASE], each.correct[WORST_CASE]) for each in judged]
+    best = pareto([(size, each.share(WORST_CASE).successes) for each, size in zip(judged, sizes, strict=True)])
+    standings = [Standing(*each) for each in zip(judged, sizes, lost, best, strict=True)]
     headers = ["network", "average bits", "kB", *_COLUMNS.values(), "below `adv`", "bits by layer"]
     body = [
-        f"Accuracy in %, with its 95 % Wilson interval over {scores[0].share(WORST_CASE).count} images; points of the "
+        f"Accuracy in %, with its 95 % Wilson interval over {judged[0].share(WORST_CASE).count} images; points of the "
         "worst case below `adv`, on the same images. kB: the codes of the weights, and float32 for the rest. In bold: "
         "no other one is as small and as robust.",
-        markdown_table(headers, rows),
+        markdown_table(headers, [_row(each) for each in standings]),
     ]
     return Result(
         name=f"{study.name}_selection",
         title=f"Choosing bits: {named(study)}, size and worst case",
         sections=[Section("", "\n\n".join(body), f"{study.name}_selection")],
         facts=[*_facts(study), *facts_of(study, command)],
-        values=_values(scores, lost),
+        values=_values(standings),
         headers=_HEADERS,
-        rows=[_record(study, *each) for each in zip(scores, lost, best, strict=True)],
-        picture=draw_front(named(study), scores, best),
+        rows=[_record(study, each) for each in standings],
+        picture=draw_front(named(study), standings),
     )
 
 
@@ -120,13 +109,17 @@ def pareto(points: Sequence[tuple[int, int]]) -> list[bool]:
 
 
 def candidates(study: Study) -> Iterator[Candidate]:
-    """Yield the candidates of a data set, `adv` first; what is done after the plan comes after all plans."""
+    """Yield the candidates of a data set, `adv` first; what is done after the plan comes after all plans.
+
+    The kinds: "float32", a quantizer for uniform settings, "policy", "corrected" (the biases), "recalibrated" (the
+    batch normalisation) or "fine-tuned".
+    """
     chosen, model = study.settings.selection, study.networks.adv.model
     found = [Candidate("float32", "adv", None)]
-    for method, widths in chosen["uniform"].items():
+    for quantizer, widths in chosen["uniform"].items():
         for bits in widths:
-            name = _IN_THE_TABLES.get((method, bits), f"{method}-{bits}")
-            found.append(Candidate(method, name, api.uniform(model, method, bits, progress=False)))
+            name = _IN_THE_TABLES.get((quantizer, bits), f"{quantizer}-{bits}")
+            found.append(Candidate(quantizer, name, laq.uniform(model, quantizer, bits, progress=False)))
     # `lq`, and the plans of the caller.
     for name, network in study.networks.quantized.items():
         if name not in _IN_THE_TABLES.values():
@@ -144,7 +137,7 @@ def _by_policy(study: Study) -> Iterator[tuple[str, QuantizationPlan]]:
     batch = train.images[: chosen["images"]], train.labels[: chosen["images"]]
 
     def plan(policy: policies.Policy | policies.DataDrivenPolicy) -> QuantizationPlan:
-        return api.search(model, policy=policy, progress=False)
+        return laq.search(model, policy=policy, progress=False)
 
     def budget(bits: float) -> QuantizationPlan:
         return plan(policies.Budget(limit=Limit(average_bits=bits)))
@@ -171,8 +164,8 @@ def _by_policy(study: Study) -> Iterator[tuple[str, QuantizationPlan]]:
 
     by_limit = {"budget": budget, "hawq": hawq, "ans": ans, "random": random}
     yield "guarded", plan(policies.Guarded())
-    for name, methods in chosen["guarded"].items():
-        yield f"guarded-{name}", plan(policies.Guarded(quantizers=tuple(methods)))
+    for name, quantizers in chosen["guarded"].items():
+        yield f"guarded-{name}", plan(policies.Guarded(quantizers=tuple(quantizers)))
     for name, limits in chosen["by_limit"].items():
         for bits in limits:
             yield f"{name}-{bits:g}", by_limit[name](bits)
@@ -185,78 +178,72 @@ def _networks(study: Study) -> Iterator[tuple[Candidate, Network]]:
             yield candidate, study.networks.adv
         else:
             weights = _weights(study, candidate, candidate.plan)
-            yield candidate, study.networks.adv.canvas.filled(candidate.name, weights, candidate.plan)
+            yield candidate, study.networks.adv.filled(candidate.name, weights, candidate.plan)
 
 
 def _weights(study: Study, candidate: Candidate, plan: QuantizationPlan) -> list[npt.NDArray[Any]]:
     adv = study.networks.adv
     if candidate.kind == "fine-tuned":
         return _tuned(study, candidate.name, plan)
-    baked = api.bake(adv.model, plan)
-    if candidate.kind in ("corrected", "recalibrated"):
-        from tf_laq.training import correct_biases, recalibrate_batch_norm
-
-        train = datasets.load(study.dataset).train.images[: study.settings.selection["images"]]
-        corrected = candidate.kind == "corrected"
-        baked = correct_biases(baked, adv.model, train) if corrected else recalibrate_batch_norm(baked, train)
+    images = datasets.load(study.dataset).train.images[: study.settings.selection["images"]]
+    baked = laq.bake(adv.model, plan)
+    if candidate.kind == "corrected":
+        baked = training.correct_biases(baked, adv.model, images)
+    elif candidate.kind == "recalibrated":
+        baked = training.recalibrate_batch_norm(baked, images)
     weights: list[npt.NDArray[Any]] = baked.get_weights()
     return weights
 
 
 def _tuned(study: Study, name: str, plan: QuantizationPlan) -> list[npt.NDArray[Any]]:
     """Return the weights after adversarial fine-tuning, from the cache or trained now."""
-    from tf_laq.training import fine_tune, recipe
+    adv, recipe = study.networks.adv, training.recipe(study.dataset, "finetune")
+    recipe = dataclasses.replace(recipe, **study.settings.selection["recipe"])
 
-    adv, settings = study.networks.adv, recipe(study.dataset, "finetune")
-    settings = dataclasses.replace(settings, **study.settings.selection["recipe"])
-    content = [__version__, adv.sha256, plan.to_dict(), dataclasses.asdict(settings), study.seed]
-    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
-    path = study.cache / f"{study.dataset}-weights-{name}-{digest}.npz"
-    if not path.is_file():
-        study.announce(f"{name}: fine-tuning, {settings.epochs} epochs")
-        tuned = fine_tune(adv.model, plan, study.dataset, settings, examples="both", seed=study.seed)
-        archives.write(path, {f"{place:04d}": value for place, value in enumerate(api.strip(tuned).get_weights())})
-    with archives.opened(path, "the weights of a fine-tuned network", "Remove it, and it is trained again.") as found:
-        return [found[place] for place in sorted(found)]
+    def make() -> dict[str, npt.NDArray[Any]]:
+        study.announce(f"{name}: fine-tuning, {recipe.epochs} epochs")
+        tuned = training.fine_tune(adv.model, plan, study.dataset, recipe, examples="both", seed=study.seed)
+        return {f"{place:04d}": value for place, value in enumerate(laq.strip(tuned).get_weights())}
+
+    facts = {"network": adv.sha256, "plan": plan.to_dict(), "recipe": dataclasses.asdict(recipe), "seed": study.seed}
+    found = study.cache.arrays(f"{study.dataset}-weights-{name}", facts, make)
+    return [found[place] for place in sorted(found)]
 
 
-def _score(study: Study, candidate: Candidate, network: Network) -> Score:
-    name, plan = candidate.name, candidate.plan
-    others = {} if plan is None else {name: network}
-    alone = study.changed(networks=Networks(study.networks.trained, others))
-    values = sum(int(np.size(weight)) for weight in network.model.get_weights())
+def _judge(study: Study, candidate: Candidate, network: Network) -> Judged:
+    name = candidate.name
+    others = {} if candidate.plan is None else {name: network}
+    alone = dataclasses.replace(study, networks=Networks(study.networks.trained, others))
+    correct = {
+        "clean": alone.correct(name, "clean", "none"),
+        PGD: alone.correct(name, PGD, "white"),
+        GRADIENT_FREE: alone.gradient_free(name),
+        WORST_CASE: alone.worst(name),
+    }
+    return Judged(candidate, correct)
+
+
+def _bytes(study: Study, plan: QuantizationPlan | None) -> int:
+    values = sum(int(np.size(weight)) for weight in study.networks.adv.model.get_weights())
     codes, coded = (0, 0) if plan is None else (plan.bytes, plan.weights)
-    return Score(
-        candidate,
-        codes + _FLOAT_BYTES * (values - coded),
-        {
-            "clean": alone.correct(name, "clean", "none"),
-            PGD: alone.correct(name, PGD, "white"),
-            GRADIENT_FREE: alone.gradient_free(name),
-            WORST_CASE: alone.worst(name),
-        },
-    )
+    return codes + _FLOAT_BYTES * (values - coded)
 
 
-def _row(score: Score, lost: Difference, best: bool) -> list[object]:
-    name, plan = score.candidate.name, score.candidate.plan
+def _row(standing: Standing) -> list[object]:
+    _, name, plan, _ = standing.judged.candidate
     title = _TITLES.get(name, name)
-    return [
-        f"**{title}**" if best else title,
-        _bits(plan),
-        f"{score.bytes / 1000:.1f}",
-        *(score.share(column) for column in _COLUMNS),
-        None if plan is None else lost,
-        None if plan is None else short_bits(plan),
-    ]
+    about = [f"**{title}**" if standing.best else title, _bits(plan), f"{standing.bytes / 1000:.1f}"]
+    shares = [standing.judged.share(column) for column in _COLUMNS]
+    return [*about, *shares, *((None, None) if plan is None else (standing.lost, short_bits(plan)))]
 
 
-def _record(study: Study, score: Score, lost: Difference, best: bool) -> list[object]:
-    kind, name, plan, _ = score.candidate
-    shares = [score.share(column) for column in _COLUMNS]
+def _record(study: Study, standing: Standing) -> list[object]:
+    judged, size, lost, best = standing
+    kind, name, plan, _ = judged.candidate
+    shares = [judged.share(column) for column in _COLUMNS]
     numbers = [*(share.value for share in shares), *shares[-1].interval]
     drops = [None] * 3 if plan is None else [f"{value:.2f}" for value in dataclasses.astuple(lost)]
-    about = [study.dataset, name, kind, _bits(plan), score.bytes, *(f"{100 * number:.2f}" for number in numbers)]
+    about = [study.dataset, name, kind, _bits(plan), size, *(f"{100 * number:.2f}" for number in numbers)]
     return [*about, *drops, int(best), shares[-1].count, study.seed, "" if plan is None else short_bits(plan)]
 
 
@@ -264,14 +251,14 @@ def _bits(plan: QuantizationPlan | None) -> str:
     return f"{FLOAT_BITS if plan is None else plan.average_bits:.2f}"
 
 
-def _values(scores: Sequence[Score], lost: Sequence[Difference]) -> dict[str, str]:
+def _values(standings: Sequence[Standing]) -> dict[str, str]:
     """Return what a remark may name: lq.worst_case, lq.drop, lq.bits, lq.kb, and so on."""
     values: dict[str, str] = {}
-    for score, difference in zip(scores, lost, strict=True):
-        name = score.candidate.name
-        values |= {f"{name}.{column}": f"{100 * score.share(column).value:.1f}" for column in _COLUMNS}
-        values |= {f"{name}.drop": f"{difference.value:.1f}", f"{name}.bits": _bits(score.candidate.plan)}
-        values[f"{name}.kb"] = f"{score.bytes / 1000:.1f}"
+    for judged, size, lost, _ in standings:
+        name = judged.candidate.name
+        values |= {f"{name}.{column}": f"{100 * judged.share(column).value:.1f}" for column in _COLUMNS}
+        values |= {f"{name}.drop": f"{lost.value:.1f}", f"{name}.bits": _bits(judged.candidate.plan)}
+        values[f"{name}.kb"] = f"{size / 1000:.1f}"
     return values
 
 
@@ -284,8 +271,36 @@ def _facts(study: Study) -> Iterator[str]:
         f"is that of the table. `hawq` and `ans` look at the first {few} training images, as do `+bc`, the correction "
         "of the biases, and `+bn`, the recalibration of the batch normalisation."
     )
-    for name, methods in study.settings.selection["guarded"].items():
-        yield f"`guarded-{name}`: `guarded` with these quantizers alone: {', '.join(methods)}."
+    for name, quantizers in study.settings.selection["guarded"].items():
+        yield f"`guarded-{name}`: `guarded` with these quantizers alone: {', '.join(quantizers)}."
     changes = ", ".join(f"{name} {value}" for name, value in study.settings.selection["recipe"].items())
     recipe = f"`finetune` with {changes}" if changes else "`finetune`"
     yield f"`+ft`: adversarial fine-tuning by the recipe {recipe}, examples on both networks."
+
+
+def draw_front(images: str, standings: Sequence[Standing]) -> bytes:
+    """Draw the worst case of quantized networks against their size, and join those that none beats."""
+    figure, (axes,) = panels(7.5, 4.6)
+    places = [(size / 1000, judged.share(WORST_CASE)) for judged, size, _, _ in standings]
+    found = list(zip(standings, places, strict=True))
+    front = sorted((size, 100 * share.value) for standing, (size, share) in found if standing.best)
+    axes.step(*zip(*front, strict=True), where="post", color="#888888", linewidth=1.0, label="none beats these")
+    for kind in dict.fromkeys(standing.judged.candidate.kind for standing in standings):
+        shown = [place for standing, place in found if standing.judged.candidate.kind == kind]
+        heights = [100 * share.value for _, share in shown]
+        ends = [[abs(100 * share.interval[side] - 100 * share.value) for _, share in shown] for side in (0, 1)]
+        marker, color = _MARKS.get(kind, _OTHER_QUANTIZER)
+        sizes = [size for size, _ in shown]
+        axes.errorbar(sizes, heights, ends, fmt=marker, color=color, markersize=5, elinewidth=0.7, label=kind)
+    for standing, (size, share) in found:
+        if standing.best and share.successes:
+            text, place = standing.judged.candidate.name, (size, 100 * share.value)
+            axes.annotate(text, place, (2, 6), textcoords="offset points", fontsize=7, rotation=40)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("kB of weights")
+    axes.set_ylabel("worst case (%)")
+    axes.set_ylim(-3, 110)
+    axes.legend(frameon=False, fontsize=8)
+    figure.suptitle(f"{images}: size and worst case, N = {places[0][1].count}", fontsize=11)
+    return png(figure)

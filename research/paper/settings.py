@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
 from typing import Any
 
-from tf_laq._internal.validation import one_of, real, whole
-from tf_laq.attacks.base import Attack, BallAttack
-from tf_laq.attacks.battery import Battery, Column
-from tf_laq.attacks.pgd import PGD
+from research.validation import one_of, real, whole
+from tf_laq.attacks import PGD, Attack, BallAttack, Battery, Column
 
 # The attacks of the paper that take long, and so see fewer images.
 SLOW = ("cw_l2",)
+PGD_COLUMN = "pgd"
 GRADIENT_FREE = "square"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
+class PaperSettings:
     """What is run on a data set.
 
     Attributes:
@@ -43,7 +42,7 @@ class Settings:
         InputError: A number is out of range.
 
     Example:
-        >>> Settings.of("mnist", strong_examples=100).strong_examples
+        >>> PaperSettings.of("mnist", strong_examples=100).strong_examples
         100
     """
 
@@ -60,15 +59,14 @@ class Settings:
     selection: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        for name in ("examples", "strong_examples", "curve_examples"):
-            whole(name, getattr(self, name))
-        for name in ("plan_examples", "plan_queries", "plan_count", "batch_size"):
+        counts = ("examples", "strong_examples", "curve_examples", "plan_examples", "plan_queries", "plan_count")
+        for name in (*counts, "batch_size"):
             whole(name, getattr(self, name))
         real("small_epsilon", self.small_epsilon)
         real("budget_bits", self.budget_bits)
 
     @classmethod
-    def of(cls, dataset: str, network: str = "", **changes: Any) -> Settings:
+    def of(cls, dataset: str, network: str = "", **changes: Any) -> PaperSettings:
         """Return the settings of a data set; `changes` that are None count for nothing.
 
         Args:
@@ -89,7 +87,7 @@ class Settings:
             content |= networks[network]
         return cls(**{**content, **{name: value for name, value in changes.items() if value is not None}})
 
-    def for_selection(self) -> Settings:
+    def for_selection(self) -> PaperSettings:
         """Return the settings that selections of bits are judged with: the same images in all columns, own attacks."""
         changes: Mapping[str, Mapping[str, Any]] = self.selection["attacks"]
         changed = {name: {**self.attacks.get(name, {}), **change} for name, change in changes.items()}
@@ -101,34 +99,30 @@ class Settings:
         White-box PGD leaves an image as soon as it is broken; gray-box PGD goes on, since that transfers better.
         """
         battery = self._adjusted(Battery.preset(dataset, "paper"))
-        columns = tuple(
-            Column(
-                name=column.name, attacks={known: _stopping(attack, known) for known, attack in column.attacks.items()}
-            )
-            for column in battery.columns
-            if column.name != GRADIENT_FREE
-        )
-        return dataclasses.replace(battery, columns=columns, second_search=False)
+        kept = battery.only(name for name in battery.names if name != GRADIENT_FREE)
+        return dataclasses.replace(_changed(kept, _stopping), second_search=False)
 
     def strong_battery(self, dataset: str) -> Battery:
         """Return the attacks of the worst case."""
         return self._adjusted(Battery.preset(dataset, "strong"))
 
     def _adjusted(self, battery: Battery) -> Battery:
-        columns = [
-            Column(
-                name=column.name,
-                attacks={
-                    known: dataclasses.replace(attack, **self.attacks.get(column.name, {}))
-                    for known, attack in column.attacks.items()
-                },
-            )
-            for column in battery.columns
-        ]
-        return dataclasses.replace(battery, columns=tuple(columns))
+        def adjusted(column: str, knowledge: str, attack: Attack) -> Attack:
+            return dataclasses.replace(attack, **self.attacks.get(column, {}))
+
+        return _changed(battery, adjusted)
 
 
-def _stopping(attack: Attack, knowledge: str) -> Attack:
+def _changed(battery: Battery, change: Callable[[str, str, Attack], Attack]) -> Battery:
+    """Return the battery with other attacks, which `change` returns for each column, knowledge and attack."""
+    columns = [
+        Column(name=c.name, attacks={known: change(c.name, known, attack) for known, attack in c.attacks.items()})
+        for c in battery.columns
+    ]
+    return dataclasses.replace(battery, columns=tuple(columns))
+
+
+def _stopping(column: str, knowledge: str, attack: Attack) -> Attack:
     if knowledge == "white" and isinstance(attack, PGD):
         return dataclasses.replace(attack, stop_when_broken=True)
     return attack

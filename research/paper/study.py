@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
+import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from research.cache import Cache
 from research.paper.networks import Network, Networks, family
-from research.paper.settings import GRADIENT_FREE, SLOW, Settings, inside, part_of
-from tf_laq._internal import archives
-from tf_laq.attacks.base import Images, Labels
-from tf_laq.attacks.battery import Battery
-from tf_laq.attacks.square import Square
+from research.paper.settings import GRADIENT_FREE, SLOW, PaperSettings, inside, part_of
+from tf_laq import evaluation
+from tf_laq.attacks import Battery, Square
+from tf_laq.datasets import Split
 from tf_laq.errors import InputError
 from tf_laq.evaluation import Correct, RobustnessReport
-from tf_laq.version import __version__
 
 Announce = Callable[[str], object]
 
@@ -29,58 +26,43 @@ WORST_CASE = "worst_case"
 _BATCHES = 4
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class Study:
     """The evaluations behind the tables of one data set.
 
     Examples of an attack are made once: gray-box ones for all networks, white-box ones for all tables, and none of an
-    image that is broken already. Each evaluation is kept as one file, under a name that
-    tells everything it depends on, so a run that was killed goes on.
+    image that is broken already.
 
-    Args:
+    Attributes:
         dataset: "mnist", "cifar10" or "digits".
-        images: Test images.
-        labels: Their labels.
+        data: Test images with their labels.
         networks: The networks.
         settings: How many images and how strong attacks.
-        cache: Folder of the kept evaluations.
+        cache: What keeps the evaluations.
         seed: Seed of the random attacks.
         network: Which of the data set's networks these are; "" for those in place of the paper's.
         announce: Receives a line before and after each evaluation.
     """
 
-    def __init__(
-        self,
-        dataset: str,
-        images: Images,
-        labels: Labels,
-        networks: Networks,
-        settings: Settings,
-        *,
-        cache: Path,
-        seed: int = 0,
-        network: str = "",
-        announce: Announce = print,
-    ) -> None:
-        self.dataset, self.network, self.images, self.labels = dataset, network, images, labels
-        self.networks, self.settings = networks, settings
-        self.cache, self.seed, self.announce = cache, seed, announce
-        self.paper = settings.paper_battery(dataset)
-        self.strong = settings.strong_battery(dataset)
-        self._known: dict[Path, RobustnessReport] = {}
+    dataset: str
+    data: Split
+    networks: Networks
+    settings: PaperSettings
+    cache: Cache
+    _: dataclasses.KW_ONLY
+    seed: int = 0
+    network: str = ""
+    announce: Announce = print
 
-    def changed(self, *, networks: Networks | None = None, settings: Settings | None = None) -> Study:
-        """Return a study of the same images, with other networks or settings."""
-        return Study(
-            self.dataset,
-            self.images,
-            self.labels,
-            networks or self.networks,
-            settings or self.settings,
-            cache=self.cache,
-            seed=self.seed,
-            network=self.network,
-            announce=self.announce,
-        )
+    @functools.cached_property
+    def paper(self) -> Battery:
+        """The paper's attacks."""
+        return self.settings.paper_battery(self.dataset)
+
+    @functools.cached_property
+    def strong(self) -> Battery:
+        """The attacks of the worst case."""
+        return self.settings.strong_battery(self.dataset)
 
     @property
     def name(self) -> str:
@@ -107,7 +89,7 @@ class Study:
     def count(self, column: str) -> int:
         """Return the number of images that a column is measured on."""
         slow = column in (*SLOW, GRADIENT_FREE, WORST_CASE)
-        return min(self.settings.strong_examples if slow else self.settings.examples, len(self.images))
+        return min(self.settings.strong_examples if slow else self.settings.examples, len(self.data))
 
     def correct(self, network: str, column: str, knowledge: str) -> Correct:
         """Return where a network is right under one of the paper's attacks, of the images that the attack sees."""
@@ -175,21 +157,16 @@ class Study:
             shown: Which of the first images to take.
             surrogates: Networks to make gray-box examples on.
         """
-        from tf_laq import evaluation
-
         indices = np.flatnonzero(shown)
-        images, labels = self.images[indices], self.labels[indices]
-        data = archives.sha256([images, labels, indices])
-        path = self.cache / f"{self.dataset}-{name}-{self._key(networks, battery, data, surrogates)}.json"
-        if path not in self._known and path.is_file():
-            self._known[path] = RobustnessReport.load(path)
-        if path not in self._known:
-            self.announce(f"{name}: {', '.join(networks)}, {len(images)} images")
-            started, parts = time.process_time(), path.with_suffix(".parts")
+        shown_data = Split(self.data.images[indices], self.data.labels[indices])
+
+        def make(folder: Path) -> RobustnessReport:
+            self.announce(f"{name}: {', '.join(networks)}, {len(shown_data)} images")
+            started = time.process_time()
             report = evaluation.evaluate(
                 {name: network.logits for name, network in networks.items()},
-                images,
-                labels,
+                shown_data.images,
+                shown_data.labels,
                 battery=battery,
                 indices=indices,
                 surrogates={source.name: source.logits for source in surrogates},
@@ -197,15 +174,21 @@ class Study:
                 batch_size=self.settings.batch_size,
                 part_size=_BATCHES * self.settings.batch_size,
                 seed=self.seed,
-                folder=parts,
+                folder=folder,
                 overwrite=True,
                 check_strength=False,
             )
-            report.save(path)
-            shutil.rmtree(parts, ignore_errors=True)
             self.announce(f"{name}: {time.process_time() - started:.0f} s of processor time")
-            self._known[path] = report
-        return self._known[path]
+            return report
+
+        facts = {
+            "networks": {n: [each.sha256, each.origin and each.origin.sha256] for n, each in networks.items()},
+            "surrogates": {network.name: network.sha256 for network in surrogates},
+            "battery": battery.to_dict(),
+            "data": [shown_data.sha256, indices.tolist()],
+            "seed": self.seed,
+        }
+        return self.cache.report(f"{self.dataset}-{name}", facts, make)
 
     def _plain(self, network: str, column: str) -> Correct:
         """Return where a network is right without an attack or under noise."""
@@ -234,42 +217,22 @@ class Study:
             left[shown] = read(self.evaluate(name, evaluated, battery, shown, surrogates=sources))
         return left
 
-    def _key(
-        self,
-        networks: Mapping[str, Network],
-        battery: Battery,
-        data: str,
-        surrogates: Sequence[Network],
-    ) -> str:
-        content: dict[str, Any] = {
-            "release": __version__,
-            "networks": {n: [each.sha256, each.origin and each.origin.sha256] for n, each in networks.items()},
-            "surrogates": {network.name: network.sha256 for network in surrogates},
-            "battery": battery.to_dict(),
-            "data": data,
-            "seed": self.seed,
-        }
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
-
 
 def _on_canvas(network: Network) -> Network:
     """Return a network that is attacked by itself, as the model that it shares with others quantized from the same."""
     if network.origin is None or network.plan is None:
         return network
-    return network.origin.canvas.filled(network.name, network.model.get_weights(), network.plan)
+    return network.origin.filled(network.name, network.model.get_weights(), network.plan)
 
 
-def as_it_is(report: RobustnessReport, network: str, column: str, knowledge: str) -> Correct:
-    """Return where a network is right under an attack without the second search of the battery.
+def without_second_search(report: RobustnessReport, network: str, column: str, knowledge: str) -> Correct:
+    """Return where a network is right under an attack as it is, without the second search of the battery.
 
     Raises:
         InputError: The report has no such outcome.
     """
     for outcome in report.outcomes:
-        if (outcome.model, outcome.column, outcome.knowledge) == (
-            network,
-            column,
-            knowledge,
-        ) and not outcome.second_search:
+        first = not outcome.second_search
+        if (outcome.model, outcome.column, outcome.knowledge) == (network, column, knowledge) and first:
             return outcome.correct
-    raise InputError("outcome", expected="a cell of the report", received=f"{network}, {column}, {knowledge}")
+    raise InputError("outcome", expected="an outcome of the report", received=f"{network}, {column}, {knowledge}")

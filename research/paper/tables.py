@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from research.pages import Result, Section, markdown_table, short_bits
 from research.paper import reference
-from research.paper.facts import facts_of, named, short_bits, worst_case_fact
+from research.paper.facts import facts_of, named, worst_case_fact
 from research.paper.settings import GRADIENT_FREE
-from research.paper.statistics import Difference, drop
 from research.paper.study import WORST_CASE, Study
-from research.paper.writing import Result, Section, markdown_table
-from tf_laq.attacks.base import Attack
-from tf_laq.attacks.battery import KNOWLEDGE
+from research.statistics import Difference, drop, share
+from tf_laq.attacks import KNOWLEDGE, Attack
 from tf_laq.evaluation import Correct, Share
 
 GRAY_TABLES, FULL_TABLES = (1, 2), (3, 4)
@@ -31,7 +30,7 @@ _HEADERS = (
 )  # fmt: skip
 
 
-class Cell(NamedTuple):
+class Line(NamedTuple):
     """A row of the table: a column of the battery at one knowledge of the model."""
 
     column: str
@@ -39,10 +38,10 @@ class Cell(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What a network scores in a cell, and how much it loses to `adv` there, here and in the paper."""
+    """What a network scores in a line, and how much it loses to `adv` there, here and in the paper."""
 
     network: str
-    cell: Cell
+    line: Line
     share: Share
     paper: float | None
     drop: Difference
@@ -61,75 +60,67 @@ def accuracy_table(study: Study, command: str, *, number: int) -> Result:
         number: Number of the table.
     """
     networks = [name for name in study.networks.evaluated if number in FULL_TABLES or name in _GRAY_NETWORKS]
-    cells = list(_cells(study, gray_only=number in GRAY_TABLES))
-    entries = [entry for cell in cells for entry in _entries(study, number, networks, cell)]
+    lines = list(_lines(study, gray_only=number in GRAY_TABLES))
+    entries = [entry for line in lines for entry in _entries(study, number, networks, line)]
+    quantized = [name for name in networks if name != "adv"]
     kind = "all attacks" if number in FULL_TABLES else "gray-box attacks"
     parts = [
         "Accuracy in %, with its 95 % Wilson interval over N images, beside the paper's.",
-        _accuracies(entries, networks),
+        _table(entries, networks, lambda entry: (str(entry.share), _one_decimal(entry.paper)), "{}"),
         "Drop from `adv` in percentage points, on the same images, with its 95 % interval.",
-        _drops(entries, networks),
+        _table(entries, quantized, lambda entry: (str(entry.drop), _one_decimal(entry.paper_drop)), "adv - {}"),
         _bits(study, networks),
     ]
     return Result(
         name=f"{study.name}_table{number}",
         title=f"Table {number}: {named(study)}, {kind}",
         sections=[Section("", "\n\n".join(parts), f"{study.name}_table{number}")],
-        facts=[*_notes(study, number, networks, cells), *_attack_lines(study, cells), *facts_of(study, command)],
+        facts=[*_notes(study, number, networks, lines), *_attack_lines(study, lines), *facts_of(study, command)],
         values=_values(study, entries),
         headers=_HEADERS,
         rows=[_record(study, number, entry) for entry in entries],
     )
 
 
-def _cells(study: Study, *, gray_only: bool) -> Iterator[Cell]:
+def _lines(study: Study, *, gray_only: bool) -> Iterator[Line]:
     """Yield the rows in the paper's order; our own come last."""
     for column in study.paper.columns:
         for knowledge in KNOWLEDGE:
             wanted = knowledge == "gray" or column.name == "clean" or not gray_only
             if wanted and study.has(column.name, knowledge):
-                yield Cell(column.name, knowledge)
+                yield Line(column.name, knowledge)
     if not gray_only:
-        yield Cell(GRADIENT_FREE, "white")
-        yield Cell(WORST_CASE, "all")
+        yield Line(GRADIENT_FREE, "white")
+        yield Line(WORST_CASE, "all")
 
 
-def _correct(study: Study, network: str, cell: Cell) -> Correct:
-    if cell.column == GRADIENT_FREE:
+def _correct(study: Study, network: str, line: Line) -> Correct:
+    if line.column == GRADIENT_FREE:
         return study.gradient_free(network)
-    if cell.column == WORST_CASE:
+    if line.column == WORST_CASE:
         return study.worst(network)
-    return study.correct(network, *cell)
+    return study.correct(network, *line)
 
 
-def _entries(study: Study, number: int, networks: Sequence[str], cell: Cell) -> Iterator[Entry]:
-    before, its_paper = _correct(study, "adv", cell), reference.accuracy(number, study.dataset, "adv", *cell)
+def _entries(study: Study, number: int, networks: Sequence[str], line: Line) -> Iterator[Entry]:
+    before, its_paper = _correct(study, "adv", line), reference.accuracy(number, study.dataset, "adv", *line)
     for network in networks:
-        right = _correct(study, network, cell)
-        paper = reference.accuracy(number, study.dataset, network, *cell)
+        right = _correct(study, network, line)
+        paper = reference.accuracy(number, study.dataset, network, *line)
         paper_drop = None if its_paper is None or paper is None else its_paper - paper
-        share = Share(int(right.sum()), len(right))
-        yield Entry(network, cell, share, paper, drop(before, right), paper_drop)
+        yield Entry(network, line, share(right), paper, drop(before, right), paper_drop)
 
 
-def _accuracies(entries: Sequence[Entry], networks: Sequence[str]) -> str:
-    headers = ["attack", "attacker knows", "N", *(text for network in networks for text in (network, "paper"))]
-    rows: dict[Cell, list[str]] = {}
+def _table(
+    entries: Sequence[Entry], networks: Sequence[str], cells: Callable[[Entry], tuple[str, str]], header: str
+) -> str:
+    """Return a table with two cells for each network: ours and the paper's."""
+    pairs = (text for name in networks for text in (header.format(name), "paper"))
+    rows: dict[Line, list[str]] = {}
     for entry in entries:
-        row = rows.setdefault(entry.cell, [*_named(entry.cell), str(entry.share.count)])
-        row += [str(entry.share), _one_decimal(entry.paper)]
-    return markdown_table(headers, list(rows.values()))
-
-
-def _drops(entries: Sequence[Entry], networks: Sequence[str]) -> str:
-    quantized = [name for name in networks if name != "adv"]
-    headers = ["attack", "attacker knows", "N", *(text for name in quantized for text in (f"adv - {name}", "paper"))]
-    rows: dict[Cell, list[str]] = {}
-    for entry in entries:
-        row = rows.setdefault(entry.cell, [*_named(entry.cell), str(entry.share.count)])
-        if entry.network != "adv":
-            row += [str(entry.drop), _one_decimal(entry.paper_drop)]
-    return markdown_table(headers, list(rows.values()))
+        row = rows.setdefault(entry.line, [*_named(entry.line), str(entry.share.count)])
+        row += cells(entry) if entry.network in networks else ()
+    return markdown_table(["attack", "attacker knows", "N", *pairs], list(rows.values()))
 
 
 def _bits(study: Study, networks: Sequence[str]) -> str:
@@ -144,7 +135,7 @@ def _bits(study: Study, networks: Sequence[str]) -> str:
     return markdown_table(headers, rows)
 
 
-def _notes(study: Study, number: int, networks: Sequence[str], cells: Sequence[Cell]) -> Iterator[str]:
+def _notes(study: Study, number: int, networks: Sequence[str], lines: Sequence[Line]) -> Iterator[str]:
     yield (
         "Gray-box and white-box rows count an image that is misclassified without an attack as broken. The paper's "
         "attacks are as they are: without the second search that looks for what quantization hides from them."
@@ -153,7 +144,7 @@ def _notes(study: Study, number: int, networks: Sequence[str], cells: Sequence[C
         yield "Gray-box examples are made on `twin`, which has the structure of `adv` and other weights, for all rows."
     else:
         yield "No gray-box rows: there is no network in the role `twin` to make examples on."
-    if Cell(WORST_CASE, "all") in cells:
+    if Line(WORST_CASE, "all") in lines:
         yield worst_case_fact(study)
     planned = reference.layer_bits(study.dataset)
     plan = study.networks.quantized["lq"].plan
@@ -172,17 +163,17 @@ def _notes(study: Study, number: int, networks: Sequence[str], cells: Sequence[C
         )
 
 
-def _attack_lines(study: Study, cells: Sequence[Cell]) -> Iterator[str]:
+def _attack_lines(study: Study, lines: Sequence[Line]) -> Iterator[str]:
     """Yield the settings of every attack."""
-    columns = [name for name in study.paper.names if name in {cell.column for cell in cells}]
+    columns = [name for name in study.paper.names if name in {line.column for line in lines}]
     for column in study.paper.only(columns).columns:
         used: dict[Attack, list[str]] = {}
         for knowledge, attack in column.attacks.items():
-            if Cell(column.name, knowledge) in cells:
+            if Line(column.name, knowledge) in lines:
                 used.setdefault(attack, []).append(knowledge)
         settings = "; ".join(f"{' and '.join(known)}: `{attack}`" for attack, known in used.items())
         yield f"{column.name}, N = {study.count(column.name)}: {settings}"
-    if Cell(WORST_CASE, "all") in cells:
+    if Line(WORST_CASE, "all") in lines:
         tried = [f"{k} `{attack}`" for column in study.strong.columns for k, attack in column.attacks.items()]
         yield f"{WORST_CASE}, N = {study.count(WORST_CASE)}: {'; '.join(tried)}"
 
@@ -191,7 +182,7 @@ def _values(study: Study, entries: Sequence[Entry]) -> dict[str, str]:
     """Return what a remark may name: lq.pgd.white, paper.lq.pgd.white, drop.lq.pgd.white, lq.bits, and so on."""
     values = {}
     for entry in entries:
-        name = f"{entry.network}.{entry.cell.column}.{entry.cell.knowledge}"
+        name = f"{entry.network}.{entry.line.column}.{entry.line.knowledge}"
         values[name] = f"{100 * entry.share.value:.1f}"
         values[f"n.{name}"] = str(entry.share.count)
         values[f"drop.{name}"] = f"{entry.drop.value:.1f}"
@@ -206,38 +197,26 @@ def _values(study: Study, entries: Sequence[Entry]) -> dict[str, str]:
 
 
 def _record(study: Study, number: int, entry: Entry) -> list[object]:
-    plan = study.networks.evaluated[entry.network].plan
-    lower, upper = (f"{100 * end:.2f}" for end in entry.share.interval)
-    lost = [entry.drop.value, entry.drop.lower, entry.drop.upper] if entry.network != "adv" else [None] * 3
+    network, line, found, paper, lost, paper_drop = entry
+    plan = study.networks.evaluated[network].plan
+    drops = (None,) * 4 if network == "adv" else (lost.value, lost.lower, lost.upper, paper_drop)
     return [
-        number,
-        study.dataset,
-        entry.network,
-        *entry.cell,
-        f"{100 * entry.share.value:.2f}",
-        lower,
-        upper,
-        entry.share.successes,
-        entry.share.count,
-        entry.paper,
-        *(None if value is None else f"{value:.2f}" for value in lost),
-        None if entry.paper_drop is None or entry.network == "adv" else f"{entry.paper_drop:.2f}",
-        f"{32.0 if plan is None else plan.average_bits:.3f}",
-        study.seed,
-        _settings(study, entry.cell),
-    ]
+        number, study.dataset, network, *line, *(f"{100 * value:.2f}" for value in (found.value, *found.interval)),
+        found.successes, found.count, paper, *(None if value is None else f"{value:.2f}" for value in drops),
+        f"{32.0 if plan is None else plan.average_bits:.3f}", study.seed, _settings(study, line),
+    ]  # fmt: skip
 
 
-def _settings(study: Study, cell: Cell) -> str:
-    if cell.column == WORST_CASE:
+def _settings(study: Study, line: Line) -> str:
+    if line.column == WORST_CASE:
         return f"battery {study.strong.name} with its second search, and {study.paper.name} inside the ball"
-    battery = study.strong if cell.column == GRADIENT_FREE else study.paper
-    return repr(battery.only([cell.column]).columns[0].attacks[cell.knowledge])
+    battery = study.strong if line.column == GRADIENT_FREE else study.paper
+    return repr(battery.only([line.column]).columns[0].attacks[line.knowledge])
 
 
-def _named(cell: Cell) -> list[str]:
-    knowledge = {"none": "", "gray": "the structure", "white": "all", "all": "all"}[cell.knowledge]
-    column = "square after these" if cell.column == GRADIENT_FREE else cell.column.replace("_", " ")
+def _named(line: Line) -> list[str]:
+    knowledge = {"none": "", "gray": "the structure", "white": "all", "all": "all"}[line.knowledge]
+    column = "square after these" if line.column == GRADIENT_FREE else line.column.replace("_", " ")
     return [column, knowledge]
 
 

@@ -128,22 +128,6 @@ def test_export_takes_a_layout_and_inspect_shows_what_is_in_the_file(saved, tmp_
     assert (code, errors.startswith("error: layer '")) == (2, True)
 
 
-def test_reproduce_writes_the_page_of_a_table_from_networks_by_role(saved, tmp_path, laq_command):
-    plan = laq.uniform(load_model(saved), "log", 4)
-    plan.save(tmp_path / "plan.json")
-    arguments = ("--dataset", "digits", "--out", tmp_path / "o", "--cache", tmp_path / "c", "--models", f"adv={saved}")
-    code, output, errors = laq_command("reproduce", "table5", *arguments, "--plans", f"four={tmp_path / 'plan.json'}")
-    assert (code, errors) == (0, "")
-    assert "No network in the role twin" in output
-    assert {path.name for path in (tmp_path / "o").iterdir()} == {
-        "README.md",
-        "digits_table5.csv",
-        "digits_table5.md",
-    }
-    code, _, errors = laq_command("reproduce", "table2", *arguments)
-    assert (code, errors.startswith("error: what: expected one of table1, table3")) == (2, True)
-
-
 def test_a_network_is_retrained_at_its_boundary_quantized_and_tuned_under_its_plan(saved, tmp_path, laq_command):
     learnt, plan, tuned = tmp_path / "fl.keras", tmp_path / "q.plan.json", tmp_path / "ft.keras"
     assert laq_command("feedback", saved, "--out", learnt, "--rounds", 1, "--images", 32)[0] == 0

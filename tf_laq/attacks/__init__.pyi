@@ -1,6 +1,13 @@
 from .apgd import APGDCrossEntropy as APGDCrossEntropy, APGDLogitsRatio as APGDLogitsRatio, APGDTargeted as APGDTargeted
-from .base import Attack as Attack
-from .battery import Battery as Battery, Column as Column
+from .base import (
+    Attack as Attack,
+    BallAttack as BallAttack,
+    Images as Images,
+    Labels as Labels,
+    Logits as Logits,
+    margins as margins,
+)
+from .battery import KNOWLEDGE as KNOWLEDGE, Battery as Battery, Column as Column
 from .bim import BIM as BIM
 from .carlini_wagner import CarliniWagner as CarliniWagner
 from .clean import Clean as Clean
@@ -11,4 +18,5 @@ from .mim import MIM as MIM
 from .noise import GaussianNoise as GaussianNoise, UniformNoise as UniformNoise
 from .pgd import PGD as PGD
 from .registry import from_dict as from_dict, get as get, names as names
+from .second_search import completed_gradient as completed_gradient
 from .square import Square as Square

@@ -10,7 +10,6 @@ from typing import Any
 from tf_laq.cli import evaluation, retraining, tflite
 from tf_laq.cli.arguments import check_ending, words
 from tf_laq.cli.quantization import quantize
-from tf_laq.cli.sensitivity import sensitivity
 
 
 def demo(
@@ -102,6 +101,4 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "export": tflite.export,
     "inspect": tflite.inspect,
     "report": evaluation.report,
-    "reproduce": evaluation.reproduce,
-    "sensitivity": sensitivity,
 }

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tf_laq._internal import files
-from tf_laq.cli.arguments import check_ending, first_images, load_models, named_paths, numbers, words
-from tf_laq.plan import QuantizationPlan
+from tf_laq.cli.arguments import check_ending, first_images, load_models, numbers, words
 
 
 def evaluate(
@@ -139,54 +138,3 @@ def curve(
     with files.replacing(folder / "curve.png") as part:
         part.write_bytes(draw_curve(found))
     print(f"{found}\n\nResults: {folder}")
-
-
-def reproduce(
-    what: str = "all",
-    dataset: str = "mnist",
-    out: str = "reproduced",
-    cache: str = "runs",
-    models: str = "",
-    plans: str = "",
-    network: str = "",
-    examples: int | None = None,
-    strong_examples: int | None = None,
-    curve_examples: int | None = None,
-    seed: int = 0,
-) -> None:
-    """Make the paper's tables and figure again, beside its own numbers.
-
-    A run that was killed goes on where it was, if it is started again with the same cache.
-
-    Args:
-        what: table1 to table5, figure1, all of these that the paper has for the data set, claims, or selection: more
-            ways to choose the bits, by size and worst case.
-        dataset: mnist, cifar10, or digits, for which the paper has nothing.
-        out: Folder of the pages; remarks on them, written by hand, are taken from its folder remarks.
-        cache: Folder of the evaluations, which no table makes again.
-        models: Networks by their role, as "adv=path,twin=path"; the roles are orig, adv, twin and fl. Empty for those
-            that come with the package.
-        plans: More quantized rows, as "name=plan.json,name=plan.json".
-        network: Other networks of the data set than those in place of the paper's: madry or separable for mnist.
-        examples: Number of test images for the paper's quick attacks; the data set's own unless told.
-        strong_examples: The same for CW-L2 and the worst case.
-        curve_examples: The same for figure1.
-        seed: Seed of the random attacks.
-    """
-    from research import paper
-
-    networks = load_models(models, "models") if models else None
-    chosen = {name: QuantizationPlan.load(path) for name, path in named_paths(plans, "plans").items()}
-    paper.reproduce(
-        what,
-        dataset,
-        out=out,
-        cache=cache,
-        models=networks,
-        plans=chosen,
-        network=network,
-        seed=seed,
-        examples=examples,
-        strong_examples=strong_examples,
-        curve_examples=curve_examples,
-    )

@@ -10,34 +10,44 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 EXIT_BAD_INPUT = 2
 
 Call = Callable[[], object]
+Commands = Mapping[str, Callable[..., object]]
+
+# TensorFlow reads this when it is imported, and prints some lines even so: both would bury the results.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
+    """Run one command of `laq`; None for the arguments of this process. See `run`."""
+    from tf_laq.cli.commands import COMMANDS
+
+    return run(COMMANDS, list(sys.argv[1:] if argv is None else argv), name="laq")
+
+
+def run(commands: Commands, arguments: list[str], *, name: str) -> int:
+    """Run the command that the arguments ask for.
 
     Bad input (arguments, files, settings) prints one line, "error: ...", on the standard error stream. Any
     other exception is a fault of the program and passes through.
 
     Args:
-        argv: The arguments after the program's name; None for those of this process.
+        commands: Name -> function; its docstring is the help, and its text arguments are taken as they are written.
+        arguments: The arguments after the program's name: a command with its own.
+        name: The program's name, for the help.
 
     Returns:
         The exit code: 0, or 2 for bad input.
     """
-    # TensorFlow reads this when it is imported, and prints some lines even so: both would bury the results.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from tf_laq._internal.messages import without_native_messages
     from tf_laq.errors import InputError
 
-    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        call = _parse(arguments)
+        call = _parse(commands, arguments, name)
         if call is not None:
             with without_native_messages():
                 import tensorflow  # noqa: F401
@@ -56,29 +66,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parse(arguments: list[str]) -> Call | None:
+def _parse(commands: Commands, arguments: list[str], program: str) -> Call | None:
     """Return the command that the arguments ask for, ready to be called; None if help was printed instead.
 
     Fire would call the command before it looks at the arguments that are left over, so it gets stand-ins.
     """
     import fire
 
-    from tf_laq.cli import commands
     from tf_laq.errors import InputError
 
     calls: list[Call] = []
-    stand_ins = {name: _stand_in(command, calls) for name, command in commands.COMMANDS.items()}
+    stand_ins = {name: _stand_in(command, calls) for name, command in commands.items()}
     messages = io.StringIO()
     try:
         with contextlib.redirect_stderr(messages), contextlib.redirect_stdout(messages):
-            fire.Fire(stand_ins, command=arguments or ["--help"], name="laq")
+            fire.Fire(stand_ins, command=arguments or ["--help"], name=program)
     except fire.core.FireExit as stop:
         if stop.code:
             raise InputError(
                 "command line",
                 expected=f"one of the commands {', '.join(stand_ins)} with its arguments",
                 received=_complaint(messages.getvalue()),
-                remedy="See laq --help, or --help after a command.",
+                remedy="See --help.",
             ) from stop
     if not calls:
         print(_help(messages.getvalue()))

@@ -5,7 +5,8 @@ from .curves import (
     accuracy_curve as accuracy_curve,
     minimal_perturbations as minimal_perturbations,
 )
-from .models import zero_gradients as zero_gradients
+from .examples import Examples as Examples
+from .models import FEW_ZEROS as FEW_ZEROS, zero_gradients as zero_gradients
 from .outcomes import Correct as Correct, Outcome as Outcome
 from .report import Check as Check, RobustnessReport as RobustnessReport
 from .runner import evaluate as evaluate

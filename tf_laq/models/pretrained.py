@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import tf_laq
+from tf_laq._internal import archives
 from tf_laq._internal.documents import Document
 from tf_laq.errors import InputError
 from tf_laq.models.networks import build
 from tf_laq.saving import load_model
 
+# The files in the folder of a trained network.
 CARD = "card.json"
 WEIGHTS = "model.keras"
 
@@ -117,6 +119,16 @@ def load(name: str, *, keras: int = 2) -> Any:
     twin = build(card.network, keras=keras, **card.options)
     twin.set_weights(model.get_weights())
     return twin
+
+
+def weights_sha256(model: Any) -> str:
+    """Return the SHA-256 of a Keras model's weights, in their order, as hexadecimal text.
+
+    Example:
+        >>> weights_sha256(load("mnist_adv")) == weights_sha256(load("mnist_adv", keras=3))
+        True
+    """
+    return archives.sha256(model.get_weights())
 
 
 def _folder() -> Path:

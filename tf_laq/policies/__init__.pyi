@@ -8,8 +8,12 @@ from .base import (
     measured_entry as measured_entry,
 )
 from .budget import COSTS as COSTS, Budget as Budget, Cost as Cost, Limit as Limit
-from .data_driven.hawq import Hawq as Hawq
-from .data_driven.noise_sensitivity import BitsBySensitivity as BitsBySensitivity, NoiseSensitivity as NoiseSensitivity
+from .data_driven.hawq import Hawq as Hawq, hessian_traces as hessian_traces
+from .data_driven.noise_sensitivity import (
+    BitsBySensitivity as BitsBySensitivity,
+    NoiseSensitivity as NoiseSensitivity,
+    relative_changes as relative_changes,
+)
 from .guarded import Guarded as Guarded
 from .random_bits import RandomBits as RandomBits
 from .registry import DEFAULT as DEFAULT, NAMES as NAMES, get as get, settings_of as settings_of

@@ -14,8 +14,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours: told apart by colour-blind readers.
-_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+PALETTE = {
+    "blue": "#0072B2",
+    "orange": "#E69F00",
+    "green": "#009E73",
+    "vermilion": "#D55E00",
+    "purple": "#CC79A7",
+    "sky": "#56B4E9",
+    "yellow": "#F0E442",
+    "black": "#000000",
+}
+"""Okabe and Ito's colours, which colour-blind readers can tell apart."""
+
+_COLORS = tuple(PALETTE.values())
 _HIGHLIGHT = "#fff1d6"
 _WORST_CASE = "worst case"
 
@@ -32,16 +43,16 @@ def draw_plots(plans: Mapping[str, QuantizationPlan], robustness: RobustnessRepo
     """
     figures = {}
     if robustness is not None:
-        figures["robust_accuracy.png"] = _png(_robust_accuracy(robustness))
+        figures["robust_accuracy.png"] = png(_robust_accuracy(robustness))
     if plans:
-        figures["bits_per_layer.png"] = _png(_bits_per_layer(plans))
-        figures["error_per_layer.png"] = _png(_error_per_layer(plans))
+        figures["bits_per_layer.png"] = png(_bits_per_layer(plans))
+        figures["error_per_layer.png"] = png(_error_per_layer(plans))
     return figures
 
 
 def draw_curve(curve: AccuracyCurve) -> bytes:
     """Draw accuracy against epsilon, one line per model within its 95 % intervals, as PNG bytes."""
-    figure, axes = _figure(6.4, 4.2)
+    figure, (axes,) = panels(6.4, 4.2)
     for index, model in enumerate(curve.broken_at):
         shares = [curve.accuracy(model, epsilon) for epsilon in curve.epsilons]
         color = _COLORS[index % len(_COLORS)]
@@ -54,13 +65,13 @@ def draw_curve(curve: AccuracyCurve) -> bytes:
     axes.set_ylabel("accuracy (%)")
     axes.set_title(f"Accuracy under {curve.attack.name} by epsilon, N = {curve.count}, 95 % intervals")
     axes.legend(frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def _robust_accuracy(report: RobustnessReport) -> Figure:
     """Bars of the accuracy of every model in every column, at the lowest knowledge, then the worst case."""
     groups = [*report.battery.names, _WORST_CASE]
-    figure, axes = _figure(1.3 + 1.05 * len(groups), 4.6)
+    figure, (axes,) = panels(1.3 + 1.05 * len(groups), 4.6)
     axes.axvspan(len(groups) - 1.5, len(groups) - 0.5, color=_HIGHLIGHT, zorder=0)
     width = 0.8 / len(report.models)
     for index, model in enumerate(report.models):
@@ -102,7 +113,7 @@ def _lowest(report: RobustnessReport, model: str, column: str) -> Share | None:
 
 def _bits_per_layer(plans: Mapping[str, QuantizationPlan]) -> Figure:
     names = _tensor_names(next(iter(plans.values())))
-    figure, axes = _figure(2.0 + max(4.0, 0.55 * len(names)), 3.6)
+    figure, (axes,) = panels(2.0 + max(4.0, 0.55 * len(names)), 3.6)
     width = 0.8 / len(plans)
     highest = max(entry.bits for plan in plans.values() for entry in plan.entries)
     for index, (model, plan) in enumerate(plans.items()):
@@ -133,7 +144,7 @@ def _bits_per_layer(plans: Mapping[str, QuantizationPlan]) -> Figure:
 def _error_per_layer(plans: Mapping[str, QuantizationPlan]) -> Figure:
     """Points of ||W - W_q|| / ||W|| for every weight tensor and plan."""
     names = _tensor_names(next(iter(plans.values())))
-    figure, axes = _figure(2.0 + max(4.0, 0.55 * len(names)), 3.6)
+    figure, (axes,) = panels(2.0 + max(4.0, 0.55 * len(names)), 3.6)
     for index, (model, plan) in enumerate(plans.items()):
         known = [(i, e.error_norm / e.norm) for i, e in enumerate(plan.entries) if e.error_norm is not None and e.norm]
         axes.plot(
@@ -152,15 +163,23 @@ def _error_per_layer(plans: Mapping[str, QuantizationPlan]) -> Figure:
     return figure
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def panels(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """Return an empty figure in the style of all figures, with panels side by side that share their y axis.
+
+    Args:
+        width: Of the figure, in inches.
+        height: The same.
+        columns: Number of panels.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#dddddd", linewidth=0.7, zorder=1)
-    axes.set_axisbelow(True)
-    return figure, axes
+    found: list[Axes] = list(figure.subplots(1, columns, sharey=True, squeeze=False)[0])
+    for axes in found:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#dddddd", linewidth=0.7)
+        axes.set_axisbelow(True)
+    return figure, found
 
 
 def _tensor_names(plan: QuantizationPlan) -> list[str]:
@@ -173,7 +192,8 @@ def _label_tensors(axes: Axes, names: list[str]) -> None:
     axes.set_xticks(range(len(names)), names, rotation=30 if len(names) <= 12 else 90, ha="right", fontsize=8)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure, *, dpi: int = 150) -> bytes:
+    """Return a figure as the bytes of a PNG file."""
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150)
+    figure.savefig(content, format="png", dpi=dpi)
     return content.getvalue()

@@ -1,4 +1,5 @@
 from .contents import FileContents as FileContents, StoredTensor as StoredTensor, inspect as inspect
+from .encodings import LAYOUTS as LAYOUTS
 from .export import export_tflite as export_tflite
 from .report import (
     ExportError as ExportError,

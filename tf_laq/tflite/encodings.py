@@ -27,6 +27,7 @@ from tf_laq.tflite.graph import version_key
 
 EncodingName = Literal["int2", "int4", "int8", "sparse", "float16", "codebook", "float32"]
 Layout = Literal["int8", "packed", "auto"]
+# How the weights of a file may be stored.
 LAYOUTS: tuple[Layout, ...] = ("int8", "packed", "auto")
 
 CODEBOOK_RUNTIME = "2.6"

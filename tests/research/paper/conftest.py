@@ -77,10 +77,9 @@ def networks(models):
 
 @pytest.fixture(scope="session")
 def study(data, networks, changes, tmp_path_factory):
-    from research.paper.settings import Settings
+    from research.cache import Cache
+    from research.paper.settings import PaperSettings
     from research.paper.study import Study
 
-    settings = Settings.of("digits", **changes)
-    return Study(
-        "digits", data.test.images, data.test.labels, networks, settings, cache=tmp_path_factory.mktemp("runs")
-    )
+    settings = PaperSettings.of("digits", **changes)
+    return Study("digits", data.test, networks, settings, Cache(tmp_path_factory.mktemp("runs")))

@@ -11,10 +11,10 @@ from tf_laq.policies import make_plan
 def test_the_sample_has_more_than_thirty_plans_that_all_differ(networks):
     found = sample(networks.adv, 0)
     assert len(found) > 30
-    errors = [tuple(entry.error_norm for entry in plan.entries) for _, _, plan in found]
+    errors = [tuple(entry.error_norm for entry in plan.entries) for _, _, plan, _ in found]
     assert len(set(errors)) == len(found)
-    assert {kind for kind, _, _ in found} == {"uniform", "Algorithm 1", "random"}
-    assert [plan for _, _, plan in sample(networks.adv, 0)] == [plan for _, _, plan in found]
+    assert {kind for kind, _, _, _ in found} == {"uniform", "Algorithm 1", "random"}
+    assert [plan for _, _, plan, _ in sample(networks.adv, 0)] == [plan for _, _, plan, _ in found]
 
 
 def test_random_settings_depend_on_the_seed_and_the_layer_alone(networks):

@@ -6,9 +6,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from research.paper.plots import draw_front
-from research.paper.selection import Candidate, Score, candidates, pareto, selection_table
-from research.paper.study import Study
+from research.paper.plans import Candidate, Judged
+from research.paper.selection import Standing, candidates, draw_front, pareto, selection_table
+from research.statistics import Difference
 from tf_laq import quantizers
 
 
@@ -32,8 +32,7 @@ def test_the_candidates_keep_the_limit_in_their_name(study):
         "recalibrated": ["budget-3.5"],
     }
     settings = dataclasses.replace(study.settings, selection=few)
-    other = Study("digits", study.images, study.labels, study.networks, settings, cache=study.cache)
-    found = {candidate.name: candidate for candidate in candidates(other)}
+    found = {candidate.name: candidate for candidate in candidates(dataclasses.replace(study, settings=settings))}
     limited = ["budget-3.5", "hawq-3.5", "ans-3.5", "random-3.5"]
     policies = ["lq", "guarded", "guarded-even", *limited]
     assert list(found) == ["adv", "q2", *policies, "guarded+bc", "budget-3.5+bn", "lq+ft"]
@@ -79,7 +78,7 @@ def test_the_front_has_those_that_none_beats(made):
 
 
 def test_what_was_fine_tuned_is_on_the_grid_and_kept(made, study):
-    (path,) = study.cache.glob("digits-weights-lq+ft-*.npz")
+    (path,) = study.cache.folder.glob("digits-weights-lq+ft-*.npz")
     plan = study.networks.quantized["lq"].plan
     with np.load(path) as arrays:
         kernels = [values for values in arrays.values() if values.ndim == 2]
@@ -88,14 +87,13 @@ def test_what_was_fine_tuned_is_on_the_grid_and_kept(made, study):
         True,
     ]
     said = []
-    other = Study(
-        "digits", study.images, study.labels, study.networks, study.settings, cache=study.cache, announce=said.append
-    )
+    other = dataclasses.replace(study, announce=said.append)
     assert selection_table(other, "the command").rows == made[2].rows
     assert said == []
 
 
 def test_uniform_settings_of_any_quantizer_are_drawn():
     right = dict.fromkeys(("clean", "pgd", "square", "worst_case"), np.array([True, False]))
-    scores = [Score(Candidate(kind, kind, None), 1000, right) for kind in (*quantizers.names(), "ternary")]
-    assert draw_front("digits", scores, [True] * len(scores)).startswith(b"\x89PNG")
+    judged = [Judged(Candidate(kind, kind, None), right) for kind in (*quantizers.names(), "ternary")]
+    standings = [Standing(each, 1000, Difference(0.0, 0.0, 0.0), True) for each in judged]
+    assert draw_front("digits", standings).startswith(b"\x89PNG")

@@ -102,6 +102,25 @@ def hessian_traces(
 
     Hutchinson's estimator: E[v^T H v] over vectors v of random signs is the trace of H. All tensors share a product
     with H, since the terms between different tensors have mean 0.
+
+    Args:
+        model: A built Keras model that outputs logits or probabilities.
+        images: Floating-point images (n, height, width, channels) in [0, 1].
+        labels: Their class numbers (n,).
+        samples: Number of vectors v.
+        seed: Of the vectors.
+        progress: Show a progress bar on a terminal.
+
+    Returns:
+        Layer path and weight path -> trace.
+
+    Example:
+        >>> import tf_keras
+        >>> layers = [tf_keras.layers.Flatten(), tf_keras.layers.Dense(2, name="dense")]
+        >>> model = tf_keras.Sequential([tf_keras.layers.Input((2, 2, 1)), *layers])
+        >>> traces = hessian_traces(model, np.ones((1, 2, 2, 1)), [0], progress=False)
+        >>> list(traces), traces["dense", "kernel"] > 0
+        ([('dense', 'kernel')], True)
     """
     batch, variables = checked_batch(images, labels), kernels(model)
     random = np.random.default_rng(seed)

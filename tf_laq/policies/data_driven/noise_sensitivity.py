@@ -112,7 +112,21 @@ def noise_sensitivities(
 
 
 def relative_changes(model: Any, clean: Images, adversarial: Images) -> dict[str, float]:
-    """Return ANS_l as `noise_sensitivities` does, for adversarial images that were made already."""
+    """Return ANS_l as `noise_sensitivities` does, for adversarial images that were made already.
+
+    Args:
+        model: A built Keras model.
+        clean: float32 images (n, height, width, channels).
+        adversarial: float32 adversarial images made of them.
+
+    Example:
+        >>> import tf_keras
+        >>> layers = [tf_keras.layers.Flatten(), tf_keras.layers.Dense(2, use_bias=False, name="dense")]
+        >>> model = tf_keras.Sequential([tf_keras.layers.Input((2, 2, 1)), *layers])
+        >>> image = tf.fill((1, 2, 2, 1), 0.2).numpy()
+        >>> {layer: round(change, 3) for layer, change in relative_changes(model, image, 2 * image).items()}
+        {'dense': 1.0}
+    """
     paths = list(dict.fromkeys(layer for layer, _ in adapter_of(model).variables(model)))
     with recorded_outputs(model, paths) as outputs:
         before, after = outputs(tf.constant(clean)), outputs(tf.constant(adversarial))

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from research.layer_study.canvas import Canvas
-from research.layer_study.operator_norm import operator_norm
-from research.layer_study.settings import Settings
+from research.canvas import Canvas, WeightKey
+from research.layers.operator_norm import operator_norm
+from research.layers.settings import LayerSettings
 from tf_laq import lipschitz
-from tf_laq.attacks.apgd import APGDCrossEntropy
-from tf_laq.attacks.base import Images, Labels, margins
-from tf_laq.policies.data_driven.data import Key, as_float, cross_entropy, kernels
-from tf_laq.policies.data_driven.hawq import hessian_traces
-from tf_laq.policies.data_driven.noise_sensitivity import relative_changes
+from tf_laq.attacks import APGDCrossEntropy, Images, Labels, margins
+from tf_laq.policies import hessian_traces, relative_changes
 from tf_laq.quantizers import Quantizer
 from tf_laq.sensitivity import WeightTensor
 
@@ -90,19 +86,6 @@ class WeightPredictors:
         }
 
 
-@dataclasses.dataclass(frozen=True)
-class _Calibration:
-    """Images that predictors look at, and what the float network says about them.
-
-    Attributes:
-        images: "clean", "adversarial", and "corner": x +- epsilon, signs at random.
-        outputs: The same keys -> float32 outputs (n, classes).
-    """
-
-    images: Mapping[str, Images]
-    outputs: Mapping[str, npt.NDArray[np.float32]]
-
-
 class ImagePredictors:
     """The predictors that look at a few training images, and at adversarial ones made of them on the float network.
 
@@ -116,17 +99,16 @@ class ImagePredictors:
         settings: The attack's strength, and the seed.
     """
 
-    def __init__(self, canvas: Canvas, images: Images, labels: Labels, settings: Settings) -> None:
+    def __init__(self, canvas: Canvas, images: Images, labels: Labels, settings: LayerSettings) -> None:
         self._canvas, self._labels = canvas, labels
         attack = APGDCrossEntropy(epsilon=settings.epsilon, steps=settings.steps, stop_when_broken=False)
         adversarial = attack(canvas.logits, images, labels, seed=settings.seed)
         signs = np.random.default_rng(settings.seed).choice([-1.0, 1.0], images.shape).astype(np.float32)
         corner = np.clip(images + np.float32(settings.epsilon) * signs, 0.0, 1.0)
-        shown = {"clean": images, "adversarial": adversarial, "corner": corner}
-        self._calibration = _Calibration(shown, {name: self._outputs(each) for name, each in shown.items()})
+        self._images = {"clean": images, "adversarial": adversarial, "corner": corner}
+        self._before = {name: self._outputs(each) for name, each in self._images.items()}
         self._noise_sensitivities = relative_changes(canvas.model, images, adversarial)
-        batch = tf.constant(adversarial), tf.constant(labels)
-        self._gradients = _gradients(canvas.model, *batch)
+        self._gradients = _gradients(canvas, adversarial, labels)
         self._traces = hessian_traces(
             canvas.model, adversarial, labels, samples=_HESSIAN_SAMPLES, seed=settings.seed, progress=False
         )
@@ -140,9 +122,8 @@ class ImagePredictors:
         relative /= lipschitz.spectral_norm(tensor.layout.matrices(tensor.values))
         sensitivity = self._noise_sensitivities[tensor.layer]
         with self._canvas.quantized(tensor, quantizer):
-            outputs = {name: self._outputs(images) for name, images in self._calibration.images.items()}
-        before = self._calibration.outputs
-        changes = {name: np.linalg.norm(outputs[name] - before[name], axis=1).mean() for name in outputs}
+            outputs = {name: self._outputs(images) for name, images in self._images.items()}
+        changes = {name: np.linalg.norm(outputs[name] - self._before[name], axis=1).mean() for name in outputs}
         return {
             "noise_sensitivity": sensitivity,
             "noise_sensitivity_error": sensitivity * relative,
@@ -151,20 +132,22 @@ class ImagePredictors:
             # A saddle has directions of negative curvature: as in `hawq`, they count as flat.
             "curvature": max(self._traces[key], 0.0) * mean_square,
             **{f"output_{name}": float(change) for name, change in changes.items()},
-            "margin_adversarial": self._margin(before["adversarial"]) - self._margin(outputs["adversarial"]),
+            "margin_adversarial": self._margin(self._before["adversarial"]) - self._margin(outputs["adversarial"]),
         }
 
     def _outputs(self, images: Images) -> npt.NDArray[np.float32]:
         return np.asarray(self._canvas.logits(tf.constant(images)))
 
     def _margin(self, outputs: npt.NDArray[np.float32]) -> float:
-        return as_float(tf.reduce_mean(margins(tf.constant(outputs), tf.constant(self._labels))))
+        return float(tf.reduce_mean(margins(tf.constant(outputs), tf.constant(self._labels))))
 
 
-def _gradients(model: Any, images: tf.Tensor, labels: tf.Tensor) -> dict[Key, npt.NDArray[np.float32]]:
-    variables = kernels(model)
+def _gradients(canvas: Canvas, images: Images, labels: Labels) -> dict[WeightKey, npt.NDArray[np.float32]]:
+    """Return the gradient of the mean cross-entropy for every kernel."""
+    variables = list(canvas.variables.values())
     with tf.GradientTape() as tape:
-        tape.watch(list(variables.values()))
-        loss = cross_entropy(model, images, labels)
-    gradients = tape.gradient(loss, list(variables.values()), unconnected_gradients="zero")
-    return {key: np.asarray(gradient) for key, gradient in zip(variables, gradients, strict=True)}
+        tape.watch(variables)
+        outputs = canvas.logits(tf.constant(images))
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, outputs))
+    gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
+    return {key: np.asarray(gradient) for key, gradient in zip(canvas.variables, gradients, strict=True)}

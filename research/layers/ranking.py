@@ -7,9 +7,9 @@ from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 
-from research.layer_study.predictors import PREDICTORS
-from research.layer_study.studying import Point
-from research.paper.statistics import Correlation, spearman
+from research.layers.predictors import PREDICTORS
+from research.layers.studying import Trial
+from research.statistics import Correlation, spearman
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,14 +34,14 @@ class Rank:
     across: float | None
 
 
-def ranks(points: Sequence[Point], *, seed: int = 0) -> list[Rank]:
+def ranks(trials: Sequence[Trial], *, seed: int = 0) -> list[Rank]:
     """Return the rank of every predictor, the best first."""
-    losses = [point.loss.lost().value for point in points]
-    layers = [point.place for point in points]
-    settings = [(point.quantizer.name, point.quantizer.bits) for point in points]
+    losses = [trial.loss.lost().value for trial in trials]
+    layers = [trial.place for trial in trials]
+    settings = [(trial.quantizer.name, trial.quantizer.bits) for trial in trials]
     found = []
     for name in PREDICTORS:
-        values = [point.predictors[name] for point in points]
+        values = [trial.predictors[name] for trial in trials]
         found.append(
             Rank(
                 name,

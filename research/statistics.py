@@ -1,20 +1,52 @@
-"""Differences between accuracies on the same images, and rank correlation, with their intervals."""
+"""Accuracies, their differences on the same images, and rank correlations, with their intervals; means."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from tf_laq.evaluation import Correct
+from tf_laq.evaluation import Correct, Share
 
 _QUANTILE = NormalDist().inv_cdf(0.975)
 _RESAMPLES = 2000
 # Rounding leaves less of the ranks of equal values.
 _SAME = 1e-6
+
+
+def share(right: Correct) -> Share:
+    """Return an accuracy from where a model is right.
+
+    Example:
+        >>> print(share(np.repeat([True, False], [90, 10])))
+        90.0 [82.6, 94.5]
+    """
+    return Share(int(right.sum()), len(right))
+
+
+class Spread(NamedTuple):
+    """A mean with its standard deviation."""
+
+    mean: float
+    deviation: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} ± {self.deviation:.2f}"
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """Return mean and population standard deviation, or None without values.
+
+    Example:
+        >>> print(spread([1.0, 3.0]))
+        2.00 ± 1.00
+    """
+    return Spread(float(np.mean(values)), float(np.std(values))) if values else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,22 +1,26 @@
-"""A copy of a network in which one kernel at a time is quantized."""
+"""One model whose weights are exchanged, so that TensorFlow traces it and every attack on it once."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tf_laq.adapters import adapter_of, keras_module, keras_version
-from tf_laq.adapters.kernels import LayerKinds
-from tf_laq.attacks.base import Logits
+import numpy.typing as npt
+import tensorflow as tf
+
+from tf_laq.adapters import adapter_of
+from tf_laq.attacks import Logits
 from tf_laq.plan import FLOAT_BITS, PlanEntry, QuantizationPlan
-from tf_laq.policies.data_driven.data import kernels
 from tf_laq.quantizers import Quantizer
 from tf_laq.sensitivity import WeightTensor
 
+WeightKey = tuple[str, str]
+"""Path of a layer, and of a weight in it."""
+
 
 class Canvas:
-    """A float copy of a network; it is one model whatever is quantized, so attacks on it are traced once.
+    """A float copy of a model. Tracing an attack on a deep network takes seconds, and here it is done once.
 
     Args:
         model: A built Keras model, which stays as it is.
@@ -24,7 +28,8 @@ class Canvas:
     Attributes:
         model: The copy.
         logits: The same as a function from images to logits.
-        tensors: Its weight tensors that can be quantized, in the model's order.
+        tensors: Its weight tensors that can be quantized, with the float values, in the model's order.
+        variables: Their TensorFlow variables.
     """
 
     def __init__(self, model: Any) -> None:
@@ -35,17 +40,25 @@ class Canvas:
         ]
         self.model = adapter.bake(model, QuantizationPlan("float32", "spectral", tuple(entries), tuple(left_alone)))
         self.logits: Logits = adapter.logits(self.model)
-        self._variables = kernels(self.model)
-        self._layers = dict(LayerKinds(keras_module(keras_version(model))).walk(self.model))
+        # A variable of Keras 3 holds that of TensorFlow.
+        self.variables: dict[WeightKey, tf.Variable] = {
+            key: variable if isinstance(variable, tf.Variable) else variable.value
+            for key, variable in adapter.kinds.variables(self.model).items()
+        }
+        self._layers = dict(adapter.kinds.walk(self.model))
 
     def layer(self, tensor: WeightTensor) -> Any:
         """Return the layer of a weight tensor."""
         return self._layers[tensor.layer]
 
+    def fill(self, weights: Sequence[npt.NDArray[Any]]) -> None:
+        """Put other weights into the model, all of them."""
+        self.model.set_weights(weights)
+
     @contextlib.contextmanager
     def quantized(self, tensor: WeightTensor, quantizer: Quantizer) -> Iterator[None]:
         """Quantize one kernel, and put its float values back at the end."""
-        variable = self._variables[tensor.layer, tensor.weight]
+        variable = self.variables[tensor.layer, tensor.weight]
         variable.assign(quantizer.quantize(tensor.values))
         try:
             yield

@@ -5,7 +5,7 @@ import pytest
 
 SMALL = {
     "epsilon": 0.03,
-    "methods": ("linear", "log"),
+    "quantizers": ("linear", "log"),
     "bits": (2, 3),
     "examples": 12,
     "steps": 3,
@@ -52,11 +52,14 @@ def model(data):
 
 @pytest.fixture(scope="session")
 def study(model, data, changes, tmp_path_factory):
-    from research.layer_study import LayerStudy, Settings
+    from research.cache import Cache
+    from research.layers.settings import LayerSettings
+    from research.layers.studying import LayerStudy
 
-    return LayerStudy(model, data, Settings(**changes), cache=tmp_path_factory.mktemp("runs"), progress=False)
+    cache = Cache(tmp_path_factory.mktemp("runs"))
+    return LayerStudy(model, data, LayerSettings(**changes), cache=cache, progress=False)
 
 
 @pytest.fixture(scope="session")
-def points(study):
-    return study.points()
+def trials(study):
+    return study.trials()

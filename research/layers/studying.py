@@ -3,73 +3,54 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from research.layer_study.attacking import STAGES, WORST_CASE, SmallBattery
-from research.layer_study.canvas import Canvas
-from research.layer_study.predictors import ImagePredictors, WeightPredictors
-from research.layer_study.settings import Settings
-from tf_laq._internal import archives
-from tf_laq._internal.documents import Document
-from tf_laq.adapters import adapter_of
-from tf_laq.attacks.base import Images
+from research.cache import Arrays, Cache
+from research.canvas import Canvas
+from research.layers.attacking import WORST_CASE, Rows, SmallBattery
+from research.layers.predictors import ImagePredictors, WeightPredictors
+from research.layers.settings import LayerSettings
+from research.statistics import share
+from tf_laq import models
+from tf_laq.adapters import logits_function
+from tf_laq.attacks import Images
 from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
-from tf_laq.evaluation import Outcome, Share
-from tf_laq.evaluation.examples import Examples, Rows
+from tf_laq.evaluation import Correct, Examples, Share
 from tf_laq.quantizers import Quantizer
 from tf_laq.sensitivity import WeightTensor
-from tf_laq.version import __version__
 
 _BATCH = 100
 # A network that withstands fewer than one image in so many is not what this is about.
 _LOOKED_THROUGH = 20
-_FLOAT = "float32"
 
 
-@dataclasses.dataclass(frozen=True)
-class Loss(Document):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Loss:
     """What the battery left of the images that the float network withstands.
 
     Attributes:
-        outcomes: One for each stage, with the setting as model: where the network is right after it.
+        right: Stage -> where the network is right after it.
         zeros: Share of exact zeros in the input gradients.
         seconds: Processor time.
     """
 
-    document: ClassVar[str] = "tf_laq loss from one layer"
-    version: ClassVar[int] = 2
-
-    outcomes: tuple[Outcome, ...]
+    right: Mapping[str, Correct]
     zeros: float
     seconds: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the outcomes as JSON-ready values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> Loss:
-        """Build the loss from what `to_dict` returned."""
-        outcomes = tuple(Outcome(**outcome) for outcome in content["outcomes"])
-        return cls(outcomes, content["zeros"], content["seconds"])
-
     def lost(self, stage: str = WORST_CASE) -> Share:
         """Return the share of the images that were lost up to a stage."""
-        right = next(outcome.correct for outcome in self.outcomes if outcome.column == stage)
-        return Share(int((~right).sum()), len(right))
+        return share(~self.right[stage])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Point:
+class Trial:
     """One setting of one weight tensor.
 
     Attributes:
@@ -100,29 +81,25 @@ class _Kept:
 class LayerStudy:
     """The losses from quantizing one layer at a time, and what may predict them.
 
-    Every loss is kept as a file, under a name that tells all it depends on, so a run that was killed goes on. Of the
-    `Point`s, only the processor time differs from one run to another.
+    Of the `Trial`s, only the processor time differs from one run to another.
 
     Args:
         model: A built Keras model, which stays as it is.
         data: Its data set: test images are attacked, training images calibrate.
         settings: What is quantized, and how hard it is attacked.
-        cache: Folder of the kept losses.
+        cache: What keeps the losses.
         progress: Show a progress bar on a terminal.
     """
 
-    def __init__(self, model: Any, data: Dataset, settings: Settings, *, cache: Path, progress: bool = True) -> None:
-        self.data, self.settings, self._progress = data, settings, progress
-        self._float, self._canvas = adapter_of(model).logits(model), Canvas(model)
-        self.sha256 = archives.sha256(model.get_weights())
-        content = {
-            "release": __version__,
-            "network": self.sha256,
-            "images": archives.sha256([data.test.images, data.test.labels]),
-            **settings.attack_facts(),
-        }
-        self._folder = cache / f"layers-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]}"
-        self._kept = self._keep()
+    def __init__(
+        self, model: Any, data: Dataset, settings: LayerSettings, *, cache: Cache, progress: bool = True
+    ) -> None:
+        self.data, self.settings, self._cache, self._progress = data, settings, cache, progress
+        self._float, self._canvas = logits_function(model), Canvas(model)
+        self.sha256 = models.weights_sha256(model)
+        self._facts = {"network": self.sha256, "images": data.test.sha256, **settings.attack_facts()}
+        kept = cache.arrays("layers-kept", self._facts, lambda: vars(self._search()))
+        self._kept = _Kept(kept["rows"], kept["examples"], int(kept["looked_at"]), float(kept["seconds"]))
         self._battery = SmallBattery(self._canvas.logits, self._float, settings)
 
     @property
@@ -140,58 +117,46 @@ class LayerStudy:
         """All weight tensors of the network, in its order."""
         return self._canvas.tensors
 
-    def points(self) -> list[Point]:
+    def trials(self) -> list[Trial]:
         """Return all settings with their losses and predictors."""
         calibration = slice(0, self.settings.calibration)
         train = self.data.train
         images = ImagePredictors(self._canvas, train.images[calibration], train.labels[calibration], self.settings)
-        weights, points = WeightPredictors(self._canvas), []
+        weights, found = WeightPredictors(self._canvas), []
         places = self.settings.layers(self.tensors)
-        chosen = [(place, quantizer) for place in places for quantizer in self.settings.quantizers]
+        chosen = [(place, quantizer) for place in places for quantizer in self.settings.choices]
         for place, quantizer in tqdm(chosen, "Settings", unit="setting", disable=None if self._progress else True):
             tensor = self.tensors[place]
             predictors = {**weights.of(place, quantizer), **images.of(tensor, quantizer)}
-            points.append(Point(place, tensor, quantizer, self._loss(place, quantizer), predictors))
-        return points
+            with self._canvas.quantized(tensor, quantizer):
+                loss = self._attacked(f"{place:03d}-{quantizer.name}-{quantizer.bits}")
+            found.append(Trial(place, tensor, quantizer, loss, predictors))
+        return found
 
     def chance(self) -> Loss:
         """Return what the battery takes from the float network itself, attacked as a quantized one: mere chance."""
-        return self._attacked(_FLOAT)
+        return self._attacked("float32")
 
-    def seconds(self, points: list[Point]) -> float:
+    def seconds(self, trials: list[Trial]) -> float:
         """Return the processor time of all attacks."""
-        return self._kept.seconds + self.chance().seconds + sum(point.loss.seconds for point in points)
+        return self._kept.seconds + self.chance().seconds + sum(trial.loss.seconds for trial in trials)
 
-    def _loss(self, place: int, quantizer: Quantizer) -> Loss:
-        with self._canvas.quantized(self.tensors[place], quantizer):
-            return self._attacked(f"{place:03d}-{quantizer.name}-{quantizer.bits}")
-
-    def _attacked(self, name: str) -> Loss:
+    def _attacked(self, setting: str) -> Loss:
         """Return the loss of the canvas as it is, from the cache or measured now."""
-        path = self._folder / f"{name}.json"
-        if path.is_file():
-            return Loss.load(path)
-        started = time.process_time()
-        found = self._battery(self._examples(self._kept.rows), self._kept.examples)
-        outcomes = tuple(
-            Outcome.record(found.right[stage], model=name, column=stage, knowledge="white") for stage in STAGES
-        )
-        loss = Loss(outcomes, found.zeros, time.process_time() - started)
-        loss.save(path)
-        return loss
+
+        def make() -> Arrays:
+            started = time.process_time()
+            found = self._battery(self._examples(self._kept.rows), self._kept.examples)
+            numbers = {"zeros": found.zeros, "seconds": time.process_time() - started}
+            return {**found.right, **{name: np.asarray(value) for name, value in numbers.items()}}
+
+        found = self._cache.arrays(f"layers-{setting}", {**self._facts, "setting": setting}, make)
+        zeros, seconds = (float(found.pop(name)) for name in ("zeros", "seconds"))
+        return Loss(found, zeros, seconds)
 
     def _examples(self, rows: Rows) -> Examples:
         test = self.data.test
         return Examples(test.images[rows], test.labels[rows], rows, min(_BATCH, len(rows)), self.settings.seed)
-
-    def _keep(self) -> _Kept:
-        path = self._folder / "kept.npz"
-        if path.is_file():
-            with archives.opened(path, "the images of a layer study", "Remove it, and they are chosen again.") as kept:
-                return _Kept(kept["rows"], kept["examples"], int(kept["looked_at"]), float(kept["seconds"]))
-        found = self._search()
-        archives.write(path, {name: np.asarray(value) for name, value in vars(found).items()})
-        return found
 
     def _search(self) -> _Kept:
         wanted, started = self.settings.examples, time.process_time()

@@ -3,15 +3,14 @@
 import numpy as np
 import tensorflow as tf
 
-from research.layer_study import Settings
-from research.layer_study.attacking import SmallBattery
-from tf_laq.attacks.apgd import APGDCrossEntropy
-from tf_laq.attacks.square import Square
-from tf_laq.evaluation.examples import Examples
+from research.layers.attacking import SmallBattery
+from research.layers.settings import LayerSettings
+from tf_laq.attacks import APGDCrossEntropy, Square
+from tf_laq.evaluation import Examples
 from tf_laq.quantizers import Linear
 
 
-def test_an_image_is_right_at_the_end_if_it_withstands_each_attack(study, points, data):
+def test_an_image_is_right_at_the_end_if_it_withstands_each_attack(study, trials, data):
     # Two batches of the size that the attacks are traced for.
     halves = [np.arange(12), np.arange(12, 24)]
     images, labels, logits = data.test.images[:24], data.test.labels[:24], study._canvas.logits
@@ -38,7 +37,7 @@ def test_the_second_search_finds_what_a_vanished_gradient_hides():
 
     images, labels = np.full((3, 2, 2, 1), 0.3, np.float32), np.ones(3, np.int64)
     examples = Examples(images, labels, np.arange(3), 3, 0)
-    settings = Settings(epsilon=0.5, steps=5, queries=1)
+    settings = LayerSettings(epsilon=0.5, steps=5, queries=1)
     for starts in (None, images):
         found = SmallBattery(dark, None, settings)(examples, starts)
         assert found.zeros == 1.0

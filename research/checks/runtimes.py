@@ -5,36 +5,32 @@ of files here, runs each of them there by a program that needs only that runtime
 outputs of the Keras model. A file has to load where its report says so, and nowhere else, and its outputs have to be
 within 1e-5 of the largest: anything else is a mismatch, and the exit code is 1. Takes a quarter of an hour.
 
-    python checks/tflite_runtimes.py
-    python checks/tflite_runtimes.py --python ~/.pyenv/versions/3.10.13/bin/python
-    python checks/tflite_runtimes.py --runtimes tflite-runtime==2.14.0,ai-edge-litert==1.0.1 --results /tmp/results
+    python -m research.checks.runtimes
+    python -m research.checks.runtimes --python python3.10
+    python -m research.checks.runtimes --runtimes tflite-runtime==2.14.0,ai-edge-litert==1.0.1 --results out
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-
 import numpy as np
-import results
+import numpy.typing as npt
 import tf_keras
-from tabulate import tabulate
 
 import tf_laq as laq
+from research.checks.builders import chain
+from research.checks.program import argument_parser, publish
 from tf_laq import models
-from tf_laq.tflite.encodings import LAYOUTS
-from tf_laq.tflite.graph import version_key
+from tf_laq.tflite import LAYOUTS
 
 layers = tf_keras.layers
 
@@ -85,30 +81,6 @@ for name in sys.argv[2:]:
 """
 
 
-def normalised_cnn() -> Any:
-    """Return a small network whose normalisations fold into a convolution, a depthwise one and a dense layer."""
-    return tf_keras.Sequential(
-        [
-            layers.Input((16, 16, 3)),
-            layers.Conv2D(16, 3, use_bias=False),
-            layers.BatchNormalization(),
-            layers.ReLU(),
-            layers.DepthwiseConv2D(3, strides=2),
-            layers.BatchNormalization(),
-            layers.ReLU(),
-            layers.Conv2D(32, 1),
-            layers.BatchNormalization(),
-            layers.Flatten(),
-            layers.Dense(10),
-        ]
-    )
-
-
-def recurrent() -> Any:
-    """Return a small network with a loop, whose body reads the weights."""
-    return tf_keras.Sequential([layers.Input((8, 12)), layers.GRU(24), layers.Dense(10)])
-
-
 def pruned() -> Any:
     """Return the four-layer CNN with nine of ten weights at zero, which exported files leave out."""
     model = models.build("mnist_cnn", seed=0)
@@ -120,8 +92,21 @@ def pruned() -> Any:
 NETWORKS = {
     "cnn": lambda: models.build("mnist_cnn", seed=0),
     "pruned": pruned,
-    "normalised": normalised_cnn,
-    "recurrent": recurrent,
+    # Its normalisations fold into a convolution, a depthwise one and a dense layer.
+    "normalised": chain(
+        (16, 16, 3),
+        lambda: layers.Conv2D(16, 3, use_bias=False),
+        layers.BatchNormalization,
+        layers.ReLU,
+        lambda: layers.DepthwiseConv2D(3, strides=2),
+        layers.BatchNormalization,
+        layers.ReLU,
+        lambda: layers.Conv2D(32, 1),
+        layers.BatchNormalization,
+        layers.Flatten,
+    ),
+    # A loop, whose body reads the weights.
+    "recurrent": chain((8, 12), lambda: layers.GRU(24)),
 }
 SETTINGS = [("linear", bits) for bits in (1, 2, 3, 4, 5, 8)] + [("log", bits) for bits in (2, 3, 4, 6, 8)]
 OLDEST_ASKED_FOR = "2.7"
@@ -143,7 +128,7 @@ class Exported:
     title: str
     runtime: str
     encodings: frozenset[str]
-    expected: np.ndarray
+    expected: npt.NDArray[np.float32]
 
     def outcome(self, folder: Path) -> tuple[str, float]:
         """Return what became of it: "exact", "differs", "refused" or "crashed"; and the relative difference."""
@@ -197,25 +182,28 @@ def run_all(requirement: str, python: Path, exported: list[Exported], folder: Pa
         for path in folder.glob(f"*.{ending}"):
             path.unlink()
     while left := [e.name for e in exported if not (folder / f"{e.name}.begun").exists()]:
-        command = [python, "-c", program, folder, *left]
+        command = [str(python), "-c", program, str(folder), *left]
         done = subprocess.run(command, env=variables, cwd=folder, capture_output=True, text=True, check=False)
         if not (folder / f"{left[0]}.begun").exists():
             raise RuntimeError(f"{requirement} does not start: {done.stderr[-2000:]}")
 
 
 def find_python(given: str | None) -> str:
-    """Return a Python that the old runtimes exist for: the one given, this one, one on PATH or one of pyenv's."""
+    """Return a Python that the old runtimes exist for: the one given, this one, or one on PATH."""
     if given is not None:
         return given
     if f"{sys.version_info.major}.{sys.version_info.minor}" in PYTHONS:
         return sys.executable
-    versions = Path.home() / ".pyenv" / "versions"
-    found = [shutil.which(f"python{version}") for version in PYTHONS]
-    found += [str(path) for version in PYTHONS for path in versions.glob(f"{version}.*/bin/python")]
-    python = next(filter(None, found), None)
+    python = next(filter(None, (shutil.which(f"python{version}") for version in PYTHONS)), None)
     if python is None:
         sys.exit(f"No Python {' or '.join(PYTHONS)} found: name one with --python.")
     return python
+
+
+def _numbers(version: str) -> list[int]:
+    """Return a version as numbers that compare; "2.18.0" and "2.18" are equal."""
+    numbers = [int(part) for part in version.split(".")]
+    return numbers + [0] * (3 - len(numbers))
 
 
 def row(requirement: str, exported: list[Exported], folder: Path) -> tuple[list[Any], list[str]]:
@@ -225,7 +213,7 @@ def row(requirement: str, exported: list[Exported], folder: Path) -> tuple[list[
     seen: set[str] = set()
     for file in exported:
         outcome, relative = file.outcome(folder)
-        wanted = "exact" if version_key(file.runtime) <= version_key(offered) else "refused"
+        wanted = "exact" if _numbers(file.runtime) <= _numbers(offered) else "refused"
         promised += wanted == "exact"
         exact += outcome == "exact"
         refused += outcome == "refused"
@@ -247,24 +235,23 @@ TEXT = """
 Every file was exported with the versions below and run in each of these runtimes, in an environment of its own. The
 files: {files}. "Promised" files are those whose report names this runtime or an older one as the oldest that loads
 them; they have to load and to be exact, which means within 1e-5 of the largest output of the Keras model. All others
-have to be refused. What is neither counts as a mismatch. Made by `python checks/tflite_runtimes.py`.
+have to be refused. What is neither counts as a mismatch. Made by `python -m research.checks.runtimes`.
 """
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the check and write its page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--runtimes", default=",".join(RUNTIMES), help="requirements, of those known")
     parser.add_argument("--python", help=f"a Python {' or '.join(PYTHONS)} for the environments")
-    parser.add_argument("--results", default=results.FOLDER, help="where the page goes")
-    arguments = parser.parse_args()
-    python = find_python(arguments.python)
+    options = parser.parse_args(argv)
+    python = find_python(options.python)
     rows, mismatches = [], []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "files"
         folder.mkdir()
         exported = list(export_all(folder))
-        for requirement in arguments.runtimes.split(","):
+        for requirement in options.runtimes.split(","):
             place = Path(temporary) / "environment"
             print(f"{requirement} ...", flush=True)
             run_all(requirement, environment(requirement, python, place), exported, folder)
@@ -276,14 +263,13 @@ def main() -> None:
         "runtime", "TensorFlow Lite", "files", "promised", "exact", "refused", "mismatches", "largest difference",
         "encodings seen",
     ]  # fmt: skip
-    print(tabulate(rows, headers, disable_numparse=True))
     print(*mismatches, sep="\n")
     files = f"{len(exported)} from {len(NETWORKS)} networks ({', '.join(NETWORKS)}), {len(SETTINGS)} settings and "
     files += f"layouts {', '.join(LAYOUTS)}, and packed with min_runtime={OLDEST_ASKED_FOR!r}"
     text = TEXT.format(files=files) + "".join(f"\n- {mismatch}" for mismatch in mismatches)
-    results.write("tflite_runtimes", "Exported files in old runtimes", text, headers, rows, arguments.results)
-    sys.exit(1 if mismatches else 0)
+    publish("tflite_runtimes", "Exported files in old runtimes", text, headers, rows, options.results)
+    return int(bool(mismatches))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 from scipy import stats
 
-from research.paper.statistics import drop, drop_difference, spearman
+from research.statistics import drop, drop_difference, spearman, spread
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=30))
@@ -42,6 +42,10 @@ def test_pairs_that_repeat_within_a_group_do_not_narrow_the_interval():
     assert dataclasses.astuple(found) == pytest.approx(dataclasses.astuple(spearman(x, y)))
     naive = spearman(*thrice)
     assert naive.upper - naive.lower < 0.8 * (found.upper - found.lower)
+
+
+def test_nothing_has_no_mean():
+    assert spread([]) is None
 
 
 def test_the_interval_of_a_drop_is_that_of_agresti_and_min():

@@ -1,10 +1,15 @@
-"""Results as files: Markdown with the facts behind its numbers, CSV, and remarks written by hand."""
+"""Results as files: pages in Markdown with the facts behind their numbers, CSV, and remarks written by hand."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import datetime
+import importlib.metadata
 import io
+import itertools
+import os
+import platform
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +17,12 @@ from typing import NamedTuple
 
 from tabulate import tabulate
 
-from tf_laq._internal import files
+from research import files
 from tf_laq.errors import InputError
+from tf_laq.plan import QuantizationPlan
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+"""Where the published pages are."""
 
 Rows = Sequence[Sequence[object]]
 
@@ -52,17 +61,9 @@ class Result:
 
     def write(self, folder: Path) -> Path:
         """Write the Markdown with its remarks, the CSV, and the picture; return the path of the first."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.headers)
-        writer.writerows([["" if cell is None else cell for cell in row] for row in self.rows])
-        files.write_text(folder / f"{self.name}.csv", text.getvalue())
         if self.picture is not None:
-            with files.replacing(folder / f"{self.name}.png") as part:
-                part.write_bytes(self.picture)
-        page = folder / f"{self.name}.md"
-        files.write_text(page, self._markdown(folder))
-        return page
+            files.write(folder / f"{self.name}.png", self.picture)
+        return _write(folder, self.name, self._markdown(folder), self.headers, self.rows)
 
     def _markdown(self, folder: Path) -> str:
         blocks = [f"# {self.title}"]
@@ -94,6 +95,52 @@ def remark(folder: Path, name: str, values: Mapping[str, str]) -> str:
         return values[found[1]]
 
     return re.sub(r"\{([^{}]+)\}", value, path.read_text(encoding="utf-8")).strip()
+
+
+def write_check(
+    name: str, title: str, text: str, headers: Sequence[str], rows: Rows, folder: str | os.PathLike[str]
+) -> None:
+    """Write what a check found: `<name>.md` (title, text, where and when, the rows as a table) and `<name>.csv`."""
+    table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
+    page = f"# {title}\n\n{text.strip()}\n\n{circumstances()}\n\n{table}\n"
+    _write(Path(folder), name, page, headers, rows)
+
+
+def _write(folder: Path, name: str, page: str, headers: Sequence[str], rows: Rows) -> Path:
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\n").writerows([headers, *rows])
+    files.write(folder / f"{name}.csv", lines.getvalue())
+    files.write(folder / f"{name}.md", page)
+    return folder / f"{name}.md"
+
+
+def circumstances() -> str:
+    """Return when and on what a check ran, as a line."""
+    names = ("tensorflow", "tf-keras", "ai-edge-litert", "numpy")
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    return f"Run on {today}: {_processor()}, {platform.system()}, Python {platform.python_version()}, {versions}."
+
+
+def _processor() -> str:
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text().splitlines() if listed.exists() else []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "processor")
+    return f"{model} ({platform.machine()}, {os.cpu_count()} cores)"
+
+
+def short_bits(plan: QuantizationPlan) -> str:
+    """Return the settings of the layers in order, equal ones together.
+
+    Example:
+        >>> from tf_laq.plan import PlanEntry
+        >>> entries = [PlanEntry(str(i), "kernel", (2, 2), "log", bits, 1.0) for i, bits in enumerate((3, 3, 4))]
+        >>> short_bits(QuantizationPlan("by hand", "spectral", tuple(entries)))
+        'log 3 x2, log 4'
+    """
+    settings = [f"{entry.quantizer} {entry.bits}" if entry.quantizer else "float32" for entry in plan.entries]
+    groups = [(setting, len(list(same))) for setting, same in itertools.groupby(settings)]
+    return ", ".join(setting if count == 1 else f"{setting} x{count}" for setting, count in groups)
 
 
 def markdown_table(headers: Sequence[str], rows: Rows) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from research.layer_study.operator_norm import operator_norm
+from research.layers.operator_norm import operator_norm
 from tf_laq import lipschitz
 from tf_laq.adapters import adapter_of, keras_module
 

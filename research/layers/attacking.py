@@ -7,21 +7,18 @@ import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from research.layer_study.settings import Settings
-from tf_laq.attacks.apgd import APGDCrossEntropy
-from tf_laq.attacks.base import Images, Labels, Logits
-from tf_laq.attacks.second_search import completed_gradient
-from tf_laq.attacks.square import Square
-from tf_laq.evaluation import Correct, zero_gradients
-from tf_laq.evaluation.examples import Examples, Rows
-from tf_laq.evaluation.models import FEW_ZEROS
+from research.layers.settings import LayerSettings
+from tf_laq.attacks import APGDCrossEntropy, Images, Labels, Logits, Square, completed_gradient
+from tf_laq.evaluation import FEW_ZEROS, Correct, Examples, zero_gradients
 
 # What is left after each is kept; the last one is the worst case.
 STAGES = ("clean", "apgd_ce", "square")
 WORST_CASE = STAGES[-1]
 
+Rows = npt.NDArray[np.int64]
 _Search = Callable[[Images, Labels, Rows], Images]
 
 
@@ -52,7 +49,7 @@ class SmallBattery:
         settings: The attacks' strengths.
     """
 
-    def __init__(self, logits: Logits, float_logits: Logits | None, settings: Settings) -> None:
+    def __init__(self, logits: Logits, float_logits: Logits | None, settings: LayerSettings) -> None:
         self._logits = logits
         self._completed = completed_gradient(logits, settings.epsilon, float_logits)
         self._gradient = APGDCrossEntropy(epsilon=settings.epsilon, steps=settings.steps)

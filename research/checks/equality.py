@@ -5,37 +5,31 @@ predictions on all 10,000 test images and on a saved set of adversarial examples
 model. A prediction that differs is accepted only for a tie: the two largest logits within rounding of each other.
 Otherwise the exit code is 1. A minute.
 
-    python checks/tflite_equality.py
-    python checks/tflite_equality.py --model my.keras --plan my_plan.json --out out/equality
+    python -m research.checks.equality
+    python -m research.checks.equality --model my.keras --plan my_plan.json --out out/equality
 """
 
 from __future__ import annotations
 
-import argparse
-import os
+import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-
 import numpy as np
 import numpy.typing as npt
-import results
-from tabulate import tabulate
 
 import tf_laq as laq
-from research.paper.facts import short_bits
+from research import files
+from research.checks.program import SAVED_MODELS, argument_parser, publish
+from research.pages import short_bits
 from tf_laq import datasets, policies
-from tf_laq._internal import files
-from tf_laq.adapters.keras2 import logits
-from tf_laq.attacks.pgd import PGD
-from tf_laq.tflite import load
-from tf_laq.tflite.encodings import LAYOUTS
+from tf_laq.adapters import logits_function
+from tf_laq.attacks import PGD
+from tf_laq.tflite import LAYOUTS, load
 
-MODEL = Path(__file__).parent.parent / "saved_models" / "mnist_adv" / "model.keras"
+MODEL = SAVED_MODELS / "mnist_adv" / "model.keras"
 TOLERANCE = 1e-5
 """What counts as rounding, in units of the largest logit: the tolerance of the export."""
 
@@ -56,8 +50,9 @@ def adversarial(model: Callable[[Any], Any], split: datasets.Split, attack: PGD,
     indices = np.arange(len(split))
     batches = np.split(indices, range(BATCH, len(split), BATCH))
     examples = [attack(model, split.images[batch], split.labels[batch], indices=batch) for batch in batches]
-    with files.replacing(path) as temporary:
-        np.savez_compressed(temporary, images=np.concatenate(examples), labels=split.labels)
+    content = io.BytesIO()
+    np.savez_compressed(content, images=np.concatenate(examples), labels=split.labels)
+    files.write(path, content.getvalue())
     saved: npt.NDArray[np.float32] = np.load(path)["images"]
     return saved
 
@@ -89,7 +84,7 @@ quantized Keras model from the first test images by `{attack}`. The plans:
 {plans}
 
 A tie: the two largest logits of the Keras model are within rounding ({tolerance:g} of the largest logit) of each other.
-The largest difference of the logits is relative to the largest logit. Made by `python checks/tflite_equality.py`.
+The largest difference of the logits is relative to the largest logit. Made by `python -m research.checks.equality`.
 
 {verdict}
 """
@@ -100,7 +95,7 @@ def compare_layouts(
 ) -> tuple[list[list[Any]], list[str]]:
     """Return the rows of one plan, and the images whose predictions differ without a tie."""
     plan.save(out / "plan.json")
-    keras = logits(laq.bake(model, plan))
+    keras = logits_function(laq.bake(model, plan))
     examples = adversarial(keras, attacked, attack, out / "adversarial.npz")
     sets = {"clean": (test.images, test.labels), "adversarial": (examples, attacked.labels)}
     expected = {name: outputs(keras, images) for name, (images, _) in sets.items()}
@@ -117,33 +112,31 @@ def compare_layouts(
     return rows, differing
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the check and write its page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--model", default=MODEL, help="a tf_keras network for MNIST with logits")
     parser.add_argument("--plan", help="its plan; without, those of Algorithm 1 and of the default policy")
     parser.add_argument("--examples", type=int, default=1000, help="number of adversarial examples")
     parser.add_argument("--epsilon", type=float, default=0.3, help="their largest change of a pixel")
     parser.add_argument("--out", default="out/equality", help="where plan, files and examples go")
-    parser.add_argument("--results", default=results.FOLDER, help="where the page goes")
-    arguments = parser.parse_args()
-    model, test = laq.load_model(arguments.model), datasets.load("mnist").test
-    if arguments.plan:
-        plans = {"given": laq.QuantizationPlan.load(arguments.plan)}
+    options = parser.parse_args(argv)
+    model, test = laq.load_model(options.model), datasets.load("mnist").test
+    if options.plan:
+        plans = {"given": laq.QuantizationPlan.load(options.plan)}
     else:
         plans = {policy: laq.search(model, policy=policy) for policy in ("paper", policies.DEFAULT)}
-    attack = PGD(epsilon=arguments.epsilon)
-    attacked = datasets.Split(test.images[: arguments.examples], test.labels[: arguments.examples])
+    attack = PGD(epsilon=options.epsilon)
+    attacked = datasets.Split(test.images[: options.examples], test.labels[: options.examples])
     rows, differing = [], []
     for name, plan in plans.items():
-        found, wrong = compare_layouts(model, plan, test, attacked, attack, Path(arguments.out) / name)
+        found, wrong = compare_layouts(model, plan, test, attacked, attack, Path(options.out) / name)
         rows += [[name, *row] for row in found]
         differing += [f"{name}, {each}" for each in wrong]
-    print(tabulate(rows, HEADERS, disable_numparse=True))
     verdict = "Every prediction is equal, ties apart." if not differing else f"DIFFERENT: {'; '.join(differing)}."
     print(verdict)
     text = TEXT.format(
-        model=Path(arguments.model).parent.name + "/" + Path(arguments.model).name,
+        model=Path(options.model).parent.name + "/" + Path(options.model).name,
         plans="\n".join(f"- {name}: {plan.policy}; {short_bits(plan)}." for name, plan in plans.items()),
         clean=len(test),
         adversarial=len(attacked),
@@ -152,9 +145,9 @@ def main() -> None:
         verdict=verdict,
     )
     title = "An exported MNIST network predicts what the Keras model predicts"
-    results.write("tflite_equality", title, text, HEADERS, rows, arguments.results)
-    sys.exit(1 if differing else 0)
+    publish("tflite_equality", title, text, HEADERS, rows, options.results)
+    return int(bool(differing))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

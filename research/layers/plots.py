@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from research.layer_study.predictors import PREDICTORS
-from research.layer_study.ranking import Rank
-from research.layer_study.studying import Point
+from research.layers.predictors import PREDICTORS
+from research.layers.ranking import Rank
+from research.layers.studying import Trial
+from tf_laq.report import PALETTE, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COLUMNS = 4
 _MARKERS = "os^Dv<>pPX"
-# Okabe and Ito's colours, told apart by colour-blind readers; more layers than these get a colour by depth.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# More layers than these get a colour by depth.
+_COLORS = [PALETTE[name] for name in ("blue", "vermilion", "green", "purple", "orange", "sky")]
 
 
-def draw(title: str, points: Sequence[Point], found: Sequence[Rank]) -> bytes:
+def draw(title: str, trials: Sequence[Trial], found: Sequence[Rank]) -> bytes:
     """Draw one scatter per predictor, the best first: a colour per layer, a marker per quantizer."""
     from matplotlib.figure import Figure
 
@@ -34,22 +34,20 @@ def draw(title: str, points: Sequence[Point], found: Sequence[Rank]) -> bytes:
     for axes in panels[len(found) :]:
         axes.set_axis_off()
     for axes, rank in zip(panels, found, strict=False):
-        _scatter(axes, points, rank)
+        _scatter(axes, trials, rank)
     for axes in panels[::_COLUMNS]:
         axes.set_ylabel("images lost (%)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=8, frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=11)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=110)
-    return content.getvalue()
+    return png(figure, dpi=110)
 
 
-def _scatter(axes: Axes, points: Sequence[Point], rank: Rank) -> None:
-    values = [point.predictors[rank.predictor] for point in points]
-    for key, color, marker, label in _groups(points):
-        rows = [row for row, point in enumerate(points) if (point.place, point.quantizer.name) == key]
-        heights = [100 * points[row].loss.lost().value for row in rows]
+def _scatter(axes: Axes, trials: Sequence[Trial], rank: Rank) -> None:
+    values = [trial.predictors[rank.predictor] for trial in trials]
+    for key, color, marker, label in _groups(trials):
+        rows = [row for row, trial in enumerate(trials) if (trial.place, trial.quantizer.name) == key]
+        heights = [100 * trials[row].loss.lost().value for row in rows]
         axes.plot([values[row] for row in rows], heights, marker, color=color, markersize=4, alpha=0.8, label=label)
     if min(values) > 0:
         axes.set_xscale("log")
@@ -60,20 +58,20 @@ def _scatter(axes: Axes, points: Sequence[Point], rank: Rank) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _groups(points: Sequence[Point]) -> list[tuple[tuple[int, str], Any, str, str | None]]:
-    """Return place and quantizer of each group of points, with their colour, marker, and label in the legend."""
+def _groups(trials: Sequence[Trial]) -> list[tuple[tuple[int, str], Any, str, str | None]]:
+    """Return place and quantizer of each group of trials, with their colour, marker, and label in the legend."""
     from matplotlib import colormaps
 
-    layers = {point.place: point.tensor.layer for point in points}
-    methods = list(dict.fromkeys(point.quantizer.name for point in points))
+    layers = {trial.place: trial.tensor.layer for trial in trials}
+    quantizers = list(dict.fromkeys(trial.quantizer.name for trial in trials))
     few = len(layers) <= len(_COLORS)
     depth = colormaps["viridis"](np.linspace(0, 1, len(layers)))
     ends = (min(layers), max(layers))
     groups = []
     for number, (place, layer) in enumerate(layers.items()):
-        for method in methods:
+        for quantizer in quantizers:
             shown = few or place in ends
-            label = f"{layer}, {method}" if shown else None
-            marker = _MARKERS[methods.index(method) % len(_MARKERS)]
-            groups.append(((place, method), _COLORS[number] if few else depth[number], marker, label))
+            label = f"{layer}, {quantizer}" if shown else None
+            marker = _MARKERS[quantizers.index(quantizer) % len(_MARKERS)]
+            groups.append(((place, quantizer), _COLORS[number] if few else depth[number], marker, label))
     return groups

@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from research.layer_study.attacking import STAGES
-from research.layer_study.plots import draw
-from research.layer_study.predictors import PREDICTORS
-from research.layer_study.ranking import Rank, ranks
-from research.layer_study.settings import Settings
-from research.layer_study.studying import LayerStudy, Point
-from research.paper.writing import Result, Section, markdown_table
+from research.cache import Cache
+from research.layers.attacking import STAGES
+from research.layers.plots import draw
+from research.layers.predictors import PREDICTORS
+from research.layers.ranking import Rank, ranks
+from research.layers.settings import LayerSettings
+from research.layers.studying import LayerStudy, Trial
+from research.pages import Result, Section, markdown_table
 from tf_laq import datasets
-from tf_laq._internal import archives
 
 _HEADERS = (
     "network", "layer", "weight", "place", "weights", "fed_by_input", "quantizer", "bits", "count",
@@ -50,43 +50,40 @@ def study(
         model: A built Keras model with logits as outputs.
         dataset: Name of its data set.
         name: Name of the network.
-        out: Folder of the page `<name>_sensitivity.md`, and of the CSV file and the plots of that name. What someone
-            wrote in its folder remarks, in a file of the page's name, is put into the page.
-        cache: Folder of the losses: what is in it is not measured again, so a run that was killed goes on.
+        out: Folder of the page `<name>_sensitivity.md`, the CSV file and the plots; what someone wrote in its folder
+            remarks, in a file of the page's name, is put into the page.
+        cache: Folder of the losses.
         command: What made it, for the page.
         announce: Receives the tables.
         progress: Show a progress bar on a terminal.
-        **changes: Fields of `Settings`.
-
-    Returns:
-        The page.
+        **changes: Fields of `LayerSettings`.
 
     Raises:
         InputError: An argument is wrong, or the network withstands no image.
     """
-    settings = Settings.of(dataset, **changes)
-    found = LayerStudy(model, datasets.load(dataset), settings, cache=Path(cache), progress=progress)
-    result = result_of(found, found.points(), name=name, command=command)
+    settings = LayerSettings.of(dataset, **changes)
+    found = LayerStudy(model, datasets.load(dataset), settings, cache=Cache(cache), progress=progress)
+    result = result_of(found, found.trials(), name=name, command=command)
     announce("\n\n".join([result.title, *(section.body for section in result.sections)]))
     return result.write(Path(out))
 
 
-def result_of(found: LayerStudy, points: Sequence[Point], *, name: str, command: str = "") -> Result:
-    """Return the page, the CSV file and the plots of a study's points."""
-    settings, ranked = found.settings, ranks(points, seed=found.settings.seed)
-    images = f"N = {found.count}, {len(points)} settings"
+def result_of(found: LayerStudy, trials: Sequence[Trial], *, name: str, command: str = "") -> Result:
+    """Return the page, the CSV file and the plots of a study's trials."""
+    settings, ranked = found.settings, ranks(trials, seed=found.settings.seed)
+    images = f"N = {found.count}, {len(trials)} settings"
     return Result(
         name=f"{name}_sensitivity",
         title=f"What predicts the loss from quantizing one layer: {name}",
         sections=[
             Section("", f"{_ABOUT}\n\n{_rank_table(ranked)}", f"{name}_sensitivity"),
-            Section("Images lost", _loss_table(points), f"{name}_sensitivity_losses"),
+            Section("Images lost", _loss_table(trials), f"{name}_sensitivity_losses"),
         ],
-        facts=_facts(found, points, command),
+        facts=_facts(found, trials, command),
         values=_values(ranked),
         headers=_HEADERS,
-        rows=[_record(name, point, settings.seed) for point in points],
-        picture=draw(f"{name}, {found.data.name}: {images}", points, ranked),
+        rows=[_record(name, trial, settings.seed) for trial in trials],
+        picture=draw(f"{name}, {found.data.name}: {images}", trials, ranked),
     )
 
 
@@ -101,24 +98,24 @@ def _rank_table(ranked: Sequence[Rank]) -> str:
     return markdown_table(headers, rows)
 
 
-def _loss_table(points: Sequence[Point]) -> str:
-    settings = list(dict.fromkeys(f"{point.quantizer.name} {point.quantizer.bits}" for point in points))
+def _loss_table(trials: Sequence[Trial]) -> str:
+    settings = list(dict.fromkeys(f"{trial.quantizer.name} {trial.quantizer.bits}" for trial in trials))
     rows: dict[int, list[object]] = {}
-    for point in points:
-        tensor = point.tensor
-        row = rows.setdefault(point.place, [f"`{tensor.layer}.{tensor.weight}`", f"{tensor.values.size:,}"])
-        row.append(f"{100 * point.loss.lost().value:.1f}")
+    for trial in trials:
+        tensor = trial.tensor
+        row = rows.setdefault(trial.place, [f"`{tensor.layer}.{tensor.weight}`", f"{tensor.values.size:,}"])
+        row.append(f"{100 * trial.loss.lost().value:.1f}")
     return f"In %.\n\n{markdown_table(['kernel', 'weights', *settings], list(rows.values()))}"
 
 
-def _facts(found: LayerStudy, points: Sequence[Point], command: str) -> list[str]:
+def _facts(found: LayerStudy, trials: Sequence[Trial], command: str) -> list[str]:
     settings, data = found.settings, found.data
-    images = archives.sha256([data.test.images, data.test.labels])[:16]
+    images = data.test.sha256[:16]
     chance = found.chance().lost()
     return [
         f"N = {found.count}: the first test images of {data.name} that the float network withstands, {found.count} of "
         f"{found.looked_at}; SHA-256 of all test images and labels {images}.",
-        f"{len({p.place for p in points})} of {len(found.tensors)} kernels, {len(points)} settings. SHA-256 of the "
+        f"{len({t.place for t in trials})} of {len(found.tensors)} kernels, {len(trials)} settings. SHA-256 of the "
         f"network's weights {found.sha256[:12]}.",
         f"Attacks within {settings.epsilon:.4g} in L-inf: Auto-PGD on the cross-entropy, {settings.steps} steps; where "
         "more than 1 % of the gradient's entries are zero a second one, from the float network's examples, along the "
@@ -128,7 +125,7 @@ def _facts(found: LayerStudy, points: Sequence[Point], command: str) -> list[str
         "mean nothing.",
         f"Predictors with data: {settings.calibration} training images, and adversarial ones made of them on the float "
         "network. Batch normalisation is not calibrated again.",
-        f"Seed {settings.seed}. {found.seconds(list(points)):.0f} s of processor time for the attacks."
+        f"Seed {settings.seed}. {found.seconds(list(trials)):.0f} s of processor time for the attacks."
         + (f" Made by `{command}`." if command else ""),
     ]
 
@@ -144,11 +141,11 @@ def _values(ranked: Sequence[Rank]) -> dict[str, str]:
     return values
 
 
-def _record(name: str, point: Point, seed: int) -> list[object]:
-    tensor, lost = point.tensor, point.loss.lost()
-    about = [name, tensor.layer, tensor.weight, point.place, tensor.values.size, int(tensor.fed_by_input)]
-    shares = [f"{100 * point.loss.lost(stage).value:.2f}" for stage in STAGES]
+def _record(name: str, trial: Trial, seed: int) -> list[object]:
+    tensor, lost = trial.tensor, trial.loss.lost()
+    about = [name, tensor.layer, tensor.weight, trial.place, tensor.values.size, int(tensor.fed_by_input)]
+    shares = [f"{100 * trial.loss.lost(stage).value:.2f}" for stage in STAGES]
     ends = [f"{100 * end:.2f}" for end in lost.interval]
-    predicted = [f"{point.predictors[predictor]:.6g}" for predictor in PREDICTORS]
-    setting = [point.quantizer.name, point.quantizer.bits, lost.count]
-    return [*about, *setting, *shares, *ends, f"{point.loss.zeros:.4f}", *predicted, seed]
+    predicted = [f"{trial.predictors[predictor]:.6g}" for predictor in PREDICTORS]
+    setting = [trial.quantizer.name, trial.quantizer.bits, lost.count]
+    return [*about, *setting, *shares, *ends, f"{trial.loss.zeros:.4f}", *predicted, seed]

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from research.validation import real, whole
 from tf_laq import quantizers
-from tf_laq._internal.validation import real, whole
-from tf_laq.attacks.base import BallAttack
-from tf_laq.attacks.battery import Battery
+from tf_laq.attacks import BallAttack, Battery
 from tf_laq.errors import InputError
 from tf_laq.quantizers import Quantizer
 from tf_laq.sensitivity import WeightTensor
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
+class LayerSettings:
     """What is run on a network.
 
     Attributes:
         epsilon: L-inf radius of the attacks in pixel units.
-        methods: Names of the quantizers; None for all that are registered.
+        quantizers: Names of the quantizers; None for all that are registered.
         bits: Bit widths; a quantizer leaves out those that it does not have.
         max_settings: Most layers times quantizers times bits: with fewer than all, some layers are drawn, each with
             all its settings. Layers that the input reaches first are always among them.
@@ -38,7 +37,7 @@ class Settings:
     """
 
     epsilon: float
-    methods: tuple[str, ...] | None = None
+    quantizers: tuple[str, ...] | None = None
     bits: tuple[int, ...] = (2, 3, 4, 5, 6)
     max_settings: int | None = None
     examples: int = 200
@@ -54,18 +53,18 @@ class Settings:
         whole("seed", self.seed, minimum=0)
         if self.max_settings is not None:
             whole("max_settings", self.max_settings)
-        if not self.quantizers:
+        if not self.choices:
             raise InputError("bits", expected="a bit width of one of the quantizers", received=self.bits)
 
     @classmethod
-    def of(cls, dataset: str, **changes: Any) -> Settings:
+    def of(cls, dataset: str, **changes: Any) -> LayerSettings:
         """Return the settings for a data set, with its customary radius; `changes` that are None count for nothing.
 
         Raises:
             InputError: There is no such data set, or a change is out of range.
 
         Example:
-            >>> Settings.of("mnist", steps=10).epsilon
+            >>> LayerSettings.of("mnist", steps=10).epsilon
             0.3
         """
         attack = Battery.preset(dataset).only("pgd").columns[0].attacks["white"]
@@ -73,25 +72,21 @@ class Settings:
         return cls(**{"epsilon": attack.epsilon, **{k: v for k, v in changes.items() if v is not None}})
 
     @property
-    def quantizers(self) -> tuple[Quantizer, ...]:
+    def choices(self) -> tuple[Quantizer, ...]:
         """All settings of one layer.
 
         Example:
-            >>> Settings(epsilon=0.3, methods=("log", "kmeans"), bits=(1, 2)).quantizers
+            >>> LayerSettings(epsilon=0.3, quantizers=("log", "kmeans"), bits=(1, 2)).choices
             (Log(bits=1), Log(bits=2), KMeans(bits=2))
         """
-        return tuple(self._settings())
-
-    def _settings(self) -> Iterator[Quantizer]:
-        for method in self.methods or quantizers.names():
-            cls = quantizers.quantizer_class(method)
-            yield from (cls(bits) for bits in self.bits if cls.min_bits <= bits <= cls.max_bits)
+        classes = [quantizers.quantizer_class(name) for name in self.quantizers or quantizers.names()]
+        return tuple(cls(bits) for cls in classes for bits in self.bits if cls.min_bits <= bits <= cls.max_bits)
 
     def layers(self, tensors: Sequence[WeightTensor]) -> list[int]:
         """Return the places of the weight tensors that are quantized, ascending."""
         count = len(tensors)
         if self.max_settings is not None:
-            count = min(count, max(1, self.max_settings // len(self.quantizers)))
+            count = min(count, max(1, self.max_settings // len(self.choices)))
         first = [place for place, tensor in enumerate(tensors) if tensor.fed_by_input]
         others = [place for place, tensor in enumerate(tensors) if not tensor.fed_by_input]
         drawn = np.random.default_rng(self.seed).permutation(others).tolist()

@@ -1,0 +1,112 @@
+"""The programs' arguments, and what they compute from results without running one."""
+
+import importlib
+import os
+
+import numpy as np
+import pytest
+
+from research.checks import anchors, architectures, builders, cards, equality, gradient_part, keras_versions, runtimes
+from tf_laq.attacks import Battery
+from tf_laq.evaluation import Outcome, RobustnessReport, Share
+
+
+@pytest.mark.parametrize(
+    "name", ["anchors", "architectures", "cards", "equality", "gradient_part", "keras_versions", "runtimes"]
+)
+def test_every_program_explains_itself(name, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        importlib.import_module(f"research.checks.{name}").main(["--help"])
+    text = capsys.readouterr().out
+    assert f"python -m research.checks.{name}" in text
+    assert ("--results" in text) == (name != "cards")
+
+
+@pytest.fixture
+def report():
+    right = {"clean": 4, "apgd_ce": 3, "square": 2}
+    battery = Battery.preset("mnist", "strong").only(right)
+    outcomes = [
+        Outcome.record(np.arange(5) < count, model="m", column=c, knowledge="none" if c == "clean" else "white")
+        for c, count in right.items()
+    ]
+    return RobustnessReport(models=("m",), surrogates=(), battery=battery, count=5, seed=0, outcomes=tuple(outcomes))
+
+
+def test_the_gradient_based_part_leaves_square_out(report):
+    name, clean, gray, part, worst, above = gradient_part.row(report, "m")
+    assert (name, clean, gray, part, above) == ("m", "80.0", "80.0", "60.0", "20.0")
+    assert worst.startswith("40.0 [")
+
+
+def test_a_tie_may_be_decided_otherwise_and_nothing_else():
+    expected = np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]], np.float32)
+    found = np.array([[1.0, 0.0], [0.4, 0.5], [1.0, 0.0]], np.float32)
+    cells, differing = equality.compare(expected, found, np.array([0, 0, 0]))
+    assert cells[:5] == [3, 2, 2, 1, 1]
+    assert differing == [2]
+
+
+def test_a_file_in_a_runtime_is_exact_or_differs_or_was_refused_or_crashed(tmp_path):
+    expected = np.array([1.0, 2.0], np.float32)
+    for name, outputs in (("exact", expected), ("differs", expected + 0.1)):
+        np.save(tmp_path / f"{name}.npy", outputs)
+    (tmp_path / "refused.error").write_text("no such operator")
+    offered = next(iter(runtimes.RUNTIMES))
+    files = [
+        runtimes.Exported(name, name, "2.7", frozenset({"int4"}), expected)
+        for name in ("exact", "differs", "refused", "crashed")
+    ]
+    assert [file.outcome(tmp_path)[0] for file in files] == [file.name for file in files]
+    found, mismatches = runtimes.row(offered, files, tmp_path)
+    assert found[2:7] == [4, 4, 1, 1, 3]
+    assert found[-1] == "int4"
+    assert "no such operator" in mismatches[1]
+
+
+def test_versions_compare_by_their_numbers(tmp_path):
+    newer = runtimes.Exported("file", "file", "2.20", frozenset(), np.ones(1, np.float32))
+    (tmp_path / "file.error").touch()
+    assert runtimes.row("tensorflow-cpu==2.12.1", [newer], tmp_path)[1] == []
+
+
+def test_the_page_of_some_architectures_keeps_the_rows_of_the_others(tmp_path):
+    first, second = list(builders.ARCHITECTURES)[:2]
+    blank = [""] * (len(architectures.HEADERS) - 5)
+    architectures.write({first: [[first, "1", "p", "l", "exact", *blank]]}, tmp_path)
+    found = architectures.earlier(tmp_path)
+    found[second] = [[second, "1", "p", "l", "refused: why", *blank]]
+    architectures.write(found, tmp_path)
+    page = (tmp_path / f"{architectures.PAGE}.md").read_text()
+    assert "2 architectures, 2 exports: 1 exact, 1 refused by name, 0 failed." in page
+
+
+def test_every_architecture_has_a_plan_of_mixed_settings():
+    model = builders.ARCHITECTURES["residual MLP"]()
+    plan = architectures.mixed(model)
+    assert len({(entry.quantizer, entry.bits) for entry in plan.entries}) == len(plan.entries) == 5
+
+
+def test_the_log_of_a_training_is_rounded_and_may_be_missing(tmp_path):
+    assert cards.log_of_epochs(tmp_path / "none.csv") == ()
+    (tmp_path / "log.csv").write_text("loss,accuracy\n0.12345678,1\n")
+    assert cards.log_of_epochs(tmp_path / "log.csv") == ({"loss": 0.123457, "accuracy": 1.0},)
+
+
+def test_a_score_says_its_interval_and_count():
+    score = cards.score("none", Share(90, 100), seed=3)
+    assert (score["accuracy"], score["wilson_95"], score["seed"]) == (0.9, [0.8256, 0.9448], 3)
+    assert cards.percent(score) == "90.00 [82.6, 94.5], N = 100"
+
+
+def test_the_page_of_the_trained_networks_is_the_one_of_their_cards():
+    assert cards.readme() == (cards.SAVED_MODELS / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_range_over_seeds_is_in_words():
+    assert keras_versions.spread([1.0, 3.0]) == "2.0 (1.0 to 3.0)"
+
+
+def test_anchors_are_attacks_in_one_ball():
+    assert {attack.epsilon for attack in anchors.ATTACKS.values()} == {anchors.EPSILON}
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
