@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -148,6 +149,34 @@ def sensitivity(
     print(f"\n{page}")
 
 
+def feedback(
+    model: str,
+    dataset: str = "digits",
+    out: str = "fl.keras",
+    rounds: int | None = None,
+    images: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Retrain a network by feedback learning, on examples at its decision boundary, and save it.
+
+    Args:
+        model: Saved Keras model, plainly trained.
+        dataset: digits, mnist or cifar10.
+        out: File to write, ending in .keras.
+        rounds: Times that distances are measured and the network is retrained, in place of the data set's own.
+        images: Training images that are measured in a round, in place of the data set's own.
+        seed: Seed of the images and directions that are drawn.
+    """
+    import tf_laq as laq
+    from research.feedback import FeedbackSettings, feedback_learning
+
+    settings = FeedbackSettings.preset(dataset)
+    settings = settings if rounds is None else dataclasses.replace(settings, rounds=rounds)
+    settings = settings if images is None else dataclasses.replace(settings, images_per_round=images)
+    laq.save_model(feedback_learning(laq.load_model(model), dataset, settings, seed=seed), out)
+    print(f"{out}: see laq evaluate for its accuracy")
+
+
 def _widths(text: str) -> tuple[int, ...]:
     parts = _words(text)
     if not parts or not all(part.isdigit() for part in parts):
@@ -168,4 +197,4 @@ def _words(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-COMMANDS: dict[str, Callable[..., object]] = {"reproduce": reproduce, "sensitivity": sensitivity}
+COMMANDS: dict[str, Callable[..., object]] = {"reproduce": reproduce, "sensitivity": sensitivity, "feedback": feedback}

@@ -14,11 +14,11 @@ def whole(subject: str, value: object, *, minimum: int = 1) -> None:
         raise InputError(subject, expected=f"a whole number of at least {minimum}", received=repr(value))
 
 
-def real(subject: str, value: object, *, maximum: float = math.inf) -> None:
-    """Refuse what is not a finite number from 0 to `maximum`."""
+def real(subject: str, value: object, *, minimum: float = 0.0, maximum: float = math.inf) -> None:
+    """Refuse what is not a finite number from `minimum` to `maximum`."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(float(value)) or not 0 <= float(value) <= maximum:  # type: ignore[arg-type]
-        bounds = "of at least 0" if math.isinf(maximum) else f"from 0 to {maximum:g}"
+    if not is_number or not math.isfinite(float(value)) or not minimum <= float(value) <= maximum:  # type: ignore[arg-type]
+        bounds = f"of at least {minimum:g}" if math.isinf(maximum) else f"from {minimum:g} to {maximum:g}"
         raise InputError(subject, expected=f"a finite number {bounds}", received=repr(value))
 
 

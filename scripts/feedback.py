@@ -1,7 +1,14 @@
-"""`laq feedback` as a file."""
+"""Retraining by feedback learning, which made the networks in the role fl; see its --help."""
+
+from __future__ import annotations
 
 import sys
+from pathlib import Path
 
-from tf_laq.cli.main import main
+# research/ is not installed. At the end, so that an installed tf_laq comes first.
+sys.path.append(str(Path(__file__).parents[1]))
 
-sys.exit(main(["feedback", *sys.argv[1:]]))
+from research.commands import main
+
+if __name__ == "__main__":
+    sys.exit(main("feedback"))

@@ -90,7 +90,6 @@ def train(
 COMMANDS: dict[str, Callable[..., object]] = {
     "demo": demo,
     "train": train,
-    "feedback": retraining.feedback,
     "quantize": quantize,
     "finetune": retraining.finetune,
     "correct": retraining.correct,

@@ -8,33 +8,6 @@ from tf_laq.cli.arguments import check_ending, first_images, save
 from tf_laq.saving import load_model
 
 
-def feedback(
-    model: str,
-    dataset: str = "digits",
-    out: str = "fl.keras",
-    rounds: int | None = None,
-    images: int | None = None,
-    seed: int = 0,
-) -> None:
-    """Retrain a network by feedback learning, on examples at its decision boundary, and save it.
-
-    Args:
-        model: Saved Keras model, plainly trained.
-        dataset: digits, mnist or cifar10.
-        out: File to write, ending in .keras.
-        rounds: Times that distances are measured and the network is retrained, in place of the data set's own.
-        images: Training images that are measured in a round, in place of the data set's own.
-        seed: Seed of the images and directions that are drawn.
-    """
-    from tf_laq.training import FeedbackSettings, feedback_learning
-
-    check_ending(out, ".keras")
-    settings = FeedbackSettings.preset(dataset)
-    settings = settings if rounds is None else dataclasses.replace(settings, rounds=rounds)
-    settings = settings if images is None else dataclasses.replace(settings, images_per_round=images)
-    save(feedback_learning(load_model(model), dataset, settings, seed=seed), out)
-
-
 def finetune(
     model: str,
     plan: str,

@@ -1,6 +1,5 @@
 from .adversarial import AdversarialModel as AdversarialModel
 from .corrections import correct_biases as correct_biases, recalibrate_batch_norm as recalibrate_batch_norm
-from .feedback import FeedbackSettings as FeedbackSettings, feedback_learning as feedback_learning
 from .finetuning import fine_tune as fine_tune
 from .fitting import train as train
 from .lipschitz_penalty import add_lipschitz_penalty as add_lipschitz_penalty

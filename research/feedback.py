@@ -10,7 +10,7 @@ import functools
 import json
 import math
 from collections.abc import Callable, Iterator
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,14 +18,12 @@ import numpy.typing as npt
 import tensorflow as tf
 from tqdm.auto import tqdm
 
+from research.validation import one_of, real, whole
 from tf_laq import datasets
-from tf_laq._internal.validation import one_of, real, whole
 from tf_laq.adapters import keras_module, keras_version
-from tf_laq.attacks.base import Images, Labels, Logits, checked_arguments
+from tf_laq.attacks import Images, Labels, Logits
 from tf_laq.datasets import Dataset, Split
 from tf_laq.errors import InputError
-from tf_laq.training.networks import copy_of, images_to_logits, with_precision
-from tf_laq.training.recipes import PRECISIONS
 
 Distances = npt.NDArray[np.float32]
 
@@ -82,7 +80,7 @@ class FeedbackSettings:
             real(name, getattr(self, name), minimum=1e-9)
         if not self.class_directions + self.random_directions:
             raise InputError("directions", expected="at least one", received="none of either kind")
-        one_of("precision", self.precision, PRECISIONS)
+        one_of("precision", self.precision, ("float32", "mixed_bfloat16"))
 
     @classmethod
     def preset(cls, dataset: str) -> FeedbackSettings:
@@ -142,18 +140,15 @@ def feedback_learning(
         The retrained model, not compiled.
 
     Raises:
-        InputError: The model cannot be copied, its outputs are not logits of the data set's classes, or an argument is
-            wrong.
+        InputError: It is no Keras model, or an argument is wrong.
     """
     dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
     settings = FeedbackSettings.preset(dataset.name) if settings is None else settings
     whole("seed", seed, minimum=0)
     classes = len(dataset.classes)
-    images_to_logits(model, dataset)
-    learnt = copy_of(model)
-    trained = with_precision(learnt, settings.precision)
+    learnt, trained = _copy(model, "float32"), _copy(model, settings.precision)
     _compile(trained, settings)
-    logits = images_to_logits(trained, dataset)
+    logits = images_to_logits(trained)
     shares = np.full(classes, 1.0 / classes)
     with tqdm(total=settings.rounds, desc=f"feedback {dataset.name}", disable=None if progress else True) as bar:
         for number in range(settings.rounds):
@@ -194,16 +189,11 @@ def directions_to_classes(
 
     Returns:
         float32 array of the shape of `images`.
-
-    Raises:
-        InputError: An argument is not as above.
     """
-    logits, images, labels, _, _ = checked_arguments(logits, images, labels, 0, None)
-    targets = checked_arguments(logits, images, targets, 0, None)[2]
-    real("radius", radius)
-    whole("steps", steps)
-    constants = (tf.constant(labels), tf.constant(targets), tf.constant(radius, tf.float32), tf.constant(steps))
-    found: Images = _towards(logits, tf.constant(images), *constants).numpy()
+    classes = (tf.constant(labels, tf.int64), tf.constant(targets, tf.int64))
+    found: Images = _towards(
+        logits, tf.constant(images, tf.float32), *classes, tf.constant(radius, tf.float32), tf.constant(steps)
+    ).numpy()
     return found
 
 
@@ -234,9 +224,6 @@ def boundary_distances(
     Returns:
         float32 (n,): 0 where the image itself is misclassified, infinite where no probe is.
 
-    Raises:
-        InputError: An argument is not as above.
-
     Example:
         >>> bright = lambda x: tf.reduce_sum(x - 0.5, [1, 2, 3])[:, None] * [[-1.0, 1.0]]
         >>> image = np.full((1, 1, 1, 1), 0.7)
@@ -244,19 +231,32 @@ def boundary_distances(
         >>> print(boundary_distances(bright, image, [1], darker, radius=0.32, bisections=6).round(2))
         [0.2]
     """
-    logits, images, labels, _, _ = checked_arguments(logits, images, labels, 0, None)
-    directions = np.asarray(directions, np.float32)
-    if directions.shape != images.shape or not np.isfinite(directions).all():
-        expected = f"a finite array of shape {images.shape}"
-        raise InputError("directions", expected=expected, received=f"shape {directions.shape}")
-    real("radius", radius)
-    whole("probes", probes)
-    whole("bisections", bisections, minimum=0)
+    lines = (tf.constant(images, tf.float32), tf.constant(labels, tf.int64), tf.constant(directions, tf.float32))
     constants = (tf.constant(radius, tf.float32), tf.constant(probes), tf.constant(bisections))
-    found: Distances = _distances(
-        logits, tf.constant(images), tf.constant(labels), tf.constant(directions), *constants
-    ).numpy()
+    found: Distances = _distances(logits, *lines, *constants).numpy()
     return found
+
+
+def images_to_logits(model: Any) -> Logits:
+    """Return a Keras model as a function from images to float32 logits in inference mode."""
+
+    def logits(images: tf.Tensor) -> tf.Tensor:
+        return tf.cast(model(images, training=False), tf.float32)
+
+    return logits
+
+
+def _copy(model: Any, precision: str) -> Any:
+    """Return a copy of a network that computes in a precision, but for its logits."""
+    keras = keras_module(keras_version(model))
+
+    def layer_of(layer: Any) -> Any:
+        dtype = "float32" if layer is model.layers[-1] else precision
+        return type(layer).from_config({**layer.get_config(), "dtype": dtype})
+
+    copied = keras.models.clone_model(model, clone_function=layer_of)
+    copied.set_weights(model.get_weights())
+    return copied
 
 
 def _compile(model: Any, settings: FeedbackSettings) -> None:
@@ -391,6 +391,6 @@ def _distances(
 
 @functools.cache
 def _presets() -> dict[str, dict[str, Any]]:
-    text = resources.files(__package__).joinpath("feedback.json").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("feedback.json").read_text(encoding="utf-8")
     content: dict[str, dict[str, Any]] = json.loads(text)
     return content
