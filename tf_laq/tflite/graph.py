@@ -1,4 +1,4 @@
-"""A TensorFlow Lite file as objects that can be changed: constants, tensors and operators by number."""
+"""A TensorFlow Lite file as objects that can be changed, and as bytes, with everything that repeats written once."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tf_laq.errors import InputError
-from tf_laq.tflite.writing import IDENTIFIER, AlignedBuffer, to_bytes
 
+_IDENTIFIER = b"TFL3"
+_BUFFER_ALIGNMENT = 16
 RUNTIME_METADATA = "min_runtime_version"
 _RUNTIME_FIELD_BYTES = 16
 _LAST_SHORT_CODE = 127
@@ -61,7 +63,7 @@ class Graph:
 
     def __init__(self, content: bytes, source: str = "content") -> None:
         received = f"{len(content):,} bytes of something else"
-        if content[4:8] == IDENTIFIER:
+        if content[4:8] == _IDENTIFIER:
             try:
                 self.model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
                 if self.model.subgraphs and all(s.tensors for s in self.model.subgraphs):
@@ -205,12 +207,12 @@ class Graph:
         metadata = schema.MetadataT(name=RUNTIME_METADATA, buffer=self.add_buffer(_padded(runtime)))
         self.model.metadata = [metadata]
         self._drop_orphans()
-        return to_bytes(self.model)
+        return _to_bytes(self.model)
 
     def _drop_orphans(self) -> None:
         """Drop unused buffers and operator codes; equal small buffers become one."""
         users = [tensor for subgraph in self.subgraphs for tensor in subgraph.tensors] + list(self.model.metadata)
-        kept: list[Any] = [AlignedBuffer()]
+        kept: list[Any] = [_AlignedBuffer()]
         numbers: dict[Any, int] = {}
         for user in users:
             data = self.model.buffers[user.buffer].data if user.buffer else None
@@ -220,7 +222,7 @@ class Graph:
             key = bytes(bytearray(data)) if len(data) <= 1 << 12 else user.buffer
             if key not in numbers:
                 numbers[key] = len(kept)
-                kept.append(AlignedBuffer(data=np.asarray(data, np.uint8)))
+                kept.append(_AlignedBuffer(data=np.asarray(data, np.uint8)))
             user.buffer = numbers[key]
         self.model.buffers = kept
         used = sorted({op.opcodeIndex for subgraph in self.subgraphs for op in subgraph.operators})
@@ -270,3 +272,79 @@ def _padded(runtime: str) -> npt.NDArray[np.uint8]:
 
 def _code_names() -> dict[int, str]:
     return {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+
+
+class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+    """A buffer that starts at a multiple of 16 bytes, as the schema demands and its generated code forgets."""
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802
+        data = None
+        if self.data is not None and len(self.data):
+            payload = np.ascontiguousarray(self.data).view(np.uint8).tobytes()
+            builder.StartVector(1, len(payload), _BUFFER_ALIGNMENT)
+            builder.head = builder.head - len(payload)
+            builder.Bytes[builder.head : builder.head + len(payload)] = payload
+            data = builder.EndVector()
+        schema.BufferStart(builder)
+        if data is not None:
+            schema.BufferAddData(builder, data)
+        return int(schema.BufferEnd(builder))
+
+
+class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
+    """Writes equal vectors of numbers, and equal tables of numbers, once: shapes, operator options, zero points.
+
+    A flatbuffer refers to its parts by offsets, and any number of them may lead to the same part.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._parts: dict[Any, int] = {}
+        self._before = 0
+        self._start = 0
+        self._alignment = 0
+        self._refers = False
+
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802
+        self._before, self._refers, self._alignment = self.Offset(), False, alignment
+        self._start = int(super().StartVector(elemSize, numElems, alignment))
+        return self._start
+
+    def EndVector(self, numElems: int | None = None) -> int:  # noqa: N802
+        written = int(super().EndVector())
+        return self._shared(written, self._start, self._alignment)
+
+    def StartObject(self, numfields: int) -> None:  # noqa: N802
+        self._before, self._refers = self.Offset(), False
+        super().StartObject(numfields)
+
+    def EndObject(self) -> int:  # noqa: N802
+        end = self.objectEnd
+        written = int(super().EndObject())
+        table = written + int.from_bytes(self._bytes(written, written - 4), "little", signed=True)
+        return self._shared(written, end, ("table", table), skipped=4)
+
+    def PrependUOffsetTRelative(self, off: int) -> None:  # noqa: N802
+        self._refers = True
+        super().PrependUOffsetTRelative(off)
+
+    def _shared(self, written: int, end: int, kind: Any, skipped: int = 0) -> int:
+        """Return the offset of an earlier part with the same bytes, taking back this one, or else of this one."""
+        if self._refers:
+            return written
+        first = self._parts.setdefault((kind, self._bytes(written - skipped, end)), written)
+        if first != written:
+            self.head = len(self.Bytes) - self._before
+        return first
+
+    def _bytes(self, start: int, end: int) -> bytes:
+        """Return what is between two offsets, which count from the end."""
+        return bytes(self.Bytes[len(self.Bytes) - start : len(self.Bytes) - end])
+
+
+def _to_bytes(model: Any) -> bytes:
+    """Return the bytes of a file."""
+    data = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    builder = _SharingBuilder(data + (1 << 16))
+    builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
+    return bytes(builder.Output())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from tf_laq.adapters import keras_module, keras_version
 from tf_laq.adapters.kernels import LayerKinds
 from tf_laq.errors import InputError
 from tf_laq.training.networks import copy_of
-from tf_laq.training.observing import Moments, Values, before_each_call, in_call_order, run
+
+Values = npt.NDArray[np.float64]
 
 
 def recalibrate_batch_norm(model: Any, images: npt.ArrayLike, *, batch_size: int = 256) -> Any:
@@ -57,10 +58,10 @@ def recalibrate_batch_norm(model: Any, images: npt.ArrayLike, *, batch_size: int
         )
     twin = copy_of(model)
 
-    for layer in in_call_order(_normalisations(keras, twin), twin, images[:1]):
-        moments = Moments(layer.axis)
-        with before_each_call(layer, moments.add):
-            run(twin, images, batch_size)
+    for layer in _in_call_order(_normalisations(keras, twin), twin, images[:1]):
+        moments = _Moments(layer.axis)
+        with _before_each_call(layer, moments.add):
+            _run(twin, images, batch_size)
         for variable, value in ((layer.moving_mean, moments.mean), (layer.moving_variance, moments.variance)):
             variable.assign(value.reshape(variable.shape))
     return twin
@@ -118,7 +119,7 @@ def correct_biases(model: Any, float_twin: Any, images: npt.ArrayLike, *, batch_
 
     wanted = _means(list(wanted_layers.values()), float_twin, images, batch_size)
     place_of = {id(layers[path]): place for place, path in enumerate(wanted_layers)}
-    for layer in in_call_order(list(layers.values()), corrected, images[:1]):
+    for layer in _in_call_order(list(layers.values()), corrected, images[:1]):
         (mean,) = _means([layer], corrected, images, batch_size)
         shift = (wanted[place_of[id(layer)]] - mean).astype(np.float32)
         layer.bias.assign(np.asarray(layer.bias) + shift)
@@ -141,15 +142,15 @@ def _is_vector(bias: Any) -> bool:
 
 def _means(layers: list[Any], model: Any, images: npt.NDArray[np.float32], batch_size: int) -> list[Values]:
     """Return for each layer the mean of its outputs before the activation, per channel, over all images."""
-    moments = [Moments(_channels(layer)) for layer in layers]
+    moments = [_Moments(_channels(layer)) for layer in layers]
 
-    def adding(layer: Any, found: Moments) -> Callable[[Any], None]:
+    def adding(layer: Any, found: _Moments) -> Callable[[Any], None]:
         return lambda inputs: found.add(_before_activation(layer, inputs))
 
     with contextlib.ExitStack() as stack:
         for layer, found in zip(layers, moments, strict=True):
-            stack.enter_context(before_each_call(layer, adding(layer, found)))
-        run(model, images, batch_size)
+            stack.enter_context(_before_each_call(layer, adding(layer, found)))
+        _run(model, images, batch_size)
     return [found.mean for found in moments]
 
 
@@ -164,3 +165,65 @@ def _before_activation(layer: Any, inputs: Any) -> Any:
         return type(layer).call(layer, inputs)
     finally:
         layer.activation = activation
+
+
+def _run(model: Any, images: npt.NDArray[np.float32], batch_size: int) -> None:
+    """Call a model on all images in inference mode, batch by batch."""
+    for start in range(0, len(images), batch_size):
+        model(tf.constant(images[start : start + batch_size]), training=False)
+
+
+def _in_call_order(layers: list[Any], model: Any, images: npt.NDArray[np.float32]) -> list[Any]:
+    """Return the layers in the order in which the model calls them on these images; those it does not call are out."""
+    called: dict[int, Any] = {}
+
+    def noting(layer: Any) -> Callable[[Any], Any]:
+        return lambda inputs: called.setdefault(id(layer), layer)
+
+    with contextlib.ExitStack() as stack:
+        for layer in layers:
+            stack.enter_context(_before_each_call(layer, noting(layer)))
+        _run(model, images, len(images))
+    return list(called.values())
+
+
+@contextlib.contextmanager
+def _before_each_call(layer: Any, see: Callable[[Any], Any]) -> Iterator[None]:
+    """Show the inputs of a layer to `see` before it is called; Keras 3 has no hook for that, nor has Keras 2."""
+    call = layer.call
+
+    def seen(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        see(inputs)
+        return call(inputs, *args, **kwargs)
+
+    layer.call = seen
+    try:
+        yield
+    finally:
+        del layer.call
+
+
+class _Moments:
+    """Mean and variance per channel, merged over batches in float64 (Chan, Golub, LeVeque 1983)."""
+
+    def __init__(self, axis: Any) -> None:
+        self._axes = np.atleast_1d(np.asarray(axis, np.int64))
+        self._count, self._squares = 0, np.zeros(())
+        self.mean: Values = np.zeros(())
+
+    def add(self, inputs: Any) -> None:
+        """Merge the values of a batch."""
+        values = np.asarray(tf.cast(inputs, tf.float32), np.float64)
+        kept = {int(axis) % values.ndim for axis in self._axes}
+        others = tuple(axis for axis in range(values.ndim) if axis not in kept)
+        count, mean = values.size // int(np.prod([values.shape[axis] for axis in kept])), values.mean(others)
+        total = self._count + count
+        shift = mean - self.mean
+        self._squares = self._squares + values.var(others) * count + shift**2 * self._count * count / total
+        self.mean = self.mean + shift * count / total
+        self._count = total
+
+    @property
+    def variance(self) -> Values:
+        """Of the population."""
+        return self._squares / self._count
