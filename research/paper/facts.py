@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from research.paper.networks import ROLES
+from research.paper.roles import ROLES
 from research.paper.study import Study
 
 # First digits of the SHA-256 of all test images and labels -> their name, and what they are.

@@ -13,7 +13,7 @@ import tf_laq as laq
 from research.pages import Result, Section, markdown_table
 from research.paper import reference
 from research.paper.facts import facts_of, named
-from research.paper.networks import Network
+from research.paper.roles import Network
 from research.paper.study import Study
 from research.statistics import share
 from tf_laq.datasets import Split

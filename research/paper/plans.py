@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 import tf_laq as laq
-from research.paper.networks import Network
+from research.paper.roles import Network
 from research.paper.settings import GRADIENT_FREE, PGD_COLUMN
 from research.paper.study import WORST_CASE, Study, without_second_search
 from research.statistics import share

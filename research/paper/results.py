@@ -13,8 +13,8 @@ from research.cache import Cache
 from research.pages import Result
 from research.paper.claims import claims
 from research.paper.figure import bits_figure
-from research.paper.networks import ROLES, Networks, shipped
 from research.paper.norms import norm_table
+from research.paper.roles import ROLES, Networks, shipped
 from research.paper.selection import selection_table
 from research.paper.settings import PaperSettings
 from research.paper.study import Announce, Study

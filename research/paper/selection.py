@@ -7,14 +7,13 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 
 import tf_laq as laq
 from research.pages import Result, Section, markdown_table, short_bits
 from research.paper.facts import facts_of, named, worst_case_fact
-from research.paper.networks import UNIFORM_BITS, Network, Networks
 from research.paper.plans import Candidate, Judged
+from research.paper.roles import UNIFORM_BITS, Network, Networks
 from research.paper.settings import GRADIENT_FREE, PGD_COLUMN as PGD
 from research.paper.study import WORST_CASE, Study
 from research.statistics import Difference, drop
@@ -22,7 +21,7 @@ from tf_laq import datasets, policies, training
 from tf_laq.errors import InputError
 from tf_laq.plan import FLOAT_BITS, QuantizationPlan
 from tf_laq.policies import Limit
-from tf_laq.report import PALETTE, panels, png
+from tf_laq.report import PALETTE, ModelSize, panels, png
 
 _COLUMNS = {"clean": "no attack", PGD: "PGD", GRADIENT_FREE: "then Square", WORST_CASE: "worst case"}
 # Uniform settings that the paper's tables have under another name, so that nothing is attacked twice.
@@ -30,7 +29,6 @@ _IN_THE_TABLES = {("linear", UNIFORM_BITS): "q1", ("log", UNIFORM_BITS): "q2"}
 _TITLES = {"q1": "q1 (linear 3)", "q2": "q2 (log 3)", "lq": "lq (Algorithm 1)"}
 # Kinds of candidates that share the plan of another -> the ending of their names.
 _AFTER_THE_PLAN = {"corrected": "bc", "recalibrated": "bn", "fine-tuned": "ft"}
-_FLOAT_BYTES = FLOAT_BITS // 8
 _MARKS = {
     "float32": ("*", PALETTE["black"]),
     "linear": ("s", PALETTE["blue"]),
@@ -224,9 +222,8 @@ def _judge(study: Study, candidate: Candidate, network: Network) -> Judged:
 
 
 def _bytes(study: Study, plan: QuantizationPlan | None) -> int:
-    values = sum(int(np.size(weight)) for weight in study.networks.adv.model.get_weights())
-    codes, coded = (0, 0) if plan is None else (plan.bytes, plan.weights)
-    return codes + _FLOAT_BYTES * (values - coded)
+    everything_in_float32 = QuantizationPlan("float32", "spectral", ())
+    return ModelSize.of("", plan or everything_in_float32, study.networks.adv.model.count_params()).bytes
 
 
 def _row(standing: Standing) -> list[object]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from research.cache import Cache
-from research.paper.networks import Network, Networks, family
+from research.paper.roles import Network, Networks, family
 from research.paper.settings import GRADIENT_FREE, SLOW, PaperSettings, inside, part_of
 from tf_laq import evaluation
 from tf_laq.attacks import Battery, Square

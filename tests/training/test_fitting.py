@@ -10,7 +10,7 @@ import tf_keras
 from tf_laq import datasets, models
 from tf_laq.errors import InputError
 from tf_laq.training import fitting, recipe, train
-from tf_laq.training.networks import with_precision
+from tf_laq.training.copying import with_precision
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from tf_laq._internal.validation import checked_images, whole
 from tf_laq.adapters import keras_module, keras_version
 from tf_laq.adapters.kernels import LayerKinds
 from tf_laq.errors import InputError
-from tf_laq.training.networks import copy_of
+from tf_laq.training.copying import copy_of
 
 Values = npt.NDArray[np.float64]
 

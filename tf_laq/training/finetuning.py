@@ -15,8 +15,8 @@ from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
 from tf_laq.plan import QuantizationPlan
 from tf_laq.training import recipes
+from tf_laq.training.copying import images_to_logits, with_precision
 from tf_laq.training.fitting import fit
-from tf_laq.training.networks import images_to_logits, with_precision
 from tf_laq.training.recipes import Recipe
 
 EXAMPLES = ("both", "float", "quantized")

@@ -20,8 +20,8 @@ from tf_laq.datasets import Dataset, Split
 from tf_laq.errors import InputError
 from tf_laq.training import recipes
 from tf_laq.training.adversarial import ROBUST_ACCURACY, AdversarialModel
+from tf_laq.training.copying import with_precision
 from tf_laq.training.lipschitz_penalty import add_lipschitz_penalty
-from tf_laq.training.networks import with_precision
 from tf_laq.training.recipes import Recipe
 
 _VALIDATION_IMAGES = 1000

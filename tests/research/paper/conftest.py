@@ -69,7 +69,7 @@ def models(data):
 @pytest.fixture(scope="session")
 def networks(models):
     """Return the networks of the tables, without `q1`: the fewer, the faster."""
-    from research.paper.networks import Networks
+    from research.paper.roles import Networks
 
     found = Networks.of(models)
     return Networks(found.trained, {name: found.quantized[name] for name in ("q2", "lq")})

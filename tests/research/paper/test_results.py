@@ -9,9 +9,9 @@ import pytest
 import tf_laq as laq
 from research.cache import Cache
 from research.paper.claims import claims
-from research.paper.networks import Networks
 from research.paper.norms import differing
 from research.paper.results import reproduce, write_index
+from research.paper.roles import Networks
 from research.paper.tables import accuracy_table
 from tf_laq.errors import InputError
 
