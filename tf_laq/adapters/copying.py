@@ -1,0 +1,236 @@
+"""One way to copy a Keras model of either version, that keeps everything, and the proof that it did.
+
+Keras saves the model and loads it again, so that adapted statistics, lookup tables, ties, the states of random
+generators and of recurrent layers come along. The classes and functions of the model are taken from the model itself:
+nothing has to be registered, and what runs in this program already is trusted.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_laq.errors import InputError
+
+# Sides that a model leaves open: enough for its convolutions and poolings, and short enough to be quick.
+_BATCH, _SIDE = 2, 32
+# Another order of the same operations rounds by less.
+_TOLERANCE = 1e-5
+
+
+def copied(keras: Any, model: Any) -> Any:
+    """Return a copy of a built model: equal in its variables, names and outputs, with nothing shared.
+
+    Args:
+        keras: The module `tf_keras` or `keras`.
+        model: A built model of it; it stays as it is.
+
+    Raises:
+        InputError: The model can neither be saved and loaded nor be copied deeply, or what comes out is not the same.
+    """
+    failures = []
+    ways = {
+        "saved and loaded again": _saved_and_loaded,
+        "as a deep copy": _deeply_copied,
+        "made anew": _made_anew,
+    }
+    for way, copy_by in ways.items():
+        try:
+            with warnings.catch_warnings():
+                # An optimizer's state that no one will use, a format that is called old.
+                warnings.simplefilter("ignore")
+                twin = copy_by(keras, model)
+        except Exception as error:  # Keras raises whatever the user's classes raise.
+            failures.append(f"{way}: {' '.join(str(error).split())[:300]}")
+            continue
+        _give_names(model, twin)
+        difference = _difference(keras, model, twin)
+        if not difference:
+            return twin
+        failures.append(f"{way}: {difference}")
+    raise InputError(
+        "model",
+        expected="a model that can be copied",
+        received=f"{type(model).__name__} {model.name!r}, whose copy fails ({'; '.join(failures)})",
+        remedy="Give its classes get_config and from_config, so that Keras can save and load it.",
+    )
+
+
+def probe(model: Any) -> Any:
+    """Return inputs that a model can be called on, or None where its input is not known.
+
+    Floats are random in [0, 1), whole numbers 1, texts empty.
+    """
+    # Keras 3 and Keras 2 call it by other names; a subclassed model knows its shape at most.
+    inputs = getattr(model, "_inputs_struct", None)
+    inputs = getattr(model, "_nested_inputs", None) if inputs is None else inputs
+    inputs = getattr(model, "inputs", None) if inputs is None else inputs
+    if inputs is not None and len(tf.nest.flatten(inputs)):
+        inputs = inputs[0] if isinstance(inputs, (list, tuple)) and len(inputs) == 1 else inputs
+        return tf.nest.map_structure(lambda given: _values(given.shape, given.dtype), inputs)
+    shape = getattr(model, "_build_input_shape", None)
+    if shape is None and hasattr(model, "get_build_config"):
+        shape = (model.get_build_config() or {}).get("input_shape")
+    if not isinstance(shape, (tuple, list, tf.TensorShape)) or not all(
+        isinstance(side, (int, type(None))) for side in shape
+    ):
+        return None
+    return _values(shape, "float32")
+
+
+def outputs_of(model: Any, inputs: Any) -> list[Any] | None:
+    """Return a model's outputs in inference mode as arrays, its variables being left as they were; None if it fails."""
+    states = [
+        state for part in model._flatten_layers() if getattr(part, "stateful", False) for state in part.states or ()
+    ]
+    kept = [variable for variable in (*_variables(model), *states) if not variable.trainable]
+    before = [(variable, np.array(variable.numpy())) for variable in kept]
+    for state in states:
+        state.assign(np.zeros(state.shape))
+    try:
+        found = [np.asarray(output) for output in tf.nest.flatten(model(inputs, training=False))]
+    except Exception:  # The inputs may not be of the kind that the model takes.
+        return None
+    finally:
+        for variable, value in before:
+            variable.assign(value)
+    return found
+
+
+def _saved_and_loaded(keras: Any, model: Any) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        model.save(path)
+        own = _own_objects(model)
+        twin = keras.models.load_model(path, custom_objects=own, compile=False, safe_mode=False)
+    for variable, given in zip(_variables(twin), _variables(model), strict=True):
+        # The states of random generators are not in every file.
+        if not _equal(variable, given):
+            variable.assign(given.numpy())
+    return twin
+
+
+def _deeply_copied(keras: Any, model: Any) -> Any:
+    return _with_values_of(model, copy.deepcopy(model))
+
+
+def _made_anew(keras: Any, model: Any) -> Any:
+    """Return a model of the same configuration: for formats of weights that files do not have."""
+    return _with_values_of(model, keras.models.clone_model(model))
+
+
+def _with_values_of(model: Any, twin: Any) -> Any:
+    for variable, given in zip(_variables(twin), _variables(model), strict=True):
+        variable.assign(given.numpy())
+    return twin
+
+
+def _give_names(model: Any, twin: Any) -> None:
+    """Give a copy and all layers in it the names of the original: Keras may have counted on.
+
+    A plan names layers, and so a plan for the model is one for the copy.
+    """
+    renamed = {}
+    parts = list(zip(model._flatten_layers(), twin._flatten_layers(), strict=False))
+    for part, its_twin in parts:
+        renamed[its_twin.name] = part.name
+        setattr(its_twin, "_name" if hasattr(its_twin, "_name") else "name", part.name)
+    for part, its_twin in parts:
+        if hasattr(its_twin, "_network_nodes"):  # Keras 2 knows the nodes of a graph by the names of their layers.
+            nodes = (node.rpartition("_ib-") for node in its_twin._network_nodes)
+            its_twin._network_nodes = {f"{renamed.get(name, name)}_ib-{number}" for name, _, number in nodes}
+            its_twin.input_names, its_twin.output_names = list(part.input_names), list(part.output_names)
+
+
+def _own_objects(model: Any) -> dict[str, Any]:
+    """Return the classes and functions of a model that are not those of Keras, by name."""
+    found: dict[str, Any] = {}
+    for thing in _things(model):
+        made = thing if inspect.isclass(thing) or inspect.isfunction(thing) else type(thing)
+        if made.__module__.partition(".")[0] not in ("keras", "tf_keras", "tensorflow", "numpy", "builtins"):
+            found[made.__name__] = made
+    return found
+
+
+def _things(model: Any) -> Iterator[Any]:
+    """Give the layers of a model, and what they have in their attributes."""
+    for part in model._flatten_layers():
+        yield part
+        for value in vars(part).values():
+            yield from value if isinstance(value, (list, tuple)) else [value]
+
+
+def _variables(model: Any) -> list[Any]:
+    """Return the variables of a model, those of random generators included; tables are none."""
+    return [variable for variable in model.variables if hasattr(variable, "numpy") and hasattr(variable, "assign")]
+
+
+def _values(shape: Any, dtype: Any) -> Any:
+    kind = tf.as_dtype(dtype)
+    sides = tuple(shape)
+    sizes = tuple((_SIDE if place else _BATCH) if side is None else int(side) for place, side in enumerate(sides))
+    if kind == tf.string:
+        return tf.constant("", shape=sizes)
+    if kind.is_floating:
+        return tf.cast(np.random.default_rng(0).random(sizes), kind)
+    return tf.ones(sizes, kind)
+
+
+def _difference(keras: Any, model: Any, twin: Any) -> str:
+    """Return the first difference between a model and its copy in words; "" if there is none."""
+    if type(twin) is not type(model):
+        return f"a {type(twin).__name__} in the place of a {type(model).__name__}"
+    for part, its_twin in zip(model._flatten_layers(), twin._flatten_layers(), strict=False):
+        ours, theirs = _variables(part), _variables(its_twin)
+        if [tuple(v.shape) for v in ours] != [tuple(v.shape) for v in theirs]:
+            return f"layer {part.name!r} has other variables"
+    ours, theirs = _variables(model), _variables(twin)
+    if len(ours) != len(theirs):
+        return f"{len(theirs)} variables in the place of {len(ours)}"
+    for variable, its_twin in zip(ours, theirs, strict=True):
+        if not _equal(variable, its_twin):
+            return f"the variable {variable.name} has other values"
+    inputs = probe(model)
+    expected = None if inputs is None else outputs_of(model, inputs)
+    found = None if expected is None else outputs_of(twin, inputs)
+    if expected is None:
+        return ""
+    if found is None or len(found) != len(expected) or not all(map(_same, expected, found)):
+        return f"other outputs{_first_layer(keras, model, twin, inputs)}"
+    return ""
+
+
+def _equal(variable: Any, other: Any) -> bool:
+    # As bytes: not a number is equal to itself.
+    ours, theirs = np.asarray(variable.numpy()), np.asarray(other.numpy())
+    return ours.shape == theirs.shape and ours.tobytes() == theirs.tobytes()
+
+
+def _same(expected: Any, found: Any) -> bool:
+    if expected.shape != found.shape or expected.dtype != found.dtype:
+        return False
+    if not np.issubdtype(expected.dtype, np.floating):
+        return np.array_equal(expected, found)
+    limit = _TOLERANCE * float(np.nanmax(np.abs(expected), initial=0.0))
+    return bool(np.allclose(expected, found, rtol=0.0, atol=limit, equal_nan=True))
+
+
+def _first_layer(keras: Any, model: Any, twin: Any, inputs: Any) -> str:
+    """Return in words where two graphs of the same layers begin to differ; "" where there is no graph."""
+    for layer, its_twin in zip(model.layers, twin.layers, strict=False):
+        try:
+            heads = [keras.Model(of.inputs, part.output) for of, part in ((model, layer), (twin, its_twin))]
+        except (AttributeError, ValueError, TypeError):
+            return ""
+        expected, found = (outputs_of(head, inputs) for head in heads)
+        if expected is None or found is None or not all(map(_same, expected, found)):
+            return f", from layer {layer.name!r} on"
+    return ""
