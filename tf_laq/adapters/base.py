@@ -148,8 +148,8 @@ class Adapter(abc.ABC):
         Raises:
             InputError: The model has no wrapped layer.
         """
-        self._check_wrapped(model)
-        plain = self._rewired(self.copy(model), self._inner)
+        with _nodes_as_they_are(model):
+            plain = self.copy(self.float_twin(model))
         self._quantize(plain, self.quantized_weights(model))
         return plain
 
@@ -321,6 +321,18 @@ class Adapter(abc.ABC):
     def _is_softmax(self, layer: Any) -> bool:
         activation = getattr(layer, "activation", None)
         return isinstance(layer, self.keras.layers.Softmax) or activation is self.keras.activations.softmax
+
+
+@contextlib.contextmanager
+def _nodes_as_they_are(model: Any) -> Iterator[None]:
+    """Take back what a second graph of a model's layers adds to them: Keras would no longer know the layer's output."""
+    lists = [getattr(part, name) for part in model._flatten_layers() for name in ("_inbound_nodes", "_outbound_nodes")]
+    lengths = [len(nodes) for nodes in lists]
+    try:
+        yield
+    finally:
+        for nodes, length in zip(lists, lengths, strict=True):
+            del nodes[length:]
 
 
 def _exchange_first(variable: Any, value: float) -> float:

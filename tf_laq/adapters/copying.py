@@ -88,9 +88,8 @@ def probe(model: Any) -> Any:
 
 def outputs_of(model: Any, inputs: Any) -> list[Any] | None:
     """Return a model's outputs in inference mode as arrays, its variables being left as they were; None if it fails."""
-    states = [
-        state for part in model._flatten_layers() if getattr(part, "stateful", False) for state in part.states or ()
-    ]
+    recurrent = [part for part in model._flatten_layers() if getattr(part, "stateful", False)]
+    states = [state for part in recurrent for state in tf.nest.flatten(getattr(part, "states", None) or ())]
     kept = [variable for variable in (*_variables(model), *states) if not variable.trainable]
     before = [(variable, np.array(variable.numpy())) for variable in kept]
     for state in states:
@@ -188,13 +187,16 @@ def _difference(keras: Any, model: Any, twin: Any) -> str:
     """Return the first difference between a model and its copy in words; "" if there is none."""
     if type(twin) is not type(model):
         return f"a {type(twin).__name__} in the place of a {type(model).__name__}"
-    for part, its_twin in zip(model._flatten_layers(), twin._flatten_layers(), strict=False):
+    parts, its_parts = list(model._flatten_layers()), list(twin._flatten_layers())
+    if len(parts) != len(its_parts):
+        return f"{len(its_parts)} layers in the place of {len(parts)}"
+    for part, its_twin in zip(parts, its_parts, strict=True):
         ours, theirs = _variables(part), _variables(its_twin)
         if [tuple(v.shape) for v in ours] != [tuple(v.shape) for v in theirs]:
             return f"layer {part.name!r} has other variables"
     ours, theirs = _variables(model), _variables(twin)
-    if len(ours) != len(theirs):
-        return f"{len(theirs)} variables in the place of {len(ours)}"
+    if len(ours) != len(theirs) or {id(variable) for variable in ours} & {id(variable) for variable in theirs}:
+        return f"{len(theirs)} variables in the place of {len(ours)}, all of its own"
     for variable, its_twin in zip(ours, theirs, strict=True):
         if not _equal(variable, its_twin):
             return f"the variable {variable.name} has other values"

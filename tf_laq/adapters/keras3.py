@@ -52,6 +52,15 @@ class QuantizeWrapper(keras.layers.Wrapper):  # type: ignore[misc]
         """Return the inner layer's output under quantized weights."""
         return _call_quantized(self, self.layer, self.quantized_weights, inputs, *args, **kwargs)
 
+    @property
+    def stateful(self) -> bool:
+        """Whether the inner layer keeps a state from one call to the next."""
+        return bool(getattr(self.layer, "stateful", False))
+
+    def reset_state(self) -> None:
+        """Let the inner layer begin again."""
+        self.layer.reset_state()
+
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
         """Return the inner layer's mask."""
         return self.layer.compute_mask(inputs, previous_mask)
@@ -164,14 +173,6 @@ class Keras3Adapter(Adapter):
         if isinstance(model, QuantizedModel):
             return self.kinds.by_name("", model.model, model.quantized_weights)
         return super().quantized_weights(model)
-
-    def strip(self, model: Any) -> Any:
-        """Return a wrapped model as a plain one with quantized values as weights; its outputs are the same bits."""
-        if not isinstance(model, QuantizedModel):
-            return super().strip(model)
-        twin = self.copy(model.model)
-        self._quantize(twin, self.quantized_weights(model))
-        return twin
 
     def float_twin(self, model: Any) -> Any:
         """Return the float network underneath a wrapped model, with the same variables."""
