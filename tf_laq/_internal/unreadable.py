@@ -1,0 +1,135 @@
+"""Why a file is no Keras model that can be loaded: the cause in Keras' own words, and what to do about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import zipfile
+from pathlib import Path
+
+from tf_laq.errors import InputError
+
+EXPECTED = "a model saved by Keras: a .keras or .h5 file, or a SavedModel folder of Keras 2"
+
+_LONGEST = 400
+
+# What Keras puts around the cause: where it was, and with which arguments.
+_AROUND = re.compile(
+    r"File \"|in user code|Traceback|Exception encountered when calling|(Call a|A)rguments received|[•*] "
+    r"|Full object config|config="
+)
+_UNKNOWN = re.compile(r"Could not locate (?:class|function) '([^']+)'|Unknown [\w ]+: '([^']+)'")
+_ARGUMENTS = re.compile(r"Unrecognized keyword arguments|unexpected keyword argument|Keyword argument not understood")
+
+
+@dataclasses.dataclass(frozen=True)
+class Remedies:
+    """What to do about a model that is not loaded unasked, in the words of the place where it is asked for.
+
+    Attributes:
+        unknown: For a class or function that Keras does not know; its name takes the place of {name}.
+        unsafe: For code in the file that would be run.
+    """
+
+    unknown: str
+    unsafe: str
+
+
+def check_content(path: Path) -> None:
+    """Raise an `InputError` if a path is no file or folder of a kind that Keras loads, or is cut off.
+
+    Raises:
+        InputError: The same.
+    """
+    cut_off = "It may be truncated: copy the file again, or save the model again."
+    if path.is_dir():
+        if not (path / "saved_model.pb").is_file():
+            raise InputError(str(path), expected=EXPECTED, received="a folder without saved_model.pb")
+        return
+    with path.open("rb") as file:
+        start = file.read(8)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if "config.json" not in archive.namelist():
+                raise InputError(str(path), expected=EXPECTED, received="a zip archive without config.json")
+    elif start.startswith(b"PK"):
+        raise InputError(str(path), expected=EXPECTED, received="the start of a .keras file", remedy=cut_off)
+    elif start == b"\x89HDF\r\n\x1a\n":
+        _check_hdf5(path, cut_off)
+    else:
+        received = "a file that is neither .keras nor HDF5" if start else "an empty file"
+        raise InputError(str(path), expected=EXPECTED, received=received, remedy="" if start else cut_off)
+
+
+def _check_hdf5(path: Path, cut_off: str) -> None:
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            whole = "model_config" in file.attrs
+    except OSError as error:
+        received = f"a damaged HDF5 file ({error})"
+        raise InputError(str(path), expected=EXPECTED, received=received, remedy=cut_off) from error
+    if not whole:
+        raise InputError(
+            str(path),
+            expected=EXPECTED,
+            received="an HDF5 file without the configuration of a model",
+            remedy="If it holds only weights, build the model and call model.load_weights.",
+        )
+
+
+def explained(path: Path, error: Exception, saved_by: str, installed: str, remedies: Remedies) -> InputError:
+    """Return the error to raise for one that Keras raised while it loaded a file.
+
+    Args:
+        path: The file.
+        error: What Keras raised.
+        saved_by: The version of Keras that saved it; empty if it is not known.
+        installed: The version of Keras that is loading it.
+        remedies: For the two causes whose remedy is an argument of the caller.
+    """
+    text = str(error)
+    unknown = _UNKNOWN.search(text)
+    if unknown:
+        remedy = remedies.unknown.format(name=(unknown[1] or unknown[2]).split(">")[-1])
+    elif "safe_mode=False" in text or "enable_unsafe_deserialization" in text:
+        remedy = remedies.unsafe
+    elif isinstance(error, zipfile.BadZipFile):
+        remedy = "The file is damaged: copy it again, or save the model again."
+    elif saved_by and _release(saved_by) != _release(installed):
+        remedy = f"Keras {saved_by} saved it: load it with that version."
+    elif _ARGUMENTS.search(text):
+        remedy = "get_config of a custom class must return what its __init__ takes, and nothing else."
+    else:
+        remedy = "Keras' own load_model gives the whole message."
+    received = f"something that Keras {installed} cannot load ({summary(error)})"
+    return InputError(str(path), expected=EXPECTED, received=received, remedy=remedy)
+
+
+def summary(error: Exception) -> str:
+    r"""Return what an error of Keras says, in one line, without tracebacks, arguments and configurations.
+
+    Example:
+        >>> summary(ValueError("Could not locate class 'A'. Import it.\n\nFull object config: {'module': None}"))
+        "Could not locate class 'A'. Import it."
+    """
+    text = re.sub(r"\x1b\[\d*m", "", str(error))
+    lines = [line for line in map(str.strip, text.splitlines()) if line and not _AROUND.match(line)]
+    text = _without_dictionaries(" ".join(lines)).rstrip(". ") or type(error).__name__
+    text = f"{text}." if ". " in text else text
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST].rsplit(' ', 1)[0]} ..."
+
+
+def _without_dictionaries(text: str) -> str:
+    """Return a text with {...} for everything in braces."""
+    inner = re.compile(r"\{[^{}]+\}")
+    while True:
+        shorter = inner.sub("{}", text)
+        if shorter == text:
+            return text.replace("{}", "{...}")
+        text = shorter
+
+
+def _release(version: str) -> list[str]:
+    return version.split(".")[:2]
