@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_laq._internal import files
-from tf_laq._internal.unreadable import EXPECTED, Remedies, check_content, explained
+from tf_laq._internal.unreadable import EXPECTED, Remedies, check_content, explained, summary
 from tf_laq.adapters.carrying import carry, plan_of
 from tf_laq.adapters.dispatch import keras_module, keras_version, load_adapter
 from tf_laq.errors import InputError
@@ -34,8 +34,8 @@ _IN_PYTHON = Remedies(
 def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     """Save a Keras model, with the plan that it was quantized by, whole or not at all.
 
-    A format is only as good as Keras' support for it: a model whose layers Keras cannot save or load in it is not
-    better off quantized.
+    Keras cannot load every model that it saves, above all from `.h5`. A quantized model loads from every format that
+    its float model loads from; whether it does is not tried here, as that takes longer than saving.
 
     Args:
         model: The model.
@@ -43,7 +43,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
             name without an ending.
 
     Raises:
-        InputError: The path ends in something else or cannot be written.
+        InputError: The path ends in something else or cannot be written, or Keras cannot save the model in this format.
     """
     version, ending = keras_version(model), Path(path).suffix
     if ending not in (".keras", *_HDF5) and (ending or version != 2):
@@ -53,10 +53,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
         raise InputError("path", expected=expected, received=repr(str(path)))
     plan = plan_of(model)
     with files.replacing(path) if ending else files.replacing_folder(path, "saved_model.pb") as temporary:
-        with warnings.catch_warnings():
-            # The user chose the format.
-            warnings.filterwarnings("ignore", "You are saving your model as an HDF5 file")
-            model.save(temporary)
+        _save(model, temporary)
         if plan is not None:
             _write_plan(plan.to_json(), temporary)
 
@@ -94,17 +91,16 @@ def read_model(
     saved_by = _saved_by(place)
     version = 3 if saved_by.startswith("3") else 2
     keras = keras_module(version)
-    # Registers the wrapper and its quantizers.
-    load_adapter(version)
+    # This registers the wrappers and quantizers; in nested models .h5 files have the bare name of a class.
+    known = {cls.__name__: cls for cls in load_adapter(version).wrappers} | dict(custom_objects or {})
     try:
         with warnings.catch_warnings(), _safe_mode(keras, safe_mode):
             # An optimizer's state that no one will use; TensorFlow warns that it is not restored.
             warnings.simplefilter("ignore")
-            model = keras.models.load_model(
-                path, custom_objects=dict(custom_objects or {}), compile=False, safe_mode=safe_mode
-            )
+            model = keras.models.load_model(path, custom_objects=known, compile=False, safe_mode=safe_mode)
     except Exception as error:  # Each of the formats fails in ways of its own.
-        raise explained(place, error, saved_by, keras.__version__, remedies) from error
+        names = {*known, *keras.saving.get_custom_objects()}
+        raise explained(place, error, saved_by, keras.__version__, names, remedies) from error
     if not isinstance(model, keras.Model):
         raise InputError(
             str(path),
@@ -113,6 +109,23 @@ def read_model(
             remedy="It was exported to be run only: save the model with laq.save_model or model.save.",
         )
     return carry(model, _saved_plan(place))
+
+
+def _save(model: Any, path: Path) -> None:
+    try:
+        with warnings.catch_warnings():
+            # The user chose the format.
+            warnings.filterwarnings("ignore", "You are saving your model as an HDF5 file")
+            model.save(path)
+    except OSError:  # The disk, not the model.
+        raise
+    except Exception as error:  # Each of the formats fails in ways of its own.
+        raise InputError(
+            "model",
+            expected=f"one that Keras can save as {path.suffix or 'a SavedModel folder'}",
+            received=f"{type(model).__name__} {model.name!r} ({summary(error)})",
+            remedy="" if path.suffix == ".keras" else "Save it as .keras.",
+        ) from error
 
 
 def _safe_mode(keras: Any, safe_mode: bool) -> contextlib.AbstractContextManager[object]:

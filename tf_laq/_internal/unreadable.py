@@ -5,21 +5,30 @@ from __future__ import annotations
 import dataclasses
 import re
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 
 from tf_laq.errors import InputError
 
 EXPECTED = "a model saved by Keras: a .keras or .h5 file, or a SavedModel folder of Keras 2"
 
-_LONGEST = 400
+_LONGEST = 300
 
 # What Keras puts around the cause: where it was, and with which arguments.
 _AROUND = re.compile(
     r"File \"|in user code|Traceback|Exception encountered when calling|(Call a|A)rguments received|[•*] "
     r"|Full object config|config="
 )
-_UNKNOWN = re.compile(r"Could not locate (?:class|function) '([^']+)'|Unknown [\w ]+: '([^']+)'")
-_ARGUMENTS = re.compile(r"Unrecognized keyword arguments|unexpected keyword argument|Keyword argument not understood")
+# What Keras advises, in place of which the error has its own remedy.
+_ADVICE = re.compile(r"Please ensure |Make sure custom |If `\w+` is a custom |If you trust |Full object config")
+_UNKNOWN = re.compile(
+    r"(?:Could not locate (?:class|function) |Unknown [\w ]+: |Cannot deserialize object of type )['`]([^'`]+)['`]"
+)
+_FUNCTION = re.compile(r"Unknown activation function '\{.*'config': '([^']+)'")
+_ARGUMENTS = re.compile(
+    r"Unrecognized keyword arguments|unexpected keyword argument|Keyword argument not understood"
+    r"|missing \d+ required .*argument"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +88,9 @@ def _check_hdf5(path: Path, cut_off: str) -> None:
         )
 
 
-def explained(path: Path, error: Exception, saved_by: str, installed: str, remedies: Remedies) -> InputError:
+def explained(
+    path: Path, error: Exception, saved_by: str, installed: str, known: Collection[str], remedies: Remedies
+) -> InputError:
     """Return the error to raise for one that Keras raised while it loaded a file.
 
     Args:
@@ -87,48 +98,70 @@ def explained(path: Path, error: Exception, saved_by: str, installed: str, remed
         error: What Keras raised.
         saved_by: The version of Keras that saved it; empty if it is not known.
         installed: The version of Keras that is loading it.
+        known: The names of the custom classes and functions that Keras knows.
         remedies: For the two causes whose remedy is an argument of the caller.
     """
-    text = str(error)
-    unknown = _UNKNOWN.search(text)
-    if unknown:
-        remedy = remedies.unknown.format(name=(unknown[1] or unknown[2]).split(">")[-1])
+    text, reason = str(error), summary(error)
+    unknown = _unknown(text)
+    if text == "'str' object is not callable":  # Keras 2 took the name of an unknown class for a layer.
+        unknown = _first_unknown(path, known)
+        reason = f"Unknown layer: '{unknown}'" if unknown else reason
+    if unknown == "function":
+        remedy = "Keras 2 loads no functions of your own from .h5 files: save the model as .keras."
+    elif unknown:
+        remedy = remedies.unknown.format(name=unknown)
     elif "safe_mode=False" in text or "enable_unsafe_deserialization" in text:
         remedy = remedies.unsafe
     elif isinstance(error, zipfile.BadZipFile):
         remedy = "The file is damaged: copy it again, or save the model again."
     elif saved_by and _release(saved_by) != _release(installed):
         remedy = f"Keras {saved_by} saved it: load it with that version."
+    elif "never built" in text:
+        remedy = "A layer of your own needs a method build that builds the layers in it."
     elif _ARGUMENTS.search(text):
         remedy = "get_config of a custom class must return what its __init__ takes, and nothing else."
     else:
         remedy = "Keras' own load_model gives the whole message."
-    received = f"something that Keras {installed} cannot load ({summary(error)})"
+    received = f"something that Keras {installed} cannot load ({reason})"
     return InputError(str(path), expected=EXPECTED, received=received, remedy=remedy)
+
+
+def _unknown(text: str) -> str | None:
+    """Return the name of the class or function that an error of Keras calls unknown, or None."""
+    found = _FUNCTION.search(text) or _UNKNOWN.search(text)
+    return found[1].split(">")[-1] if found else None
+
+
+def _first_unknown(path: Path, known: Collection[str]) -> str | None:
+    """Return the first custom class in a `.keras` file that is not known, or None."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        names = re.findall(r'"registered_name": "([^"]+)"', archive.read("config.json").decode())
+    bare = [name.split(">")[-1] for name in names if name not in known]
+    return next((name for name in bare if name not in known and name != "function"), None)
 
 
 def summary(error: Exception) -> str:
     r"""Return what an error of Keras says, in one line, without tracebacks, arguments and configurations.
 
     Example:
-        >>> summary(ValueError("Could not locate class 'A'. Import it.\n\nFull object config: {'module': None}"))
-        "Could not locate class 'A'. Import it."
+        >>> summary(ValueError("Could not locate class 'A'.\n\nFull object config: {'module': None}"))
+        "Could not locate class 'A'"
     """
     text = re.sub(r"\x1b\[\d*m", "", str(error))
+    # Errors inside of errors: the last one is the cause.
+    text = text.rsplit("Exception encountered: ", 1)[-1]
     lines = [line for line in map(str.strip, text.splitlines()) if line and not _AROUND.match(line)]
-    text = _without_dictionaries(" ".join(lines)).rstrip(". ") or type(error).__name__
-    text = f"{text}." if ". " in text else text
+    text = _ADVICE.split(_without_dictionaries(" ".join(lines)))[0].rstrip(". ") or type(error).__name__
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST].rsplit(' ', 1)[0]} ..."
 
 
 def _without_dictionaries(text: str) -> str:
     """Return a text with {...} for everything in braces."""
-    inner = re.compile(r"\{[^{}]+\}")
-    while True:
-        shorter = inner.sub("{}", text)
-        if shorter == text:
-            return text.replace("{}", "{...}")
+    while (shorter := re.sub(r"\{[^{}]*\}", "\0", text)) != text:
         text = shorter
+    return text.replace("\0", "{...}")
 
 
 def _release(version: str) -> list[str]:
