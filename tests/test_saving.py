@@ -274,9 +274,12 @@ def test_other_archives_files_and_folders_are_named(network, tmp_path):
 
 @pytest.mark.parametrize(("version", "file"), [place for place in PLACES if place[1] != "saved_model"])
 @pytest.mark.parametrize("quantize", [laq.apply, laq.bake])
-def test_an_unknown_class_is_named_with_the_way_to_give_it(version, file, quantize, tmp_path):
+@pytest.mark.parametrize("sequential", [False, True])
+def test_an_unknown_class_is_named_with_the_way_to_give_it(version, file, quantize, sequential, tmp_path):
     builder = Builder(KERAS[version])
-    save_model(quantized(MODELS["a composite layer"](builder), quantize), tmp_path / file)
+    residual = builder.classes["Residual"](name="block")
+    model = builder.sequential(residual) if sequential else builder.one_input(residual)
+    save_model(quantized(model, quantize), tmp_path / file)
     with pytest.raises(laq.InputError, match=r"Residual.*Pass custom_objects=\{'Residual': Residual\}") as refusal:
         load_model(tmp_path / file)
     assert len(str(refusal.value)) < 600

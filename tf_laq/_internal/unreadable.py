@@ -25,6 +25,8 @@ _UNKNOWN = re.compile(
     r"(?:Could not locate (?:class|function) |Unknown [\w ]+: |Cannot deserialize object of type )['`]([^'`]+)['`]"
 )
 _FUNCTION = re.compile(r"Unknown activation function '\{.*'config': '([^']+)'")
+# Keras 2 takes the name of a class that it does not know for the layer.
+_NAME_FOR_LAYER = re.compile(r"'str' object is not callable|of type <class 'str'>")
 _ARGUMENTS = re.compile(
     r"Unrecognized keyword arguments|unexpected keyword argument|Keyword argument not understood"
     r"|missing \d+ required .*argument"
@@ -103,7 +105,7 @@ def explained(
     """
     text, reason = str(error), summary(error)
     unknown = _unknown(text)
-    if text == "'str' object is not callable":  # Keras 2 took the name of an unknown class for a layer.
+    if _NAME_FOR_LAYER.search(text):
         unknown = _first_unknown(path, known)
         reason = f"Unknown layer: '{unknown}'" if unknown else reason
     if unknown == "function":
