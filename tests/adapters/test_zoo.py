@@ -13,7 +13,6 @@ from tf_laq.errors import InputError
 UNSUPPORTED = {
     ("tf_keras", "lambda", "model.keras"),
     ("tf_keras", "nested sequential", "model.h5"),
-    ("tf_keras", "a user's layer", "model.h5"),
     ("tf_keras", "a composite layer", "model.h5"),
     ("tf_keras", "bfloat16", "model.keras"),
     ("tf_keras", "bfloat16", "model.h5"),

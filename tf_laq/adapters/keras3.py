@@ -117,7 +117,7 @@ def _call_quantized(wrapper: Any, inner: Any, weights: Weights, *args: Any, **kw
     A scope keeps what is assigned to variables (moving averages, random states) and the losses to itself, so both are
     handed on. All variables are put into it, since it hides the values that a scope around it gives them.
     """
-    if not inner.built:
+    if not kernels.has_weights(inner, weights):
         # Layers may create weights no sooner than in their first call; its result is not used.
         inner(*args, **kwargs)
     quantized = {id(kernels.attribute(inner, path)): quantizer for path, quantizer in weights.items()}

@@ -239,6 +239,17 @@ def attribute(layer: Any, path: str) -> Any:
     return functools.reduce(_step, path.split("."), layer)
 
 
+def has_weights(layer: Any, paths: Iterable[str]) -> bool:
+    """Return whether a layer has the weights at dotted paths.
+
+    A loaded composite layer without a method `build` counts as built, but its layers are not before its first call.
+    """
+    try:
+        return layer.built and all(attribute(layer, path) is not None for path in paths)
+    except (AttributeError, LookupError):
+        return False
+
+
 def holder(layer: Any, path: str) -> tuple[Any, str]:
     """Return the object that holds the attribute at a dotted path, and the attribute's name in it."""
     *way, name = path.split(".")
