@@ -1,4 +1,4 @@
-"""Every weight of a model is in the plan or left alone, by identity; what cannot be told apart or planned is refused."""
+"""Every weight of a model is in the plan or left alone, by identity; what cannot be planned is refused by name."""
 
 import collections
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 def accounts(model):
-    """Return the names of the planned weights and the lines of what is left alone, after checking that these are all."""
+    """Return the names of the planned weights, and the reasons of what is left alone by path; they must be all."""
     kinds = adapter_of(model).kinds
     tensors, left_alone = adapter_of(model).find_weights(model)
     layers = dict(kinds.walk(model))
@@ -112,6 +112,8 @@ def test_layers_in_containers_are_found_and_their_paths_lead_to_them(kind, keras
     planned, left_alone = accounts(model)
     assert planned == [f"holder.parts.{way}.kernel" for way in ways]
     assert not left_alone
+    plan, batch = laq.uniform(model, "linear", 2), np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    assert np.array_equal(laq.apply(model, plan)(batch), laq.bake(model, plan)(batch))
     holder = model.get_layer("holder")
     for variable in planned:
         path = variable.removeprefix("holder.")
@@ -176,10 +178,8 @@ def test_the_second_matrix_of_a_reversible_embedding_is_found_if_it_has_one(insi
 def three_levels(k):
     block = k.Sequential([k.Input((4,)), k.layers.Dense(4, name="c")], name="b")
     outer = k.Sequential([k.Input((4,)), block], name="a")
-    last, inputs = k.layers.Dense(3), k.Input((4,))
-    # Keras 3 accepts no slash in the argument.
-    object.__setattr__(last, "_name" if k is tf_keras else "name", "a/b/c")
-    return k.Model(inputs, last(outer(inputs)))
+    inputs = k.Input((4,))
+    return k.Model(inputs, k.layers.Dense(3, name="a/b/c")(outer(inputs)))
 
 
 def subclassed(k, *parts, shape=(4,)):
@@ -219,6 +219,8 @@ SAME_PATHS = {
 @pytest.mark.parametrize("kind", SAME_PATHS)
 def test_layers_under_one_path_are_refused_by_name(kind, keras):
     build, path = SAME_PATHS[kind]
+    if kind == "three levels" and keras is keras3:
+        pytest.skip("Keras 3 accepts no slash in a name")
     with pytest.raises(InputError, match=rf"layer '{path}': expected a path of its own.*Layer\(\.\.\., name=\.\.\.\)"):
         laq.search(build(keras))
 

@@ -45,14 +45,14 @@ def check_unprepared(path: str, layer: Any) -> None:
 
 def _preparation(layer: Any) -> tuple[str, str] | None:
     """Return what was done to a layer and the cure, or None."""
-    # TFMOT itself need not be installed, and importing it has effects of its own.
+    # By name, since importing TFMOT has effects of its own.
     kind = type(layer)
     if kind.__module__.startswith("tensorflow_model_optimization.") and kind.__name__ in _TFMOT:
         done, remedy = _TFMOT[kind.__name__]
-        return f"which TFMOT has {done} or will", remedy
-    mode = getattr(getattr(layer, "dtype_policy", None), "quantization_mode", None) and layer.quantization_mode
-    if mode:
-        return f"which Keras has quantized ({mode})", "Start from the float model, before model.quantize(...)."
+        return f"which TFMOT has {done}", remedy
+    if hasattr(layer.dtype_policy, "quantization_mode") and layer.quantization_mode:
+        done = f"which Keras has quantized ({layer.quantization_mode})"
+        return done, "Start from the float model, before model.quantize(...)."
     if getattr(layer, "lora_enabled", False):
         return (
             "with LoRA enabled",
