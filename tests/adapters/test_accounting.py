@@ -31,9 +31,10 @@ def accounts(model):
     assert set(planned) <= {id(weight) for weight in model.weights}
     reasons = {line.layer: line.reason for line in left_alone}
     entries = {layer for layer, _ in names}
+    metrics = {id(variable) for metric in model.metrics for variable in metric.variables}
     for weight in model.weights:
         holders = [path for path, layer in layers.items() if any(weight is held for held in layer.weights)]
-        if id(weight) in planned:
+        if id(weight) in planned or id(weight) in metrics:
             continue
         if not holders or (set(holders) <= entries and len(weight.shape) > 1):
             assert any(str(tuple(weight.shape)) in reason for reason in reasons.values()), weight
@@ -354,6 +355,26 @@ def test_weights_beside_kernels_are_named_with_their_shapes(build, keras):
     assert len(planned) == (2 if build is positions_in_a_nested_model else 1)
     assert named in left_alone[path]
     assert "float32" in left_alone[path]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_counters_of_metrics_are_no_weights(compiled, keras):
+    class WithMetric(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense, self.tracker = dense(keras), keras.metrics.Mean(name="loss")
+
+        def call(self, inputs):
+            return self.dense(inputs)
+
+    model, batch = WithMetric(), np.ones((2, 4), np.float32)
+    model(batch)
+    if compiled:
+        model.compile("sgd", "mse", metrics=["mae"])
+        model.fit(batch, batch, verbose=0)
+    planned, left_alone = accounts(model)
+    assert len(planned) == 1
+    assert not left_alone
 
 
 def test_a_kernel_that_the_model_does_not_list_is_refused(keras):

@@ -97,7 +97,9 @@ class LayerKinds:
             reason = self._why_beside(layer, planned) if kernels else self._why_left_alone(layer, planned)
             if reason:
                 left_alone.append(LeftAlone(path, type(layer).__name__, reason))
-        accounted = planned.keys() | {id(weight) for _, layer, _ in found for weight in layer.weights}
+        # Keras 2 lists the counters of metrics among the weights.
+        holders = [layer for _, layer, _ in found] + model.metrics
+        accounted = planned.keys() | {id(weight) for holder in holders for weight in holder.variables}
         return tensors, left_alone + self._weights_beside_layers(model, accounted)
 
     def variables(self, model: Any) -> dict[tuple[str, str], Any]:
