@@ -53,11 +53,6 @@ class QuantizeWrapper(tfmot.QuantizeWrapperV2):  # type: ignore[misc]
         finally:
             self.quantize_config.set_quantize_weights(self.layer, variables)
 
-    @property
-    def stateful(self) -> bool:
-        """Whether the inner layer keeps a state from one call to the next."""
-        return bool(getattr(self.layer, "stateful", False))
-
     def reset_states(self) -> None:
         """Let the inner layer begin again."""
         self.layer.reset_states()
