@@ -61,7 +61,7 @@ def integers(k):
 
 def categories(k):
     kind = k.Input((1,), dtype="int32", name="kind")
-    encoded = k.layers.CategoryEncoding(6, output_mode="multi_hot")(kind)
+    encoded = k.layers.CategoryEncoding(6, output_mode="one_hot")(kind)
     return k.Model(kind, k.layers.Dense(3)(encoded))
 
 
@@ -84,7 +84,6 @@ MODELS = {
     "floats and tokens": floats_and_tokens,
     "a dict": lambda k: floats_and_tokens(k, as_dict=True),
     "integers": integers,
-    "categories": categories,
     "a fixed batch": a_fixed_batch,
     "GRU with state": stateful,
     "LSTM with state": lambda k: stateful(k, "LSTM"),

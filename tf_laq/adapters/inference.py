@@ -50,7 +50,7 @@ def _layers_in_other_precision(model: Any) -> list[Any]:
 def _check_float32_variables(model: Any, layer: Any, policy: Any) -> None:
     # Keras 3 casts a variable of any width when it is read, Keras 2 those of mixed policies only.
     casts = not hasattr(layer, "_set_dtype_policy")
-    if not casts and policy.variable_dtype != _FLOAT32 and layer.weights:
+    if not casts and policy.variable_dtype != _FLOAT32 and layer.weights and not hasattr(layer, "layers"):
         raise InputError(
             f"layer {layer.name!r} of model {model.name!r}",
             expected="float32 variables, as under the dtype policies float32, mixed_float16 and mixed_bfloat16",

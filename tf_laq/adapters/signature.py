@@ -160,39 +160,36 @@ def _check_no_strings(model: Any, leaves: Sequence[Any]) -> None:
 def _limit(model: Any, leaf: Any) -> int | None:
     """Return the least limit of the layers that an input reaches through layers without weights, or None."""
     if hasattr(leaf, "_keras_history"):
-        reached = list(_reached(model, leaf))
+        reached = list(_reached(model, leaf, tf.as_dtype(leaf.dtype).is_integer))
     else:
         reached = _layers_with_limits(model) if tf.as_dtype(leaf.dtype).is_integer else []
-    return min((limit for layer in reached if (limit := _own_limit(model, layer))), default=None)
+    return min((limit for layer in reached if (limit := _own_limit(layer))), default=None)
 
 
-def _own_limit(model: Any, layer: Any) -> int | None:
-    layers = adapter_of(model).keras.layers
-    return next(
-        (getattr(layer, name) for kind, name in _LIMITS.items() if isinstance(layer, getattr(layers, kind))), None
-    )
+def _own_limit(layer: Any) -> int | None:
+    kinds = [kind.__name__ for kind in type(layer).__mro__]
+    return next((getattr(layer, name) for kind, name in _LIMITS.items() if kind in kinds), None)
 
 
 def _layers_with_limits(model: Any) -> list[Any]:
-    return [layer for layer in model._flatten_layers() if _own_limit(model, layer)]
+    return [layer for layer in model._flatten_layers() if _own_limit(layer)]
 
 
-def _reached(model: Any, leaf: Any) -> Iterator[Any]:
+def _reached(model: Any, tensor: Any, is_integer: bool) -> Iterator[Any]:
     """Give the layers with limits that an input reaches through layers without weights, in composite layers too."""
-    is_integer = tf.as_dtype(leaf.dtype).is_integer
-    for layer in _consumers(model, leaf):
+    for layer in _consumers(model, tensor):
         inside = getattr(layer, "inputs", None) if hasattr(layer, "layers") else None
         if inside:
             for inner in inside:
-                yield from _reached(layer, inner)
-        elif _own_limit(model, layer):
+                yield from _reached(layer, inner, is_integer)
+        elif _own_limit(layer):
             yield layer
         elif is_integer and getattr(layer, "weights", None):
             yield from _layers_with_limits(layer) if hasattr(layer, "_flatten_layers") else ()
         # Arithmetic may follow on a float; on integers, layers without weights mostly move them.
         elif is_integer:
             for output in tf.nest.flatten(layer.output):
-                yield from _reached(model, output)
+                yield from _reached(model, output, is_integer)
 
 
 def _consumers(model: Any, tensor: Any) -> list[Any]:

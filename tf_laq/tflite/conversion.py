@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tf_laq._internal.messages import without_native_messages
 from tf_laq.adapters.inference import in_float32, without_state
 from tf_laq.adapters.signature import Signature
 from tf_laq.errors import InputError
+from tf_laq.tflite.graph import Graph
 from tf_laq.tflite.report import ExportError
 
 
@@ -31,10 +33,11 @@ def convert(model: Any, signature: Signature) -> bytes:
     converter, function = _converter(model, signature)
     try:
         with without_native_messages():
-            return bytes(converter.convert())
+            content = bytes(converter.convert())
     except Exception as error:  # Not only ConverterError: the passes before it raise their own.
         expected = "layers that TensorFlow Lite has built-in operators for"
         raise _refusal(model, expected, error, _unsupported(str(error), function.graph)) from error
+    return content if len(signature.inputs) == 1 else _in_order(content, [each.name for each in signature.inputs])
 
 
 def stock_files(model: Any, signature: Signature) -> dict[str, bytes]:
@@ -68,6 +71,15 @@ def _converter(model: Any, signature: Signature) -> tuple[Any, Any]:
     # The module keeps them alive and known to the converter; a variable of Keras 3 has TensorFlow's inside.
     holder.variables_to_store = [v if isinstance(v, tf.Variable) else v.value for v in model.variables]
     return tf.lite.TFLiteConverter.from_concrete_functions([function], holder), function
+
+
+def _in_order(content: bytes, names: Sequence[str]) -> bytes:
+    """Return a file with its inputs in the order of the names: the converter sorts them as it likes."""
+    graph = Graph(content)
+    (signature,) = graph.model.signatureDefs
+    places = {m.name.decode() if isinstance(m.name, bytes) else m.name: m.tensorIndex for m in signature.inputs}
+    graph.subgraphs[0].inputs = np.array([places[name] for name in names], np.int32)
+    return graph.to_bytes(graph.runtime())
 
 
 def _refusal(model: Any, expected: str, error: Exception, reason: str = "") -> ExportError:
