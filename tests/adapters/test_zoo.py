@@ -23,7 +23,7 @@ UNSUPPORTED = {
     ("keras", "lambda", "model.h5"),
     ("keras", "bfloat16", "model.h5"),
 }
-# What TensorFlow Lite files cannot hold: several outputs, and, where Keras does not cast them, other weights than float32.
+# What files cannot hold: several outputs, and other weights than float32 where Keras does not cast them.
 NOT_FOR_FILES = {("tf_keras", name) for name in ("two outputs", "float16", "bfloat16", "float64")}
 NOT_FOR_FILES |= {("keras", "two outputs")}
 

@@ -31,8 +31,8 @@ def in_float32(model: Any) -> Iterator[None]:
     for layer, policy in changed:
         _check_float32_variables(model, layer, policy)
     try:
-        for layer, _ in changed:
-            _set_policy(layer, _FLOAT32)
+        for layer, policy in changed:
+            _set_policy(layer, _computing_in_float32(layer, policy))
         yield
     finally:
         for layer, policy in changed:
@@ -58,6 +58,16 @@ def _check_float32_variables(model: Any, layer: Any, policy: Any) -> None:
             remedy="Build the model again with dtype float32, and give it the weights: "
             "twin.set_weights([w.astype('float32') for w in model.get_weights()]).",
         )
+
+
+def _computing_in_float32(layer: Any, policy: Any) -> Any:
+    """Return the dtype policy of a layer that computes in float32 on variables of the given policy."""
+    if hasattr(layer, "_set_dtype_policy"):
+        return _FLOAT32
+    found = type(policy)(_FLOAT32)
+    # Keras 3 casts variables only where their dtype is another one than that of the computation.
+    found._variable_dtype = policy.variable_dtype
+    return found
 
 
 def _set_policy(layer: Any, policy: Any) -> None:
