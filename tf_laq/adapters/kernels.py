@@ -209,16 +209,6 @@ class LayerKinds:
                     found[at] = name, at.removeprefix(f"{place}.")
         return {found[at]: quantizer for at, quantizer in weights.items() if at in found}
 
-    def copy_names(self, model: Any, twin: Any) -> None:
-        """Give a copy of a model, and all layers in it, the names of the original: Keras may have counted on.
-
-        A plan names layers, and so a plan for the model is one for the copy.
-        """
-        setattr(twin, "_name" if hasattr(twin, "_name") else "name", model.name)
-        if isinstance(model, self.keras.Model):
-            for layer, copied in zip(model.layers, twin.layers, strict=True):
-                self.copy_names(layer, copied)
-
     def kernels_of(self, layer: Any) -> Kernels:
         """Return the weights of a built layer that can be quantized; empty if there are none."""
         return self._kernels(layer, set())
