@@ -291,7 +291,7 @@ def test_the_state_of_the_model_given_stays_as_it_was(k, tmp_path):
     np.testing.assert_allclose(run(np.ones((1, 6, 5))), before, atol=1e-5)
 
 
-def test_a_wrong_copy_of_the_model_given_is_refused(k, tmp_path):
+def test_the_file_computes_what_the_object_given_computes(k, tmp_path):
     @k.utils.register_keras_serializable("tf_laq_tests_wrong_copy")
     class Scaled(k.layers.Dense):
         """Scales by a number that its configuration has not."""
@@ -304,5 +304,6 @@ def test_a_wrong_copy_of_the_model_given_is_refused(k, tmp_path):
     model = k.Sequential([k.Input((4,)), Scaled(3, name="scaled")])
     wrapped = laq.apply(model, laq.uniform(model, "linear", 4, progress=False))
     next(layer for layer in wrapped._flatten_layers() if layer.name == "scaled").factor = 2.0
-    with pytest.raises(ExportError, match="outputs that differ by up to"):
-        laq.export_tflite(wrapped, tmp_path / "m.tflite")
+    laq.export_tflite(wrapped, tmp_path / "m.tflite")
+    run = laq.tflite.load(tmp_path / "m.tflite")
+    np.testing.assert_allclose(run(np.eye(4)), np.asarray(wrapped(np.eye(4, dtype=np.float32))), atol=1e-5)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
-from tf_laq.adapters.copying import copied, probe
+from tf_laq.adapters.copying import copied, probe, values_kept
 from tf_laq.adapters.kernels import LayerKinds
 from tf_laq.errors import InputError
 from tf_laq.plan import LeftAlone, QuantizationPlan
@@ -102,7 +102,7 @@ class Adapter(abc.ABC):
         Raises:
             InputError: The model cannot be copied.
         """
-        return copied(self.keras, model)
+        return copied(self.keras, model, self._made_anew)
 
     def wrap(self, model: Any, plan: QuantizationPlan) -> Any:
         """Return a trainable model that computes with quantized weights.
@@ -266,6 +266,12 @@ class Adapter(abc.ABC):
             twin.build(model.input_shape)
         return twin
 
+    def _made_anew(self, model: Any) -> Any:
+        """Return a model of the same configuration, layers in several places as one."""
+        if not self._is_graph(model):
+            return self.keras.models.clone_model(model)
+        return self._rewired(model, lambda path, layer: type(layer).from_config(layer.get_config()))
+
     def _inner(self, path: str, layer: Any) -> Any:
         return layer.layer if isinstance(layer, self.wrapper) else layer
 
@@ -285,18 +291,19 @@ class Adapter(abc.ABC):
         twin = self.copy(model)
         inputs, variables = probe(twin), self.variables(twin)
         planned = [(entry.layer, entry.weight) for entry in plan.entries if entry.quantizer is not None]
-        firsts = {key: _exchange_first(variables[key], 1.0) for key in planned}
-        with contextlib.suppress(Exception):  # The inputs may not be of the kind that the model takes.
-            if inputs is not None:
-                twin(inputs, training=False)
-        for layer, weight in planned:
-            if _exchange_first(variables[layer, weight], firsts[layer, weight]) != 1.0:
-                raise InputError(
-                    f"layer {layer!r}, weight {weight!r}",
-                    expected="a weight that stays as it is when the model is called",
-                    received="one that its layer assigns itself, so that quantized values would be lost",
-                    remedy=f'Leave it in float32: laq.search(model, overrides={{{layer!r}: "float32"}}).',
-                )
+        with values_kept(twin):
+            firsts = {key: _exchange_first(variables[key], 1.0) for key in planned}
+            with contextlib.suppress(Exception):  # The inputs may not be of the kind that the model takes.
+                if inputs is not None:
+                    twin(inputs, training=False)
+            assigned = [key for key in planned if _exchange_first(variables[key], firsts[key]) != 1.0]
+        for layer, weight in assigned:
+            raise InputError(
+                f"layer {layer!r}, weight {weight!r}",
+                expected="a weight that stays as it is when the model is called",
+                received="one that its layer assigns itself, so that quantized values would be lost",
+                remedy=f'Leave it in float32: laq.search(model, overrides={{{layer!r}: "float32"}}).',
+            )
         return twin
 
     def _without_softmax(self, model: Any) -> Any:

@@ -7,11 +7,12 @@ nothing has to be registered, and what runs in this program already is trusted.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,32 +27,41 @@ _BATCH, _SIDE = 2, 32
 _TOLERANCE = 1e-5
 
 
-def copied(keras: Any, model: Any) -> Any:
+def copied(keras: Any, model: Any, make_anew: Callable[[Any], Any]) -> Any:
     """Return a copy of a built model: equal in its variables, names and outputs, with nothing shared.
 
     Args:
         keras: The module `tf_keras` or `keras`.
         model: A built model of it; it stays as it is.
+        make_anew: Gives a model of the same configuration, its values its own: for what Keras' files do not hold.
 
     Raises:
         InputError: The model can neither be saved and loaded nor be copied deeply, or what comes out is not the same.
     """
     failures = []
-    ways = {
-        "saved and loaded again": _saved_and_loaded,
-        "as a deep copy": _deeply_copied,
-        "made anew": _made_anew,
+    ways: dict[str, Callable[[], Any]] = {
+        "saved and loaded again": lambda: _saved_and_loaded(keras, model),
+        "as a deep copy": lambda: copy.deepcopy(model),
+        "made anew": lambda: make_anew(model),
     }
     for way, copy_by in ways.items():
         try:
             with warnings.catch_warnings():
                 # An optimizer's state that no one will use, a format that is called old.
                 warnings.simplefilter("ignore")
-                twin = copy_by(keras, model)
+                with keras.utils.custom_object_scope(_own_objects(model)):
+                    twin = copy_by()
+            if len(_variables(twin)) < len(_variables(model)):  # Some layers build no sooner than in a call.
+                _outputs_of(twin, probe(model))
+            # The states of random generators and of recurrent layers are not in every file.
+            for variable, given in zip(_variables(twin), _variables(model), strict=True):
+                if not _equal(variable, given):
+                    variable.assign(given.numpy())
         except Exception as error:  # Keras raises whatever the user's classes raise.
             failures.append(f"{way}: {' '.join(str(error).split())[:300]}")
             continue
         _give_names(model, twin)
+        _give_settings(keras, model, twin)
         difference = _difference(keras, model, twin)
         if not difference:
             return twin
@@ -86,22 +96,26 @@ def probe(model: Any) -> Any:
     return _values(shape, "float32")
 
 
-def outputs_of(model: Any, inputs: Any) -> list[Any] | None:
-    """Return a model's outputs in inference mode as arrays, its variables being left as they were; None if it fails."""
-    recurrent = [part for part in model._flatten_layers() if getattr(part, "stateful", False)]
-    states = [state for part in recurrent for state in tf.nest.flatten(getattr(part, "states", None) or ())]
-    kept = [variable for variable in (*_variables(model), *states) if not variable.trainable]
-    before = [(variable, np.array(variable.numpy())) for variable in kept]
-    for state in states:
-        state.assign(np.zeros(state.shape))
+@contextlib.contextmanager
+def values_kept(model: Any) -> Iterator[None]:
+    """Bring back what calls of a model change by themselves: states, statistics and whatever is not trained."""
+    # Keras 2 says of states that they are trained.
+    changing = [variable for variable in model.variables if not getattr(variable, "trainable", True)]
+    before = [(variable, variable.numpy()) for variable in _readable((*changing, *_states(model)))]
     try:
-        found = [np.asarray(output) for output in tf.nest.flatten(model(inputs, training=False))]
-    except Exception:  # The inputs may not be of the kind that the model takes.
-        return None
+        yield
     finally:
         for variable, value in before:
             variable.assign(value)
-    return found
+
+
+def _outputs_of(model: Any, inputs: Any) -> list[Any] | None:
+    """Return a model's outputs in inference mode as arrays, its variables being left as they were; None if it fails."""
+    with values_kept(model):
+        try:
+            return [np.asarray(output) for output in tf.nest.flatten(model(inputs, training=False))]
+        except Exception:  # The inputs may not be of the kind that the model takes.
+            return None
 
 
 def _saved_and_loaded(keras: Any, model: Any) -> Any:
@@ -112,28 +126,7 @@ def _saved_and_loaded(keras: Any, model: Any) -> Any:
         else:
             path = Path(folder) / "model.keras"
             model.save(path)
-        own = _own_objects(model)
-        twin = keras.models.load_model(path, custom_objects=own, compile=False, safe_mode=False)
-    for variable, given in zip(_variables(twin), _variables(model), strict=True):
-        # The states of random generators are not in every file.
-        if not _equal(variable, given):
-            variable.assign(given.numpy())
-    return twin
-
-
-def _deeply_copied(keras: Any, model: Any) -> Any:
-    return _with_values_of(model, copy.deepcopy(model))
-
-
-def _made_anew(keras: Any, model: Any) -> Any:
-    """Return a model of the same configuration: for formats of weights that files do not have."""
-    return _with_values_of(model, keras.models.clone_model(model))
-
-
-def _with_values_of(model: Any, twin: Any) -> Any:
-    for variable, given in zip(_variables(twin), _variables(model), strict=True):
-        variable.assign(given.numpy())
-    return twin
+        return keras.models.load_model(path, compile=False, safe_mode=False)
 
 
 def _give_names(model: Any, twin: Any) -> None:
@@ -151,6 +144,23 @@ def _give_names(model: Any, twin: Any) -> None:
             nodes = (node.rpartition("_ib-") for node in its_twin._network_nodes)
             its_twin._network_nodes = {f"{renamed.get(name, name)}_ib-{number}" for name, _, number in nodes}
             its_twin.input_names, its_twin.output_names = list(part.input_names), list(part.output_names)
+
+
+def _give_settings(keras: Any, model: Any, twin: Any) -> None:
+    """Give the layers of a copy the numbers and texts that the configuration of the original does not tell."""
+    of_keras = vars(keras.Sequential())
+    for part, its_twin in zip(model._flatten_layers(), twin._flatten_layers(), strict=False):
+        for name, value in vars(part).items():
+            if name.startswith("_") or name in of_keras or not _is_plain(value):
+                continue
+            if not _is_plain(getattr(its_twin, name, None)) or not np.array_equal(value, getattr(its_twin, name)):
+                setattr(its_twin, name, copy.deepcopy(value))
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return isinstance(value, (bool, int, float, str, np.ndarray, np.generic))
 
 
 def _own_objects(model: Any) -> dict[str, Any]:
@@ -172,8 +182,19 @@ def _things(model: Any) -> Iterator[Any]:
 
 
 def _variables(model: Any) -> list[Any]:
-    """Return the variables of a model, those of random generators included; tables are none."""
-    return [variable for variable in model.variables if hasattr(variable, "numpy") and hasattr(variable, "assign")]
+    """Return the variables of a model, those of random generators and the states of recurrent layers included."""
+    return _readable((*model.variables, *_states(model)))
+
+
+def _states(model: Any) -> list[Any]:
+    recurrent = [part for part in model._flatten_layers() if getattr(part, "stateful", False)]
+    return [state for part in recurrent for state in tf.nest.flatten(getattr(part, "states", None) or ())]
+
+
+def _readable(variables: Iterable[Any]) -> list[Any]:
+    """Return each variable once; tables are none."""
+    found = {id(variable): variable for variable in variables}
+    return [variable for variable in found.values() if hasattr(variable, "numpy") and hasattr(variable, "assign")]
 
 
 def _values(shape: Any, dtype: Any) -> Any:
@@ -205,8 +226,8 @@ def _difference(keras: Any, model: Any, twin: Any) -> str:
         if not _equal(variable, its_twin):
             return f"the variable {variable.name} has other values"
     inputs = probe(model)
-    expected = None if inputs is None else outputs_of(model, inputs)
-    found = None if expected is None else outputs_of(twin, inputs)
+    expected = None if inputs is None else _outputs_of(model, inputs)
+    found = None if expected is None else _outputs_of(twin, inputs)
     if expected is None:
         return ""
     if found is None or len(found) != len(expected) or not all(map(_same, expected, found)):
@@ -236,7 +257,7 @@ def _first_layer(keras: Any, model: Any, twin: Any, inputs: Any) -> str:
             heads = [keras.Model(of.inputs, part.output) for of, part in ((model, layer), (twin, its_twin))]
         except (AttributeError, ValueError, TypeError):
             return ""
-        expected, found = (outputs_of(head, inputs) for head in heads)
+        expected, found = (_outputs_of(head, inputs) for head in heads)
         if expected is None or found is None or not all(map(_same, expected, found)):
             return f", from layer {layer.name!r} on"
     return ""

@@ -9,8 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_laq.adapters import kernels
 from tf_laq.adapters.dispatch import adapter_of
+from tf_laq.adapters.reaching import first_layers
 from tf_laq.errors import InputError
 
 # What Keras calls inputs that their author gave no name; it counts, so that two copies of a model have two names.
@@ -90,7 +90,7 @@ def _structure(model: Any) -> Any:
         if isinstance(shapes, (dict, list, tuple)) and shapes:
             return _specs(shapes, tf.float32)
         shapes = adapter.input_shape(model)  # Says what is missing.
-    first = kernels.first_layers(model, lambda layer: bool(adapter.kinds.kernels_of(layer)))
+    first = first_layers(model, lambda layer: bool(adapter.kinds.kernels_of(layer)))
     takes_tokens = any(id(layer) in first for layer in _layers_with_limits(model))
     return _specs(shapes, tf.int32 if takes_tokens else tf.float32)
 
