@@ -83,6 +83,10 @@ class Adapter(abc.ABC):
             )
         return self.kinds.find_weights(model)
 
+    def layers(self, model: Any) -> list[Any]:
+        """Return all layers of a model, those in models and layers too."""
+        return list(model._flatten_layers(include_self=False))
+
     def variables(self, model: Any) -> dict[Key, Any]:
         """Return the Keras variable of every weight that can be quantized, by layer path and weight path."""
         return self.kinds.variables(model)

@@ -154,13 +154,21 @@ def _give_settings(keras: Any, model: Any, twin: Any) -> None:
             if name.startswith("_") or name in of_keras or not _is_plain(value):
                 continue
             if not _is_plain(getattr(its_twin, name, None)) or not np.array_equal(value, getattr(its_twin, name)):
-                setattr(its_twin, name, copy.deepcopy(value))
+                setattr(its_twin, name, _copy_of_plain(value))
 
 
 def _is_plain(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return all(map(_is_plain, value))
     return isinstance(value, (bool, int, float, str, np.ndarray, np.generic))
+
+
+def _copy_of_plain(value: Any) -> Any:
+    # Keras keeps account of what lists hold, and a deep copy would take that along.
+    if isinstance(value, (list, tuple)):
+        inner = [_copy_of_plain(each) for each in value]
+        return tuple(inner) if isinstance(value, tuple) else inner
+    return copy.copy(value)
 
 
 def _own_objects(model: Any) -> dict[str, Any]:
