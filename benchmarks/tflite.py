@@ -33,10 +33,12 @@ from tabulate import tabulate
 import tf_laq as laq
 from tf_laq import models
 from tf_laq.adapters import adapter_of
+from tf_laq.adapters.signature import signature_of
 from tf_laq.tflite import running
+from tf_laq.tflite.comparison import TOLERANCE
 from tf_laq.tflite.conversion import convert, stock_files
 from tf_laq.tflite.encodings import LAYOUTS
-from tf_laq.tflite.export import TOLERANCE, _encoded, _limit, _planned
+from tf_laq.tflite.export import _encoded, _limit, _planned
 from tf_laq.tflite.graph import Graph
 from tf_laq.tflite.matching import match
 from tf_laq.tflite.running import TFLiteModel
@@ -118,7 +120,7 @@ def rows(name: str, model: Any, quantizer: str, bits: int, rounds: int, peers: b
     shape = tuple(model.input_shape[1:])
     plan = laq.uniform(model, quantizer, bits)
     baked = laq.bake(model, plan)
-    content = convert(baked, shape)
+    content = convert(baked, signature_of(baked))
     constants = Graph(content).float_constants()
     matches = match(constants, _planned(adapter_of(baked).find_weights(baked)[0], plan))
     limit = _limit(plan, constants, matches)
@@ -127,7 +129,9 @@ def rows(name: str, model: Any, quantizer: str, bits: int, rounds: int, peers: b
     contents = {"float32": content, **{layout: _encoded(content, matches, layout, None)[0] for layout in LAYOUTS}}
     if peers:
         found = recovered(content, bits)
-        contents |= stock_files(baked, shape) | ({"ai-edge-quantizer": found} if isinstance(found, bytes) else {})
+        contents |= stock_files(baked, signature_of(baked)) | (
+            {"ai-edge-quantizer": found} if isinstance(found, bytes) else {}
+        )
         if isinstance(found, str):
             print(f"{name}, {quantizer} {bits}: ai-edge-quantizer: {found}")
     images = np.random.default_rng(1).random((4, *shape), dtype=np.float32)

@@ -48,6 +48,18 @@ def test_the_package_knows_nothing_of_what_is_built_with_it():
         assert not top & {"research", "tests", "benchmarks", "scripts"}, path
 
 
+INTERNALS = {"call", "_flatten_layers", "_keras_history", "_inbound_nodes", "_outbound_nodes", "_nested_inputs"}
+
+
+def test_only_the_adapters_know_how_keras_is_made():
+    for path in FILES:
+        if path.is_relative_to(PACKAGE / "adapters"):
+            continue
+        assert not {name.partition(".")[0] for name in imported(path)} & {"keras", "tf_keras"}, path
+        attributes = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+        assert not attributes & INTERNALS, path
+
+
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_no_file_outgrows_a_reader(path):
     assert len(path.read_text().splitlines()) <= 400

@@ -76,7 +76,7 @@ class PlanEntry:
 
 @dataclasses.dataclass(frozen=True)
 class LeftAlone:
-    """A layer that is not quantized: its path, its class, and the reason."""
+    """What is not quantized of a layer, or of a model beside its layers: its path, its class, and the reason."""
 
     layer: str
     kind: str
@@ -91,7 +91,8 @@ class QuantizationPlan(Document):
         policy: The policy that made the plan, with its settings, in words.
         norm: The norm it was made by: "spectral" or "inf".
         entries: One per weight tensor, in the model's order.
-        left_alone: One per layer without an entry.
+        left_alone: One per layer without an entry, or with other weights that are no vectors, and one per model with
+            weights beside its layers. Together with the entries they account for all weights.
     """
 
     document: ClassVar[str] = "tf_laq quantization plan"

@@ -343,17 +343,23 @@ def example(tensor, seed):
     ids=lambda name: name.replace(" ", "_"),
     scope="module",
 )
-def zoo(request, keras):
-    """Every model of the zoo in turn, wrapped and baked under 3-bit log."""
+def named_model(request, keras):
+    """Every model of the zoo in turn, with its name."""
     keras.backend.clear_session()
     keras.utils.set_random_seed(1)
-    model = ZOO[request.param](Builder(keras))
+    return request.param, ZOO[request.param](Builder(keras))
+
+
+@pytest.fixture(scope="module")
+def zoo(named_model, keras):
+    """Every model of the zoo in turn, wrapped and baked under 3-bit log."""
+    name, model = named_model
     batch = [example(tensor, seed) for seed, tensor in enumerate(model.inputs)]
     batch = batch if len(batch) > 1 else batch[0]
     weights = [np.array(w) for w in model.get_weights()]
     plan = laq.uniform(model, "log", 3)
     wrapped, baked = laq.apply(model, plan), laq.bake(model, plan)
-    return Specimen(request.param, keras, model, batch, weights, plan, wrapped, baked)
+    return Specimen(name, keras, model, batch, weights, plan, wrapped, baked)
 
 
 @pytest.fixture(params=["alone", "with_models_in_it", "in_a_graph"])

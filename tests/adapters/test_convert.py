@@ -1,5 +1,7 @@
 """Search, apply and strip on whole models: zoo networks, subclassed models, heads, and input that is wrong."""
 
+import threading
+
 import keras as keras3
 import numpy as np
 import pytest
@@ -95,14 +97,14 @@ def test_a_subclassed_model_is_wrapped_as_a_whole_by_keras_3_and_refused_by_kera
 
 def test_a_subclassed_model_that_cannot_be_copied_is_refused_with_the_cure(keras, layers):
     class NeedsAnArgument(keras.Model):
-        def __init__(self, units):
+        def __init__(self, units, lock):
             super().__init__()
-            self.dense = layers.Dense(units)
+            self.dense, self.lock = layers.Dense(units), lock
 
         def call(self, inputs):
             return self.dense(inputs)
 
-    model = NeedsAnArgument(3)
+    model = NeedsAnArgument(3, threading.Lock())
     model(np.zeros((1, 4), np.float32))
     with pytest.raises(InputError, match=r"NeedsAnArgument.*get_config"):
         laq.bake(model, laq.uniform(model, "linear", 2))

@@ -10,7 +10,7 @@ import tf_laq as laq
 from tf_laq import datasets
 from tf_laq.cli import commands
 from tf_laq.evaluation import AccuracyCurve, RobustnessReport
-from tf_laq.saving import load_model
+from tf_laq.saving import load_model, save_model
 
 
 @pytest.mark.slow
@@ -242,3 +242,31 @@ def test_paths_that_look_like_numbers_stay_text(saved, tmp_path, monkeypatch, la
     arguments = ("evaluate", saved, "--examples", 2, "--attacks", "clean", "--out", out)
     assert laq_command(*arguments)[0] == 0
     assert (tmp_path / "1e5" / "robustness.json").is_file()
+
+
+def test_python_code_in_a_model_runs_only_when_told(laq_command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    layers = tf_keras.layers
+    doubled = layers.Lambda(lambda x: x * 2)
+    save_model(tf_keras.Sequential([tf_keras.Input((3,)), doubled, layers.Dense(2)]), "m.keras")
+    code, _, errors = laq_command("quantize", "m.keras")
+    assert (code, "pass --unsafe_lambdas if you trust the file" in errors) == (2, True)
+    assert "safe_mode" not in errors
+    assert laq_command("quantize", "m.keras", "--unsafe_lambdas")[0] == 0
+    for command in (
+        ("export", "m.keras", "m.tflite", "--plan", "float32"),
+        ("curve", "m.keras"),
+        ("recalibrate", "m.keras"),
+    ):
+        code, _, errors = laq_command(*command)
+        assert (code, "pass --unsafe_lambdas" in errors) == (2, True), command
+
+
+def test_a_class_of_the_users_own_is_told_to_be_loaded_in_python(laq_command, tmp_path):
+    class Mine(tf_keras.layers.Dense):
+        pass
+
+    save_model(tf_keras.Sequential([tf_keras.Input((3,)), Mine(2)]), tmp_path / "m.keras")
+    code, _, errors = laq_command("quantize", tmp_path / "m.keras")
+    assert code == 2
+    assert "laq.load_model(path, custom_objects={'Mine': Mine})" in errors

@@ -18,6 +18,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 import tf_laq as laq
 from tf_laq import quantizers
 from tf_laq.adapters import adapter_of
+from tf_laq.adapters.signature import signature_of
 from tf_laq.quantizers import Encoding
 from tf_laq.tflite import ExportError, ExportReport
 from tf_laq.tflite.contents import read_contents
@@ -104,7 +105,7 @@ def converted(request):
             layer.gamma.assign(layer.gamma * np.where(np.arange(layer.gamma.shape[0]) % 3 == 1, -1.0, 1.0))
     plan = mixed(model)
     baked = laq.bake(model, plan)
-    content = convert(baked, model.input_shape[1:])
+    content = convert(baked, signature_of(baked))
     return (
         baked,
         content,
@@ -145,7 +146,7 @@ def large():
 def test_packed_is_within_a_twentieth_of_the_limit_and_auto_is_no_larger_than_int8(large, name, bits):
     plan = laq.uniform(large, name, bits)
     baked = laq.bake(large, plan)
-    content = convert(baked, (28, 28, 1))
+    content = convert(baked, signature_of(baked))
     matches = match(Graph(content).float_constants(), planned_of(baked, plan))
     sizes = {layout: len(_encoded(content, matches, layout, None)[0]) for layout in ("int8", "packed", "auto")}
     limit = plan.bytes + 4 * (large.count_params() - plan.weights)
@@ -162,7 +163,7 @@ def test_many_small_kernels_share_what_they_can(name, bits):
     model.set_weights([w if w.ndim > 1 else w + random.uniform(0.1, 0.9, w.shape) for w in model.get_weights()])
     plan = laq.uniform(model, name, bits)
     baked = laq.bake(model, plan)
-    content = convert(baked, (24, 24, 24))
+    content = convert(baked, signature_of(baked))
     constants = Graph(content).float_constants()
     matches = match(constants, planned_of(baked, plan))
     packed, choices = _encoded(content, matches, "packed", None)
@@ -270,7 +271,7 @@ def test_float16_weights_give_the_outputs_of_float32_weights(power, tmp_path):
     model.set_weights([w * (scale if w.ndim == 2 else 1) if w.ndim > 1 else w + 0.3 for w in model.get_weights()])
     plan = laq.uniform(model, "log", 6)
     baked = laq.bake(model, plan)
-    content = convert(baked, (8, 8, 3))
+    content = convert(baked, signature_of(baked))
     matches = match(Graph(content).float_constants(), planned_of(baked, plan))
     stored, choices = _encoded(content, matches, "int8", None)
     assert "float16" in {choice.encoding for choice in choices}

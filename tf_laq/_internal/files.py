@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,39 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     if target.is_dir():
         raise InputError("path", expected="a file", received=f"the folder {target}", remedy="Add a file name.")
+    with _beside(target) as temporary:
+        yield temporary
+        temporary.replace(target)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: str | os.PathLike[str], marker: str) -> Iterator[Path]:
+    """Do what `replacing` does for a folder; a folder already there is replaced if it is one of the same kind.
+
+    Args:
+        path: The folder to write.
+        marker: A file that every folder of the kind has.
+
+    Yields:
+        A path in the same folder and with the same name, to be made by the caller.
+
+    Raises:
+        InputError: The place cannot be written, or holds something else.
+    """
+    target = Path(path)
+    if target.exists() and not (target / marker).is_file():
+        received = f"{target}, which is there and has no {marker}"
+        raise InputError("path", expected="a new folder", received=received, remedy="Choose another name.")
+    with _beside(target) as temporary:
+        yield temporary
+        if target.exists():
+            target.replace(temporary.parent.with_name("old"))
+        temporary.replace(target)
+
+
+@contextlib.contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """Give a path of the same name in a temporary folder beside a path; the folder is removed at the end."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = tempfile.mkdtemp(prefix=".writing-", dir=target.parent)
@@ -44,15 +78,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             received=f"{target} ({error.strerror})",
             remedy="Choose another path or change the folder's permissions.",
         ) from error
-    temporary = Path(folder) / target.name
+    # A folder that was there is kept as "old" until the new one is in its place.
+    temporary = Path(folder, "new", target.name)
+    temporary.parent.mkdir()
     try:
         yield temporary
-        temporary.replace(target)
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        with contextlib.suppress(OSError):
-            Path(folder).rmdir()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -6,12 +6,14 @@ The given model is never changed.
 from __future__ import annotations
 
 import abc
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import tensorflow as tf
 
-from tf_laq.adapters import kernels
+from tf_laq.adapters.copying import copied, probe, values_kept
 from tf_laq.adapters.kernels import LayerKinds
 from tf_laq.errors import InputError
 from tf_laq.plan import LeftAlone, QuantizationPlan
@@ -21,8 +23,11 @@ from tf_laq.sensitivity import WeightTensor
 Weights = Mapping[str, Quantizer]
 """Attribute path of a weight in its layer -> quantizer."""
 
-Convert = Callable[[str, Any], tuple[Any, Any]]
-"""From the path of a layer and the layer to the layer for the new model, and the part of it that gets the weights."""
+Convert = Callable[[str, Any], Any]
+"""From the path of a layer and the layer to the one in its place."""
+
+Key = tuple[str, str]
+"""Layer path and weight path."""
 
 
 class Adapter(abc.ABC):
@@ -48,20 +53,8 @@ class Adapter(abc.ABC):
         """Return whether a model is a functional one."""
 
     @abc.abstractmethod
-    def duplicate(self, layer: Any, **changes: Any) -> Any:
-        """Return a new layer with the layer's configuration, or a changed one, and fresh weights."""
-
-    @abc.abstractmethod
-    def copy_weights(self, source: Any, target: Any) -> None:
-        """Give a layer the weights of another one of the same kind."""
-
-    @abc.abstractmethod
-    def copy_whole(self, model: Any) -> Any:
-        """Return a copy of a subclassed model with its weights; it may raise anything."""
-
-    @abc.abstractmethod
     def wrap_whole(self, model: Any, weights: Weights) -> Any:
-        """Return a trainable copy of a subclassed model that computes with quantized weights, or refuse it."""
+        """Return a trainable model that runs a subclassed one with quantized weights, or refuse it."""
 
     @abc.abstractmethod
     def wrap_layer(self, layer: Any, weights: Weights, **options: Any) -> Any:
@@ -90,18 +83,30 @@ class Adapter(abc.ABC):
             )
         return self.kinds.find_weights(model)
 
-    def variables(self, model: Any) -> dict[tuple[str, str], Any]:
+    def layers(self, model: Any) -> list[Any]:
+        """Return all layers of a model, those in models and layers too."""
+        return list(model._flatten_layers(include_self=False))
+
+    def variables(self, model: Any) -> dict[Key, Any]:
         """Return the Keras variable of every weight that can be quantized, by layer path and weight path."""
         return self.kinds.variables(model)
 
-    def quantized_weights(self, model: Any) -> dict[tuple[str, str], Quantizer]:
+    def quantized_weights(self, model: Any) -> dict[Key, Quantizer]:
         """Return layer path and weight path -> quantizer, for all weights that a wrapped model quantizes."""
-        found: dict[tuple[str, str], Quantizer] = {}
+        found: dict[Key, Quantizer] = {}
         for path, layer in self.kinds.walk(model):
             if isinstance(layer, self.wrapper):
                 inner = f"{path.removesuffix(layer.name)}{layer.layer.name}"
                 found |= self.kinds.by_name(inner, layer.layer, self.wrapped_weights(layer))
         return found
+
+    def copy(self, model: Any) -> Any:
+        """Return a copy of a model that is proved to be equal, with nothing shared.
+
+        Raises:
+            InputError: The model cannot be copied.
+        """
+        return copied(self.keras, model, self._made_anew)
 
     def wrap(self, model: Any, plan: QuantizationPlan) -> Any:
         """Return a trainable model that computes with quantized weights.
@@ -109,29 +114,28 @@ class Adapter(abc.ABC):
         The layers of a Sequential or functional model are wrapped one by one, a subclassed model as a whole.
 
         Raises:
-            InputError: The plan is for another model, or a subclassed model cannot be wrapped.
+            InputError: The plan is for another model, or the model cannot be copied or wrapped.
         """
         settings = self.kinds.settings(model, plan)
-        if not self._is_graph(model):
-            return self.wrap_whole(model, self._weights_in("", model, settings))
+        twin = self._copy_to_quantize(model, plan)
+        if not self._is_graph(twin):
+            return self.wrap_whole(twin, self._weights_in("", twin, settings))
 
-        def wrapped(path: str, layer: Any) -> tuple[Any, Any]:
-            inner, weights = self._copy(layer), self._weights_in(path, layer, settings)
-            return (self.wrap_layer(inner, weights) if weights else inner), inner
+        def wrapped(path: str, layer: Any) -> Any:
+            weights = self._weights_in(path, layer, settings)
+            return self.wrap_layer(layer, weights) if weights else layer
 
-        return self._rebuild(model, wrapped)
+        return self._rewired(twin, wrapped)
 
     def bake(self, model: Any, plan: QuantizationPlan) -> Any:
         """Return a plain model of the same architecture with quantized values as weights.
 
         Raises:
-            InputError: The plan is for another model, or a subclassed model cannot be copied.
+            InputError: The plan is for another model, or the model cannot be copied.
         """
-        settings = self.kinds.settings(model, plan)
-        if self._is_graph(model):
-            return self._rebuild_plain(model, lambda path, layer: self._weights_in(path, layer, settings))
-        twin = self.copy_subclassed(model)
-        quantize_weights(twin, self._weights_in("", model, settings))
+        self.check_plan(model, plan)
+        twin = self._copy_to_quantize(model, plan)
+        self._quantize(twin, {(e.layer, e.weight): q for e in plan.entries if (q := e.make_quantizer()) is not None})
         return twin
 
     def check_plan(self, model: Any, plan: QuantizationPlan) -> None:
@@ -148,10 +152,10 @@ class Adapter(abc.ABC):
         Raises:
             InputError: The model has no wrapped layer.
         """
-        self._check_wrapped(model)
-        return self._rebuild_plain(
-            model, lambda path, layer: self.wrapped_weights(layer) if isinstance(layer, self.wrapper) else {}
-        )
+        with _nodes_as_they_are(model):
+            plain = self.copy(self.float_twin(model))
+        self._quantize(plain, self.quantized_weights(model))
+        return plain
 
     def float_twin(self, model: Any) -> Any:
         """Return the float network underneath a wrapped model: a plain model of the same layers and variables.
@@ -160,12 +164,7 @@ class Adapter(abc.ABC):
             InputError: The model has no wrapped layer.
         """
         self._check_wrapped(model)
-
-        def inner(path: str, layer: Any) -> tuple[Any, Any]:
-            plain = layer.layer if isinstance(layer, self.wrapper) else layer
-            return plain, plain
-
-        return self._rebuild(model, inner)
+        return self._rewired(model, self._inner)
 
     def logits(self, model: Any) -> Callable[[Any], Any]:
         """Return the model as a function from images to logits in inference mode.
@@ -201,25 +200,6 @@ class Adapter(abc.ABC):
     def is_subclassed(self, layer: Any) -> bool:
         """Return whether a layer is a subclassed model: it is copied and wrapped as a whole."""
         return isinstance(layer, self.keras.Model) and not self._is_graph(layer)
-
-    def copy_subclassed(self, model: Any) -> Any:
-        """Return a copy of a subclassed model with the same names.
-
-        Raises:
-            InputError: The class cannot be copied.
-        """
-        try:
-            twin = self.copy_whole(model)
-        except Exception as error:  # Keras raises whatever the user's class raises.
-            reason = " ".join(str(error).split())
-            raise InputError(
-                "model",
-                expected="a model that can be copied",
-                received=f"the subclassed model {type(model).__name__}, whose copy fails with: {reason}",
-                remedy="Give the class get_config and from_config, or build the model with the functional API.",
-            ) from error
-        self.kinds.copy_names(model, twin)
-        return twin
 
     def _check_wrapped(self, model: Any) -> None:
         if not self.is_wrapped(model):
@@ -266,49 +246,69 @@ class Adapter(abc.ABC):
 
         return clone_part(model)
 
-    def _copy(self, layer: Any) -> Any:
-        return self.copy_subclassed(layer) if self.is_subclassed(layer) else self.duplicate(layer)
-
-    def _rebuild(self, model: Any, convert: Convert) -> Any:
-        """Return a model of the same graph, nested models included, with every layer converted and its weights copied.
+    def _rewired(self, model: Any, convert: Convert) -> Any:
+        """Return a model of the same graph, nested models included, of the layers that `convert` puts in their places.
 
         Args:
             model: A Sequential or functional model.
-            convert: Makes the copy of the layer at a path.
+            convert: Gives the layer in the place of the one at a path, as a rule that one itself.
         """
         paths: dict[int, str] = {}
         for path, layer in self._parts(model):
             paths.setdefault(id(layer), path)
-        copies: dict[int, tuple[Any, Any, Any]] = {}
+        converted: dict[int, Any] = {}
 
         def clone_layer(layer: Any) -> Any:
-            if id(layer) not in copies:
-                # Operations of keras.ops are nodes of the graph too, without weights.
+            if id(layer) not in converted:
+                # Operations of keras.ops are nodes of the graph too, without a path.
                 path = paths.get(id(layer))
-                converted = convert(path, layer) if path is not None else (self.duplicate(layer),) * 2
-                copies[id(layer)] = layer, *converted
-            return copies[id(layer)][1]
+                converted[id(layer)] = layer if path is None else convert(path, layer)
+            return converted[id(layer)]
 
         twin = self._clone(model, clone_layer)
         if not twin.built:
             twin.build(model.input_shape)
-        for source, _, target in copies.values():
-            self.copy_weights(source.layer if isinstance(source, self.wrapper) else source, target)
         return twin
 
-    def _rebuild_plain(self, model: Any, weights_of: Callable[[str, Any], Weights]) -> Any:
-        """Return a model of the same graph without wrappers, weights of the layer at each path quantized."""
-        quantized: list[tuple[Any, Weights]] = []
+    def _made_anew(self, model: Any) -> Any:
+        """Return a model of the same configuration, layers in several places as one."""
+        if not self._is_graph(model):
+            return self.keras.models.clone_model(model)
+        return self._rewired(model, lambda path, layer: type(layer).from_config(layer.get_config()))
 
-        def plain(path: str, layer: Any) -> tuple[Any, Any]:
-            twin = self._copy(layer.layer if isinstance(layer, self.wrapper) else layer)
-            quantized.append((twin, weights_of(path, layer)))
-            return twin, twin
+    def _inner(self, path: str, layer: Any) -> Any:
+        return layer.layer if isinstance(layer, self.wrapper) else layer
 
-        rebuilt = self._rebuild(model, plain)
-        for layer, weights in quantized:
-            quantize_weights(layer, weights)
-        return rebuilt
+    def _quantize(self, model: Any, quantizers: Mapping[Key, Quantizer]) -> None:
+        """Put weights of a plain model through their quantizers."""
+        variables = self.variables(model)
+        for key, quantizer in quantizers.items():
+            values = quantizer.quantize(variables[key].numpy())
+            variables[key].assign(values.astype(tf.as_dtype(variables[key].dtype).as_numpy_dtype))
+
+    def _copy_to_quantize(self, model: Any, plan: QuantizationPlan) -> Any:
+        """Return a copy of a model, after making sure that a call takes its planned weights as they are.
+
+        Raises:
+            InputError: The model cannot be copied, or assigns one of these weights itself when it is called.
+        """
+        twin = self.copy(model)
+        inputs, variables = probe(twin), self.variables(twin)
+        planned = [(entry.layer, entry.weight) for entry in plan.entries if entry.quantizer is not None]
+        with values_kept(twin):
+            firsts = {key: _exchange_first(variables[key], 1.0) for key in planned}
+            with contextlib.suppress(Exception):  # The inputs may not be of the kind that the model takes.
+                if inputs is not None:
+                    twin(inputs, training=False)
+            assigned = [key for key in planned if _exchange_first(variables[key], firsts[key]) != 1.0]
+        for layer, weight in assigned:
+            raise InputError(
+                f"layer {layer!r}, weight {weight!r}",
+                expected="a weight that stays as it is when the model is called",
+                received="one that its layer assigns itself, so that quantized values would be lost",
+                remedy=f'Leave it in float32: laq.search(model, overrides={{{layer!r}: "float32"}}).',
+            )
+        return twin
 
     def _without_softmax(self, model: Any) -> Any:
         if not model.built:
@@ -318,32 +318,38 @@ class Adapter(abc.ABC):
             raise InputError("model", expected="one output, the logits", received=f"{len(model.outputs)} outputs")
         sequential = isinstance(model, self.keras.Sequential)
         last = model.layers[-1] if sequential else model.outputs[0]._keras_history[0]
-        if not self._is_softmax(last.layer if isinstance(last, self.wrapper) else last):
+        if not self._is_softmax(self._inner("", last)):
             return model
-
-        def linear_at_the_end(path: str, layer: Any) -> tuple[Any, Any]:
-            copied = self._linear if layer is last else self._copy
-            if isinstance(layer, self.wrapper):
-                inner = copied(layer.layer)
-                return self.wrap_layer(inner, self.wrapped_weights(layer), name=layer.name), inner
-            twin = copied(layer)
-            return twin, twin
-
-        return self._rebuild(model, linear_at_the_end)
+        twin = self.copy(model)
+        place = model.layers.index(last)
+        head = self._inner("", twin.layers[place])
+        if isinstance(head, self.keras.layers.Softmax):
+            linear = self.keras.layers.Activation("linear", name=head.name)
+            return self._rewired(twin, lambda path, layer: linear if layer is twin.layers[place] else layer)
+        head.activation = self.keras.activations.linear
+        return twin
 
     def _is_softmax(self, layer: Any) -> bool:
         activation = getattr(layer, "activation", None)
         return isinstance(layer, self.keras.layers.Softmax) or activation is self.keras.activations.softmax
 
-    def _linear(self, layer: Any) -> Any:
-        if isinstance(layer, self.keras.layers.Softmax):
-            return self.keras.layers.Activation("linear", name=layer.name)
-        return self.duplicate(layer, activation="linear")
+
+@contextlib.contextmanager
+def _nodes_as_they_are(model: Any) -> Iterator[None]:
+    """Take back what a second graph of a model's layers adds to them: Keras would no longer know the layer's output."""
+    lists = [getattr(part, name) for part in model._flatten_layers() for name in ("_inbound_nodes", "_outbound_nodes")]
+    lengths = [len(nodes) for nodes in lists]
+    try:
+        yield
+    finally:
+        for nodes, length in zip(lists, lengths, strict=True):
+            del nodes[length:]
 
 
-def quantize_weights(layer: Any, weights: Weights) -> None:
-    """Put weights of a layer through their quantizers."""
-    for path, quantizer in weights.items():
-        variable = kernels.attribute(layer, path)
-        values = quantizer.quantize(kernels.values(layer, path))
-        variable.assign(values.astype(tf.as_dtype(variable.dtype).as_numpy_dtype))
+def _exchange_first(variable: Any, value: float) -> float:
+    """Put a value in the place of a variable's first one, and return that."""
+    values = np.array(variable.numpy())
+    first = values.flat[0]
+    values.flat[0] = value
+    variable.assign(values)
+    return float(first)

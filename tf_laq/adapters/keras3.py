@@ -16,7 +16,7 @@ import keras
 
 from tf_laq import quantizers
 from tf_laq.adapters import kernels
-from tf_laq.adapters.base import Adapter, Weights, quantize_weights
+from tf_laq.adapters.base import Adapter, Weights
 from tf_laq.quantizers import Quantizer
 
 _register = keras.saving.register_keras_serializable(package="tf_laq")
@@ -51,6 +51,15 @@ class QuantizeWrapper(keras.layers.Wrapper):  # type: ignore[misc]
     def call(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the inner layer's output under quantized weights."""
         return _call_quantized(self, self.layer, self.quantized_weights, inputs, *args, **kwargs)
+
+    @property
+    def stateful(self) -> bool:
+        """Whether the inner layer keeps a state from one call to the next."""
+        return bool(getattr(self.layer, "stateful", False))
+
+    def reset_state(self) -> None:
+        """Let the inner layer begin again."""
+        self.layer.reset_state()
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
         """Return the inner layer's mask."""
@@ -108,7 +117,7 @@ def _call_quantized(wrapper: Any, inner: Any, weights: Weights, *args: Any, **kw
     A scope keeps what is assigned to variables (moving averages, random states) and the losses to itself, so both are
     handed on. All variables are put into it, since it hides the values that a scope around it gives them.
     """
-    if not inner.built:
+    if not kernels.has_weights(inner, weights):
         # Layers may create weights no sooner than in their first call; its result is not used.
         inner(*args, **kwargs)
     quantized = {id(kernels.attribute(inner, path)): quantizer for path, quantizer in weights.items()}
@@ -137,7 +146,7 @@ def _from_config(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Quantizer
 
 
 class Keras3Adapter(Adapter):
-    """Copies layers and subclassed models by their configuration, and wraps both."""
+    """Wraps layers, and subclassed models as a whole."""
 
     keras = keras
     wrapper = QuantizeWrapper
@@ -147,30 +156,9 @@ class Keras3Adapter(Adapter):
         """Return whether a model is a functional one."""
         return hasattr(model, "operations")
 
-    def duplicate(self, layer: Any, **changes: Any) -> Any:
-        """Return a new layer with the layer's configuration, or a changed one, and fresh weights."""
-        # A Python function in a layer of the running program is no risk, as one in a file would be.
-        trusted = {"safe_mode": False} if isinstance(layer, keras.layers.Lambda) else {}
-        return type(layer).from_config({**layer.get_config(), **changes}, **trusted)
-
-    def copy_weights(self, source: Any, target: Any) -> None:
-        """Give a layer the weights of another one of the same kind, the states of random generators included."""
-        for given, variable in zip(getattr(source, "variables", ()), getattr(target, "variables", ()), strict=True):
-            variable.assign(given)
-        if isinstance(target, keras.layers.Normalization):
-            target.finalize_state()
-
-    def copy_whole(self, model: Any) -> Any:
-        """Return a copy of a subclassed model with its weights; it may raise anything."""
-        twin = type(model).from_config(model.get_config())
-        twin.build_from_config(model.get_build_config())
-        self.copy_weights(model, twin)
-        twin.built = model.built  # Keras leaves it unset where the class has no method build.
-        return twin
-
     def wrap_whole(self, model: Any, weights: Weights) -> Any:
-        """Return a trainable copy of a subclassed model that computes with quantized weights."""
-        return QuantizedModel(self.copy_subclassed(model), weights)
+        """Return a trainable model that runs a subclassed one with quantized weights."""
+        return QuantizedModel(model, weights)
 
     def wrap_layer(self, layer: Any, weights: Weights, **options: Any) -> Any:
         """Return a wrapper that runs a layer with quantized weights; the options are arguments of a Keras layer."""
@@ -186,14 +174,6 @@ class Keras3Adapter(Adapter):
             return self.kinds.by_name("", model.model, model.quantized_weights)
         return super().quantized_weights(model)
 
-    def strip(self, model: Any) -> Any:
-        """Return a wrapped model as a plain one with quantized values as weights; its outputs are the same bits."""
-        if not isinstance(model, QuantizedModel):
-            return super().strip(model)
-        twin = self.copy_subclassed(model.model)
-        quantize_weights(twin, model.quantized_weights)
-        return twin
-
     def float_twin(self, model: Any) -> Any:
         """Return the float network underneath a wrapped model, with the same variables."""
         return model.model if isinstance(model, QuantizedModel) else super().float_twin(model)
@@ -201,7 +181,11 @@ class Keras3Adapter(Adapter):
     def known_input_shape(self, model: Any) -> Any:
         """Return what Keras knows of a model's input shape, or None."""
         plain = model.model if isinstance(model, QuantizedModel) else model
-        return plain.input_shape if self._is_graph(plain) else (plain.get_build_config() or {}).get("input_shape")
+        if self._is_graph(plain):
+            return plain.input_shape
+        shape = (plain.get_build_config() or {}).get("input_shape")
+        # From a file it is a list.
+        return tuple(shape) if isinstance(shape, list) and shape and not isinstance(shape[0], list) else shape
 
 
 ADAPTER = Keras3Adapter()

@@ -8,22 +8,25 @@
 | DepthwiseConv1D/2D (Keras 3: kernel), SeparableConv1D/2D | depthwise_kernel (k..., c_in, multiplier) | a block each |
 | SeparableConv1D/2D | pointwise_kernel (1..., c_in, c_out) | (c_in, c_out) |
 | EinsumDense, inside MultiHeadAttention | kernel | by its equation |
+| ReversibleEmbedding that is not tied | reverse_embeddings (in, out) | (in, out) |
 | any other layer with an attribute `kernel` | kernel (..., out) | (..., out) |
 
-A layer that holds other layers in its attributes, or in lists there, has their kernels too, by attribute paths such as
-"forward_layer.cell.kernel".
+A layer that holds other layers in its attributes, or in lists and dicts there, has their kernels too, by attribute
+paths such as "forward_layer.cell.kernel" or "heads.left.kernel".
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from tf_laq import lipschitz
+from tf_laq.adapters.prepared import check_unprepared
+from tf_laq.adapters.reaching import first_layers
 from tf_laq.errors import InputError
 from tf_laq.lipschitz import MatrixLayout
 from tf_laq.plan import LeftAlone, QuantizationPlan
@@ -46,8 +49,16 @@ _NORMALIZATION = (
     "UnitNormalization",
     "Normalization",
 )
+# Layers that run a SavedModel: class and the package it comes from.
+_SAVED_MODELS = (("TFSMLayer", "keras"), ("KerasLayer", "tensorflow_hub"))
 # Where Keras itself lists the layers that an object holds, beside the attribute that its author gave them.
-_BOOKKEEPING = ("_layers", "_self_tracked_trackables")
+_BOOKKEEPING = (
+    "_layers",
+    "_self_tracked_trackables",
+    "_self_unconditional_checkpoint_dependencies",
+    "_self_unconditional_dependency_names",
+    "_self_unconditional_deferred_dependencies",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,21 +72,35 @@ class LayerKinds:
     keras: Any
 
     def find_weights(self, model: Any) -> tuple[list[WeightTensor], list[LeftAlone]]:
-        """Return the weight tensors of a built model that can be quantized, and the layers left alone.
+        """Return the weight tensors of a built model that can be quantized, and what is left alone.
+
+        Together they are all weights of the model. A layer has a line among what is left alone if none of its weights
+        can be quantized, or if others that are no vectors stay float32; so has a model with weights beside its layers.
 
         Raises:
-            InputError: The model is not built, or has NaN or infinite weights.
+            InputError: The model is not built, has NaN or infinite weights, layers that another tool has prepared or
+                that share a path, or a kernel that is not among its weights.
         """
-        tensors, left_alone = [], []
+        found = list(self._kernels_by_layer(model))
         at_input = first_layers(model, lambda layer: bool(self.kernels_of(layer)))
-        for path, layer, kernels in self._kernels_by_layer(model):
-            tensors += [
-                WeightTensor(path, weight, values(layer, weight), layout, fed_by_input=id(layer) in at_input)
-                for weight, layout in kernels.items()
-            ]
-            if not kernels:
-                left_alone.append(LeftAlone(path, type(layer).__name__, self._why_left_alone(layer)))
-        return tensors, left_alone
+        tensors = [
+            WeightTensor(path, weight, values(layer, weight), layout, fed_by_input=id(layer) in at_input)
+            for path, layer, kernels in found
+            for weight, layout in kernels.items()
+        ]
+        planned = {
+            id(attribute(layer, weight)): f"{path}.{weight}" for path, layer, kernels in found for weight in kernels
+        }
+        _check_listed(model, planned)
+        left_alone = []
+        for path, layer, kernels in found:
+            reason = self._why_beside(layer, planned) if kernels else self._why_left_alone(layer, planned)
+            if reason:
+                left_alone.append(LeftAlone(path, type(layer).__name__, reason))
+        # Keras 2 lists the counters of metrics among the weights.
+        holders = [layer for _, layer, _ in found] + model.metrics
+        accounted = planned.keys() | {id(weight) for holder in holders for weight in holder.variables}
+        return tensors, left_alone + self._weights_beside_layers(model, accounted)
 
     def variables(self, model: Any) -> dict[tuple[str, str], Any]:
         """Return the Keras variable of every weight that can be quantized, by layer path and weight path."""
@@ -93,8 +118,31 @@ class LayerKinds:
                 received=f"{type(model).__name__} {model.name!r} without weights",
                 remedy="Call model.build(input_shape), or call the model on a batch.",
             )
+        self._check_paths(model)
+        seen: set[int] = set()
         for path, layer in self.walk(model):
-            yield path, layer, self.kernels_of(layer)
+            check_unprepared(path, layer)
+            kernels = {}
+            for weight, layout in self.kernels_of(layer).items():
+                # A tied kernel belongs to the first layer that has it.
+                if id(attribute(layer, weight)) not in seen:
+                    seen.add(id(attribute(layer, weight)))
+                    kernels[weight] = layout
+            yield path, layer, kernels
+
+    def _check_paths(self, model: Any) -> None:
+        """Raise an `InputError` if a layer with kernels shares its path: a plan names weights by it."""
+        first: dict[str, Any] = {}
+        for path, part in self._parts(model):
+            other = first.setdefault(path, part)
+            pair = [] if other is part else [layer for layer in (other, part) if not self._is_model(layer)]
+            if any(self.kernels_of(layer) for layer in pair):
+                raise InputError(
+                    f"layer {path!r}",
+                    expected="a path of its own for every layer with a kernel",
+                    received=f"a {type(other).__name__} and a {type(part).__name__} of that path",
+                    remedy="Give the layers different names when you make them: Layer(..., name=...).",
+                )
 
     def settings(self, model: Any, plan: QuantizationPlan) -> dict[str, dict[str, Quantizer]]:
         """Return a plan as layer path -> weight -> quantizer, after checking that it is this model's.
@@ -120,18 +168,26 @@ class LayerKinds:
                 settings.setdefault(entry.layer, {})[entry.weight] = quantizer
         return settings
 
-    def walk(self, model: Any, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
+    def walk(self, model: Any) -> Iterator[tuple[str, Any]]:
         """Give every layer of a model once with its path, the layers of nested models as "model/layer"."""
+        for path, part in self._parts(model):
+            if not self._is_model(part) and not isinstance(part, self.keras.layers.InputLayer):
+                yield path, part
+
+    def _parts(self, model: Any, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
+        """Give every layer and every nested model once with its path, models before what is in them."""
         seen = set() if seen is None else seen
-        for layer in model.layers:
-            if id(layer) in seen:
+        for part in model.layers:
+            if id(part) in seen:
                 continue
-            seen.add(id(layer))
-            path = f"{prefix}{layer.name}"
-            if isinstance(layer, self.keras.Model):
-                yield from self.walk(layer, f"{path}/", seen)
-            elif not isinstance(layer, self.keras.layers.InputLayer):
-                yield path, layer
+            seen.add(id(part))
+            path = f"{prefix}{part.name}"
+            yield path, part
+            if self._is_model(part):
+                yield from self._parts(part, f"{path}/", seen)
+
+    def _is_model(self, part: Any) -> bool:
+        return isinstance(part, self.keras.Model)
 
     def places(self, model: Any, names: str = "", place: str = "") -> Iterator[tuple[str, str]]:
         """Give the path of every layer by names, and its attribute path in the model."""
@@ -146,52 +202,55 @@ class LayerKinds:
         if not isinstance(part, self.keras.Model):
             return {(path, weight): quantizer for weight, quantizer in weights.items()}
         found = {}
-        for name, place in self.places(part, f"{path}/" if path else ""):
-            for at, quantizer in weights.items():
-                weight = at.removeprefix(f"{place}.")
-                # The rest of the path of a layer further inside begins with its own place.
-                if weight != at and not weight.startswith("layers."):
-                    found[name, weight] = quantizer
-        return found
-
-    def copy_names(self, model: Any, twin: Any) -> None:
-        """Give a copy of a model, and all layers in it, the names of the original: Keras may have counted on.
-
-        A plan names layers, and so a plan for the model is one for the copy.
-        """
-        setattr(twin, "_name" if hasattr(twin, "_name") else "name", model.name)
-        if isinstance(model, self.keras.Model):
-            for layer, copied in zip(model.layers, twin.layers, strict=True):
-                self.copy_names(layer, copied)
+        # A weight is in all the models around its layer too, whose places are shorter.
+        for name, place in sorted(self.places(part, f"{path}/" if path else ""), key=lambda item: len(item[1])):
+            for at in weights:
+                if at.startswith(f"{place}."):
+                    found[at] = name, at.removeprefix(f"{place}.")
+        return {found[at]: quantizer for at, quantizer in weights.items() if at in found}
 
     def kernels_of(self, layer: Any) -> Kernels:
         """Return the weights of a built layer that can be quantized; empty if there are none."""
-        if self._is(layer, "SpectralNormalization"):
-            return {}
         return self._kernels(layer, set())
 
     def _kernels(self, layer: Any, seen: set[int]) -> Kernels:
         """Return a layer's own kernels and those of the layers in it, each of these once."""
         seen.add(id(layer))
+        if self._is(layer, "SpectralNormalization") or _is_saved_model(layer):
+            return {}
         own = {} if self._parts_of(layer) else self._own_kernels(layer)
         found = {weight: layout for weight, layout in own.items() if _is_kernel(getattr(layer, weight, None))}
-        for path, inner in self._inner_layers(layer):
-            if id(inner) not in seen:
-                found |= {f"{path}.{weight}": layout for weight, layout in self._kernels(inner, seen).items()}
+        for way, inner in self._inner_layers(layer):
+            kernels = {} if id(inner) in seen else self._kernels(inner, seen)
+            kernels = {".".join((*way, weight)): layout for weight, layout in kernels.items()}
+            if kernels.keys() & found.keys() or (kernels and any("." in name for name in way)):
+                raise InputError(
+                    f"layer {layer.name!r}",
+                    expected="different names, without a dot, for the layers that it holds",
+                    received=f"{way[-1]!r} in {'.'.join(way[:-1]) or 'its attributes'}",
+                    remedy="Use another key or attribute for that layer.",
+                )
+            found |= kernels
         return found
 
-    def _inner_layers(self, layer: Any) -> Iterator[tuple[str, Any]]:
-        """Give the layers that a layer holds, each with its attribute path."""
-        if isinstance(layer, self.keras.Model):
+    def _inner_layers(self, layer: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+        """Give the layers that a layer holds, each with the names on the way to it: attribute, keys, indices."""
+        if self._is_model(layer):
             names: Iterable[str] = ("layers",)
         else:
             names = self._parts_of(layer) or [name for name in vars(layer) if name not in _BOOKKEEPING]
         for name in names:
-            held = getattr(layer, name, None)
-            items = enumerate(held) if isinstance(held, (list, tuple)) else [(None, held)]
-            for index, item in items:
-                if isinstance(item, self.keras.layers.Layer):
-                    yield name if index is None else f"{name}.{index}", item
+            yield from self._layers_in(getattr(layer, name, None), (name,))
+
+    def _layers_in(self, held: Any, way: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+        if isinstance(held, self.keras.layers.Layer):
+            yield way, held
+        elif isinstance(held, dict):
+            for key, item in held.items():
+                yield from self._layers_in(item, (*way, str(key)))
+        elif isinstance(held, (list, tuple)):
+            for index, item in enumerate(held):
+                yield from self._layers_in(item, (*way, str(index)))
 
     def _parts_of(self, layer: Any) -> tuple[str, ...]:
         return next((parts for kind, parts in _PARTS.items() if self._is(layer, kind)), ())
@@ -216,27 +275,63 @@ class LayerKinds:
             return {"kernel": layouts[layer.rank - 1](layer.groups)}
         if self._is(layer, "EinsumDense"):
             return {"kernel": lipschitz.einsum(layer.equation)}
-        names = ("kernel", "recurrent_kernel", "embeddings")
+        names = ("kernel", "recurrent_kernel", "embeddings", "reverse_embeddings")
         ranks = {name: len(getattr(getattr(layer, name, None), "shape", ())) for name in names}
         return {name: MatrixLayout(tuple(range(rank - 1)), (rank - 1,)) for name, rank in ranks.items() if rank >= 2}
 
-    def _why_left_alone(self, layer: Any) -> str:
-        if not layer.weights:
+    def _why_left_alone(self, layer: Any, planned: Mapping[int, str]) -> str:
+        """Return why no weight of a layer is planned with the layer."""
+        weights = _variables(layer)
+        if _is_saved_model(layer):
+            return "a SavedModel; its weights stay as they are"
+        if not weights:
             return "has no weights"
         if self._is(layer, *_NORMALIZATION):
             return "normalisation parameters stay float32"
         if self._is(layer, "SpectralNormalization"):
             return "computes its kernel anew in training; its weights stay float32"
+        shared = [f"{weight} is {planned[id(attribute(layer, weight))]}" for weight in self.kernels_of(layer)]
+        if shared:
+            reasons = ["shares its kernels with other layers: " + ", ".join(shared), self._why_beside(layer, planned)]
+            return "; ".join(filter(None, reasons))
         inner = [part.name for part in layer._flatten_layers(include_self=False)]
         if inner:
             return f"holds other layers ({', '.join(inner)}) in a way that is not known; its weights stay float32"
-        names = ", ".join(f"{w.name} {tuple(w.shape)}" for w in layer.weights)
+        names = ", ".join(f"{w.name} {tuple(w.shape)}" for w in weights)
         return f"has no known kernel; its weights stay float32: {names}"
+
+    def _why_beside(self, layer: Any, planned: Mapping[int, str]) -> str:
+        """Return what a layer has beside its kernels; nothing if these are vectors and scalars: always float32."""
+        beside = [w for w in _variables(layer) if id(w) not in planned and len(w.shape) >= 2]
+        return f"stays float32 beside its kernels: {_described(beside)}" if beside else ""
+
+    def _weights_beside_layers(self, model: Any, accounted: set[int]) -> list[LeftAlone]:
+        """Return a line for every model, nested ones too, that has weights of its own: others than those given."""
+        lines = []
+        # From the innermost models outwards, since a model's weights are among those of the models around it.
+        for path, part in reversed([(model.name, model), *self._parts(model)]):
+            own = [w for w in _variables(part) if id(w) not in accounted] if self._is_model(part) else []
+            accounted = accounted | {id(weight) for weight in own}
+            if own:
+                reason = f"has weights of its own beside its layers, which stay float32: {_described(own)}"
+                lines.append(LeftAlone(path, type(part).__name__, reason))
+        return lines[::-1]
 
 
 def attribute(layer: Any, path: str) -> Any:
-    """Return the attribute of a layer at a dotted path; a number in it indexes a list."""
+    """Return the attribute of a layer at a dotted path, through lists by index and through dicts by key."""
     return functools.reduce(_step, path.split("."), layer)
+
+
+def has_weights(layer: Any, paths: Iterable[str]) -> bool:
+    """Return whether a layer has the weights at dotted paths.
+
+    A loaded composite layer without a method `build` counts as built, but its layers are not before its first call.
+    """
+    try:
+        return layer.built and all(attribute(layer, path) is not None for path in paths)
+    except (AttributeError, LookupError):
+        return False
 
 
 def holder(layer: Any, path: str) -> tuple[Any, str]:
@@ -251,50 +346,37 @@ def values(layer: Any, path: str) -> Any:
 
 
 def _step(thing: Any, name: str) -> Any:
-    return thing[int(name)] if name.isdigit() else getattr(thing, name)
+    if isinstance(thing, dict):
+        return {str(key): item for key, item in thing.items()}[name]
+    return thing[int(name)] if isinstance(thing, (list, tuple)) else getattr(thing, name)
+
+
+def _check_listed(model: Any, planned: Mapping[int, str]) -> None:
+    """Raise an `InputError` if the model does not list a planned weight: copies and files would not have it."""
+    listed = {id(weight) for weight in model.weights}
+    unlisted = [name for weight, name in planned.items() if weight not in listed]
+    if unlisted:
+        raise InputError(
+            "model",
+            expected="a model whose weights (model.weights) include all kernels of its layers",
+            received=f"one without {', '.join(unlisted)}",
+            remedy="Assign the layers to attributes of their model or layer, so that Keras tracks them.",
+        )
+
+
+def _variables(layer: Any) -> list[Any]:
+    """Return the weights of a layer or model that are variables: lookup tables are among the weights in Keras 2."""
+    return [weight for weight in layer.weights if hasattr(weight, "shape")]
+
+
+def _described(weights: Iterable[Any]) -> str:
+    # Keras 2 puts the layer's name before a weight's, and a number after it.
+    return ", ".join(f"{w.name.rpartition('/')[2].removesuffix(':0')} {tuple(w.shape)}" for w in weights)
+
+
+def _is_saved_model(layer: Any) -> bool:
+    return (type(layer).__name__, type(layer).__module__.split(".")[0]) in _SAVED_MODELS
 
 
 def _is_kernel(weight: Any) -> bool:
     return hasattr(weight, "numpy") and hasattr(weight, "assign") and len(weight.shape) >= 2
-
-
-def first_layers(model: Any, has_kernels: Callable[[Any], bool]) -> set[int]:
-    """Return the ids of the layers with kernels that the model's input reaches through no other kernel.
-
-    Of a model without a graph (a subclassed one), it is the first layer with kernels.
-    """
-    found = _reached(model, has_kernels) if _is_graph(model) else set()
-    return found or {id(layer) for layer in [layer for layer in _flat(model) if has_kernels(layer)][:1]}
-
-
-def _reached(model: Any, has_kernels: Callable[[Any], bool]) -> set[int]:
-    """Follow the graph from the inputs, through layers without kernels and into nested models."""
-    own = {id(step) for step in getattr(model, "operations", model.layers)}
-    found: set[int] = set()
-    seen: set[int] = set()
-    waiting = [tensor._keras_history[0] for tensor in model.inputs]
-    while waiting:
-        layer = waiting.pop()
-        if id(layer) in seen:
-            continue
-        seen.add(id(layer))
-        if _is_graph(layer):
-            inside = _reached(layer, has_kernels)
-            found |= inside
-            if inside:
-                continue
-        elif hasattr(layer, "weights") and has_kernels(layer):
-            found.add(id(layer))
-            continue
-        # Keras 2 calls the consumer of a tensor a layer, Keras 3 an operation.
-        consumers = [getattr(node, "operation", None) or node.layer for node in layer._outbound_nodes]
-        waiting += [consumer for consumer in consumers if id(consumer) in own]
-    return found
-
-
-def _is_graph(model: Any) -> bool:
-    return hasattr(model, "layers") and bool(getattr(model, "inputs", None))
-
-
-def _flat(model: Any) -> list[Any]:
-    return [inner for layer in model.layers for inner in (_flat(layer) if hasattr(layer, "layers") else [layer])]

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tf_laq import datasets
+from tf_laq._internal.unreadable import Remedies
 from tf_laq._internal.validation import one_of, whole
 from tf_laq.datasets import Split
 from tf_laq.errors import InputError
-from tf_laq.saving import load_model, save_model
+from tf_laq.saving import read_model, save_model
 
 
 def parse_overrides(text: str) -> dict[str, str | None]:
@@ -34,7 +35,23 @@ def parse_overrides(text: str) -> dict[str, str | None]:
     return found
 
 
-def load_models(text: str, argument: str) -> Mapping[str, Any]:
+_ON_THE_COMMAND_LINE = Remedies(
+    unknown="The command line knows no classes and functions of your own: load the model in Python with "
+    "laq.load_model(path, custom_objects={{'{name}': {name}}}).",
+    unsafe="It holds Python code, which would be run: pass --unsafe_lambdas if you trust the file.",
+)
+
+
+def load_model(path: str, unsafe_lambdas: bool = False) -> Any:
+    """Return a saved Keras model; one with Python code in it, as in a Lambda layer, only with `unsafe_lambdas`.
+
+    Raises:
+        InputError: The file cannot be loaded.
+    """
+    return read_model(path, safe_mode=not unsafe_lambdas, remedies=_ON_THE_COMMAND_LINE)
+
+
+def load_models(text: str, argument: str, unsafe_lambdas: bool = False) -> Mapping[str, Any]:
     """Return "name=path,path" as models by name; without a name, a model has its file's.
 
     A path that ends in .tflite, .tflite.gz or .tflite.xz is a TensorFlow Lite file, any other a Keras model.
@@ -42,7 +59,7 @@ def load_models(text: str, argument: str) -> Mapping[str, Any]:
     Raises:
         InputError: Two models have the same name, or a file cannot be loaded.
     """
-    return {name: _load(path) for name, path in named_paths(text, argument).items()}
+    return {name: _load(path, unsafe_lambdas) for name, path in named_paths(text, argument).items()}
 
 
 def named_paths(text: str, argument: str) -> dict[str, str]:
@@ -62,12 +79,12 @@ def named_paths(text: str, argument: str) -> dict[str, str]:
     return paths
 
 
-def _load(path: str) -> Any:
+def _load(path: str, unsafe_lambdas: bool) -> Any:
     if ".tflite" in Path(path).suffixes:
         from tf_laq import tflite
 
         return tflite.load(path)
-    return load_model(path)
+    return load_model(path, unsafe_lambdas)
 
 
 def first_images(dataset: str, part: Literal["train", "test"], count: int, argument: str = "examples") -> Split:

@@ -20,6 +20,7 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 128,
     overwrite: bool = False,
+    unsafe_lambdas: bool = False,
 ) -> None:
     """Attack saved models and write their accuracy as tables, plots and a page, and their adversarial examples.
 
@@ -38,6 +39,7 @@ def evaluate(
         seed: Seed of the random attacks.
         batch_size: Number of images attacked at a time.
         overwrite: Begin anew if the folder has an evaluation of other models, images or settings.
+        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
     from tf_laq import evaluation, report
     from tf_laq.attacks import Battery
@@ -47,12 +49,12 @@ def evaluate(
     test = first_images(dataset, "test", examples)
     folder = Path(out)
     found = evaluation.evaluate(
-        load_models(models, "models"),
+        load_models(models, "models", unsafe_lambdas),
         test.images,
         test.labels,
         battery=battery,
-        surrogates=load_models(surrogates, "surrogates"),
-        float_twins=load_models(float_twins, "float_twins"),
+        surrogates=load_models(surrogates, "surrogates", unsafe_lambdas),
+        float_twins=load_models(float_twins, "float_twins", unsafe_lambdas),
         batch_size=batch_size,
         seed=seed,
         folder=folder / "examples",
@@ -103,6 +105,7 @@ def curve(
     examples: int = 500,
     seed: int = 0,
     batch_size: int = 128,
+    unsafe_lambdas: bool = False,
 ) -> None:
     """Measure the accuracy of saved models against the strength of an attack, as a table and a plot.
 
@@ -115,6 +118,7 @@ def curve(
         examples: Number of test images, from the first on.
         seed: Seed of the random attacks.
         batch_size: Number of images attacked at a time.
+        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
     from tf_laq import attacks, evaluation
     from tf_laq.report import draw_curve
@@ -123,7 +127,7 @@ def curve(
     chosen = attacks.get(attack, epsilon=strengths[-1])
     test = first_images(dataset, "test", examples)
     found = evaluation.accuracy_curve(
-        load_models(models, "models"),
+        load_models(models, "models", unsafe_lambdas),
         test.images,
         test.labels,
         attack=chosen,

@@ -9,10 +9,10 @@ from typing import Any
 
 from tf_laq import api, policies, quantizers as known_quantizers
 from tf_laq._internal.validation import one_of
-from tf_laq.cli.arguments import check_ending, first_images, parse_overrides, words
+from tf_laq.cli.arguments import check_ending, first_images, load_model, parse_overrides, words
 from tf_laq.errors import InputError
 from tf_laq.policies import DataDrivenPolicy, Policy
-from tf_laq.saving import load_model, save_model
+from tf_laq.saving import save_model
 
 
 def quantize(
@@ -29,6 +29,7 @@ def quantize(
     seed: int | None = None,
     norm: str = "spectral",
     overrides: str = "",
+    unsafe_lambdas: bool = False,
 ) -> None:
     """Choose a quantizer and a bit width for every kernel, and save the quantized model and the plan.
 
@@ -51,6 +52,7 @@ def quantize(
         norm: Norm that is limited: spectral or inf.
         overrides: Layers set by hand, as '{"conv*": "linear:8", "dense1": "float32"}': a name or shell pattern, then
             a quantizer with its bits, or float32.
+        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
     check_ending(out, ".keras")
     by_hand = parse_overrides(overrides)
@@ -65,7 +67,7 @@ def quantize(
         examples=examples,
         seed=seed,
     )
-    network = load_model(model)
+    network = load_model(model, unsafe_lambdas)
     plan = api.search(network, policy=chosen, norm=norm, overrides=by_hand)  # type: ignore[arg-type]
     save_model(api.bake(network, plan), out)
     plan_path = Path(out).with_suffix(".plan.json")

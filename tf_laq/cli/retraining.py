@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from tf_laq.cli.arguments import check_ending, first_images, save
-from tf_laq.saving import load_model
+from tf_laq.cli.arguments import check_ending, first_images, load_model, save
 
 
 def finetune(
@@ -17,6 +16,7 @@ def finetune(
     examples: str = "both",
     epochs: int | None = None,
     seed: int = 0,
+    unsafe_lambdas: bool = False,
 ) -> None:
     """Train a network adversarially under a plan, and save it with quantized values as weights.
 
@@ -29,6 +29,7 @@ def finetune(
         examples: What examples are made on: quantized (the network itself), float (the weights underneath), or both.
         epochs: Passes through the training images, in place of the recipe's own.
         seed: Seed of the order of the images and the random starts.
+        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
     from tf_laq import api
     from tf_laq.plan import QuantizationPlan
@@ -37,12 +38,17 @@ def finetune(
     check_ending(out, ".keras")
     chosen, settings = QuantizationPlan.load(plan), recipe_named(dataset, recipe)
     settings = settings if epochs is None else dataclasses.replace(settings, epochs=epochs)
-    tuned = fine_tune(load_model(model), chosen, dataset, settings, examples=examples, seed=seed)
+    tuned = fine_tune(load_model(model, unsafe_lambdas), chosen, dataset, settings, examples=examples, seed=seed)
     save(api.strip(tuned), out, f"{chosen.average_bits:.2f} bits a weight on average; ")
 
 
 def correct(
-    model: str, float_twin: str, dataset: str = "digits", out: str = "corrected.keras", images: int = 1000
+    model: str,
+    float_twin: str,
+    dataset: str = "digits",
+    out: str = "corrected.keras",
+    images: int = 1000,
+    unsafe_lambdas: bool = False,
 ) -> None:
     """Give the layers of a quantized model the mean outputs of its float twin, by their biases, and save it.
 
@@ -52,12 +58,13 @@ def correct(
         dataset: digits, mnist or cifar10.
         out: File to write, ending in .keras.
         images: Number of training images to take the means from, from the first on.
+        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
     from tf_laq.training import correct_biases
 
     check_ending(out, ".keras")
     seen = first_images(dataset, "train", images, "images")
-    save(correct_biases(load_model(model), load_model(float_twin), seen.images), out)
+    save(correct_biases(load_model(model, unsafe_lambdas), load_model(float_twin, unsafe_lambdas), seen.images), out)
 
 
 def recalibrate(
@@ -67,6 +74,7 @@ def recalibrate(
     out: str = "recalibrated.keras",
     images: int = 1000,
     seed: int = 0,
+    unsafe_lambdas: bool = False,
 ) -> None:
     """Give the batch normalisation of a quantized network the statistics of its own activations, and save it.
 
@@ -79,6 +87,7 @@ def recalibrate(
         out: File to write, ending in .keras.
         images: Number of training images, from the first on.
         seed: Seed of the attack.
+        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
     from tf_laq.adapters import logits_function
     from tf_laq.attacks import PGD
@@ -89,5 +98,5 @@ def recalibrate(
     seen = clean.images
     if float_twin:
         attack = PGD(**(recipe(dataset).attack or {}))
-        seen = attack(logits_function(load_model(float_twin)), seen, clean.labels, seed=seed)
-    save(recalibrate_batch_norm(load_model(model), seen), out)
+        seen = attack(logits_function(load_model(float_twin, unsafe_lambdas)), seen, clean.labels, seed=seed)
+    save(recalibrate_batch_norm(load_model(model, unsafe_lambdas), seen), out)

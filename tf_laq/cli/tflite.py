@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tf_laq.adapters import plan_of
-from tf_laq.cli.arguments import check_ending
+from tf_laq.cli.arguments import check_ending, load_model
 from tf_laq.errors import InputError
 from tf_laq.plan import QuantizationPlan
-from tf_laq.saving import load_model
 
 
 def export(
@@ -22,6 +21,7 @@ def export(
     min_runtime: str = "",
     compare_sizes: bool = False,
     measure: bool = False,
+    unsafe_lambdas: bool = False,
 ) -> None:
     """Write a model as a TensorFlow Lite file, after checking that the file computes what the model computes.
 
@@ -38,11 +38,12 @@ def export(
         min_runtime: The oldest TensorFlow Lite runtime to load the file in, such as 2.7.
         compare_sizes: Print the sizes of the stock converter's float16 and Optimize.DEFAULT files too.
         measure: Measure latency and peak memory on this machine, beside those of the float32 file.
+        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
     from tf_laq.tflite import export_tflite
 
     check_ending(path, ".tflite", "path")
-    loaded = load_model(model)
+    loaded = load_model(model, unsafe_lambdas)
     exported = export_tflite(
         loaded,
         path,

@@ -3,40 +3,48 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tf_laq._internal.messages import without_native_messages
+from tf_laq.adapters.inference import in_float32, without_state
+from tf_laq.adapters.signature import Signature
+from tf_laq.errors import InputError
+from tf_laq.tflite.graph import Graph
 from tf_laq.tflite.report import ExportError
 
 
-def convert(model: Any, image_shape: tuple[int, ...]) -> bytes:
+def convert(model: Any, signature: Signature) -> bytes:
     """Return a model as a TensorFlow Lite file with built-in operators and float32 values only.
 
+    Layers of other dtype policies compute in float32 in it, and recurrent layers start from their initial state.
+
     Args:
-        model: A built Keras model with one input.
-        image_shape: Shape of one image, without the batch axis.
+        model: A built Keras model.
+        signature: Its inputs, which are those of the file.
 
     Raises:
         ExportError: TensorFlow Lite has no operator for a layer, or the conversion fails in another way.
     """
-    converter, function = _converter(model, image_shape)
+    converter, function = _converter(model, signature)
     try:
         with without_native_messages():
-            return bytes(converter.convert())
+            content = bytes(converter.convert())
     except Exception as error:  # Not only ConverterError: the passes before it raise their own.
         expected = "layers that TensorFlow Lite has built-in operators for"
         raise _refusal(model, expected, error, _unsupported(str(error), function.graph)) from error
+    return content if len(signature.inputs) == 1 else _in_order(content, [each.name for each in signature.inputs])
 
 
-def stock_files(model: Any, image_shape: tuple[int, ...]) -> dict[str, bytes]:
+def stock_files(model: Any, signature: Signature) -> dict[str, bytes]:
     """Return the files that the stock converter makes with its own ways of making them small, by name."""
     found = {}
     for name in ("float16", "Optimize.DEFAULT"):
-        converter, _ = _converter(model, image_shape)
+        converter, _ = _converter(model, signature)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if name == "float16":
             converter.target_spec.supported_types = [tf.float16]
@@ -45,16 +53,33 @@ def stock_files(model: Any, image_shape: tuple[int, ...]) -> dict[str, bytes]:
     return found
 
 
-def _converter(model: Any, image_shape: tuple[int, ...]) -> tuple[Any, Any]:
-    images = tf.TensorSpec((1, *image_shape), tf.float32, name="images")
+def _converter(model: Any, signature: Signature) -> tuple[Any, Any]:
+    specs = [tf.TensorSpec((1, *each.shape), each.dtype, name=each.name) for each in signature.inputs]
+
+    def traced(*values: Any) -> Any:
+        return model(signature.packed(values), training=False)
+
     try:
-        function = tf.function(lambda images: model(images, training=False)).get_concrete_function(images)
+        with in_float32(model), without_state(model):
+            function = tf.function(traced).get_concrete_function(*specs)
+    except InputError:
+        raise
     except Exception as error:  # Layers raise whatever their authors chose.
-        raise _refusal(model, f"a model that can be traced at shape {images.shape}", error) from error
+        shapes = ", ".join(str(spec.shape) for spec in specs)
+        raise _refusal(model, f"a model that can be traced at shape {shapes}", error) from error
     holder = tf.Module()
     # The module keeps them alive and known to the converter; a variable of Keras 3 has TensorFlow's inside.
     holder.variables_to_store = [v if isinstance(v, tf.Variable) else v.value for v in model.variables]
     return tf.lite.TFLiteConverter.from_concrete_functions([function], holder), function
+
+
+def _in_order(content: bytes, names: Sequence[str]) -> bytes:
+    """Return a file with its inputs in the order of the names: the converter sorts them as it likes."""
+    graph = Graph(content)
+    (signature,) = graph.model.signatureDefs
+    places = {m.name.decode() if isinstance(m.name, bytes) else m.name: m.tensorIndex for m in signature.inputs}
+    graph.subgraphs[0].inputs = np.array([places[name] for name in names], np.int32)
+    return graph.to_bytes(graph.runtime())
 
 
 def _refusal(model: Any, expected: str, error: Exception, reason: str = "") -> ExportError:

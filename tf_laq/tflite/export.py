@@ -6,7 +6,7 @@ import contextlib
 import gzip
 import lzma
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,21 +16,20 @@ import numpy.typing as npt
 from tf_laq import quantizers
 from tf_laq._internal import files
 from tf_laq.adapters import adapter_of, plan_of
+from tf_laq.adapters.signature import signature_of
 from tf_laq.errors import InputError
 from tf_laq.plan import FLOAT_BITS, PlanEntry, QuantizationPlan
 from tf_laq.sensitivity import WeightTensor
 from tf_laq.tflite import running
+from tf_laq.tflite.comparison import TOLERANCE, check_parity, file_outputs, own_parity, parity_of
 from tf_laq.tflite.contents import FileContents, read_contents
 from tf_laq.tflite.conversion import convert, stock_files
 from tf_laq.tflite.encodings import CODEBOOK_OVERHEADS, LAYOUTS, Choice, Layout, choose
 from tf_laq.tflite.graph import Constant, Graph, version_key
 from tf_laq.tflite.matching import Match, PlannedTensor, match
-from tf_laq.tflite.report import ExportError, ExportReport, Parity, TensorExport
+from tf_laq.tflite.probing import comparison_inputs, outputs_in_float32
+from tf_laq.tflite.report import ExportError, ExportReport, TensorExport
 from tf_laq.tflite.rewriting import Replacement, rewrite
-from tf_laq.tflite.running import TFLiteModel
-
-TOLERANCE = 1e-5
-"""Largest accepted |file - model|, in units of max |model|; another order of sums gives 1e-6."""
 
 Compression = Literal["gz", "xz"]
 _COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
@@ -46,7 +45,6 @@ _FASTER: dict[Layout, tuple[Layout, ...]] = {
 """A layout, and those that are faster."""
 
 _FLOAT32 = "float32"
-_RANDOM_IMAGES = 32
 _FLOAT_BYTES = FLOAT_BITS // 8
 
 
@@ -58,20 +56,25 @@ def export_tflite(
     layout: Layout = "auto",
     compress: Compression | None = None,
     strict: bool = False,
-    images: npt.ArrayLike | None = None,
+    images: npt.ArrayLike | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike] | None = None,
     min_runtime: str | None = None,
     compare_sizes: bool = False,
     measure: bool = False,
 ) -> ExportReport:
     """Write a model as a small TensorFlow Lite file that computes what the model computes.
 
-    The file takes one image at a time and uses built-in operators only. Its planned weights are stored as codes, each
-    exactly the value that the model has. Before it takes its place it is run in the stock runtime and its outputs are
-    compared with the model's: a difference above 1e-5 * max |output| refuses the export, and whatever was at `path`
+    The file takes one image at a time, under the names and dtypes of the model's inputs, and uses built-in operators
+    only. Its planned weights are stored as codes, each exactly the value that the model has. Before it takes its place
+    it is run in the stock runtime and its outputs are compared with those of the model given (if that is a float one,
+    as the plan quantizes it): a difference above 1e-5 * max |output| refuses the export, and whatever was at `path`
     stays.
 
+    The file computes in float32. A model of another dtype policy, such as mixed_float16, is compared as it computes in
+    float32 by the same weights; then once more as it is, with a tolerance of that dtype: 32 times its rounding.
+    Recurrent layers start from their initial state for every image, stateful ones too.
+
     Args:
-        model: A built Keras model with one input: float, wrapped (it is stripped) or baked.
+        model: A built Keras model with one output: float, wrapped (it is stripped) or baked.
         path: The file to write.
         plan: None for the plan that the model was quantized by, or "float32" to leave all weights as they are. A plan
             quantizes a float model first; a wrapped or baked one must have its weights on the plan's levels.
@@ -80,8 +83,8 @@ def export_tflite(
             they are smaller, the rest as in "int8".
         compress: "gz" or "xz" to write a compressed file beside it, for downloads; `tflite.load` reads it.
         strict: Refuse a plan with a tensor that the layout can only store in float16 or float32.
-        images: At least 16 images to compare on, shape (n, height, width, channels); None for 32 random
-            ones.
+        images: At least 16 images to compare on, shape (n, height, width, channels), or a list or dict of arrays for
+            several inputs; None for 32 random ones of the inputs' dtypes (token ids where they are looked up).
         min_runtime: The oldest TensorFlow Lite runtime the file has to load in, such as "2.7"; None for any.
         compare_sizes: Convert with float16 and with `Optimize.DEFAULT` too, for their sizes in the report.
         measure: Measure latency (one thread) and, in fresh processes, peak memory for the report; takes seconds.
@@ -96,11 +99,11 @@ def export_tflite(
     """
     _check_settings(layout, compress, min_runtime)
     plan = _plan(model, plan)
-    plain, tensors = _plain(model, plan)
-    image_shape = _image_shape(plain)
-    inputs = _comparison_images(images, image_shape)
-    expected = _outputs(plain, inputs)
-    float_content = convert(plain, image_shape)
+    signature = signature_of(model)
+    plain, tensors, reference = _plain(model, plan)
+    inputs = comparison_inputs(signature, images)
+    expected = outputs_in_float32(reference, signature, inputs)
+    float_content = convert(plain, signature)
     graph = Graph(float_content)
     _check_runtime(plain, graph.runtime(), min_runtime)
     constants = graph.float_constants()
@@ -109,14 +112,16 @@ def export_tflite(
     content, choices = contents[layout]
     if strict:
         _check_kept(matches, choices, layout)
-    float_parity = _compare(float_content, plain, inputs, expected)
-    parity = _compare(content, plain, inputs, expected) if matches else float_parity
-    _check_parity(plain, parity, float_parity)
+    float_outputs = file_outputs(float_content, model, inputs)
+    outputs = file_outputs(content, model, inputs) if matches else float_outputs
+    float_parity, parity = (parity_of(each, expected, TOLERANCE) for each in (float_outputs, outputs))
+    check_parity(model, parity, float_parity)
+    own = own_parity(reference, signature, inputs, outputs)
     compressed = None if compress is None else _COMPRESSORS[compress](content)
     compressed_path = None if compress is None else f"{os.fspath(path)}.{compress}"
     _write({path: content} if compressed_path is None else {path: content, compressed_path: compressed or b""})
     stored = read_contents(content)
-    stock = stock_files(plain, image_shape) if compare_sizes else {}
+    stock = stock_files(plain, signature) if compare_sizes else {}
     return ExportReport(
         path=str(path),
         layout=layout,
@@ -132,6 +137,7 @@ def export_tflite(
         runtime=stored.runtime,
         parity=parity,
         float_parity=float_parity,
+        own_parity=own,
         accelerated=running.is_accelerated(content),
         float_accelerated=running.is_accelerated(float_content),
         performance=running.performance(content, float_content) if measure else None,
@@ -155,13 +161,6 @@ def _check_runtime(model: Any, needed: str, min_runtime: str | None) -> None:
             received=f"operators that need runtime {needed}, without any encoding of weights",
             remedy=f"Ask for min_runtime={needed!r}, or replace the layers that need it.",
         )
-
-
-def _outputs(model: Any, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    outputs = model(images, training=False)
-    if isinstance(outputs, (list, tuple, dict)):
-        raise InputError(f"model {model.name!r}", expected="one output, the logits", received=f"{len(outputs)} outputs")
-    return np.asarray(outputs, dtype=np.float32)
 
 
 def _planned(tensors: Sequence[WeightTensor], plan: QuantizationPlan | None) -> list[PlannedTensor]:
@@ -218,17 +217,6 @@ def _check_kept(matches: Sequence[Match], choices: Sequence[Choice], layout: str
         )
 
 
-def _check_parity(model: Any, parity: Parity, float_parity: Parity) -> None:
-    if not parity.holds:
-        raise ExportError(
-            f"model {model.name!r}",
-            expected=f"a file whose outputs are within {parity.tolerance:.2g} of the model's",
-            received=f"outputs that differ by up to {parity.max_difference:.2g} on {parity.images} images "
-            f"(those of the plain float32 file by {float_parity.max_difference:.2g})",
-            remedy="Check the model for NaN weights and for layers that are random in inference mode.",
-        )
-
-
 def _write(contents: dict[str | os.PathLike[str], bytes]) -> None:
     with contextlib.ExitStack() as stack:
         for path, content in contents.items():
@@ -261,25 +249,29 @@ def _plan(model: Any, plan: QuantizationPlan | str | None) -> QuantizationPlan |
     )
 
 
-def _plain(model: Any, plan: QuantizationPlan | None) -> tuple[Any, list[WeightTensor]]:
-    """Return the model without wrappers and, if there is a plan, with its weights on the plan's levels; and them."""
+def _plain(model: Any, plan: QuantizationPlan | None) -> tuple[Any, list[WeightTensor], Any]:
+    """Return the model to convert, its weights, and the model to compare with.
+
+    The first has no wrappers and, if there is a plan, weights on the plan's levels. The last is the model given, unless
+    that is a float one that a plan quantizes.
+    """
     adapter = adapter_of(model)
     wrapped = adapter.is_wrapped(model)
     plain = adapter.strip(model) if wrapped else model
     tensors = adapter.find_weights(plain)[0]
     if plan is None:
-        return plain, tensors
+        return plain, tensors, model
     adapter.check_plan(plain, plan)
     values = {(t.layer, t.weight): t.values for t in tensors}
     entries = [entry for entry in plan.entries if entry.quantizer is not None]
     off = [entry for entry in entries if not _on_levels(entry, values[entry.layer, entry.weight])]
     if not off:
-        return plain, tensors
+        return plain, tensors, model
     if not wrapped and all(
         _is_float(values[e.layer, e.weight]) or _is_constant(values[e.layer, e.weight]) for e in entries
     ):
         baked = adapter.bake(plain, plan)
-        return baked, adapter.find_weights(baked)[0]
+        return baked, adapter.find_weights(baked)[0], baked
     raise ExportError(
         f"layer {off[0].layer!r}, weight {off[0].weight!r}",
         expected=f"values on the levels of the plan's quantizer ({off[0].quantizer}, {off[0].bits} bits)",
@@ -307,44 +299,6 @@ def _is_float(values: npt.NDArray[np.float32]) -> bool:
 
 def _is_constant(values: npt.NDArray[np.float32]) -> bool:
     return bool(values.min() == values.max())
-
-
-def _image_shape(model: Any) -> tuple[int, ...]:
-    shape = adapter_of(model).input_shape(model)
-    sides = tuple(side for side in shape[1:] if side is not None)
-    if len(sides) != len(shape) - 1:
-        raise InputError(
-            f"input of model {model.name!r}",
-            expected="fixed sizes, since the file takes images of one size",
-            received=f"shape {shape}",
-            remedy="Build the model with an Input of the size it will be used at.",
-        )
-    return sides
-
-
-def _comparison_images(images: npt.ArrayLike | None, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    if images is None:
-        return np.random.default_rng(0).random((_RANDOM_IMAGES, *shape), dtype=np.float32)
-    given = np.asarray(images, dtype=np.float32)
-    if given.shape[1:] != shape or len(given) < _RANDOM_IMAGES // 2:
-        raise InputError(
-            "images",
-            expected=f"at least {_RANDOM_IMAGES // 2} of shape {shape}",
-            received=f"shape {given.shape}",
-        )
-    return given
-
-
-def _compare(content: bytes, model: Any, images: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> Parity:
-    outputs = TFLiteModel(content, f"the file made from model {model.name!r}")(images)
-    magnitude = float(np.abs(expected).max())
-    return Parity(
-        images=len(images),
-        max_difference=float(np.abs(outputs - expected).max()),
-        max_output=magnitude,
-        tolerance=TOLERANCE * magnitude,
-        differing_predictions=int(np.sum(outputs.argmax(-1) != expected.argmax(-1))),
-    )
 
 
 def _tensors(

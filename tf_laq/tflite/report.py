@@ -133,8 +133,9 @@ class ExportReport(Document):
         tensors: One per weight tensor that can be quantized.
         operators: The operators in the file, each with its version.
         runtime: The oldest TensorFlow Lite runtime that has all of them.
-        parity: The comparison with the Keras model, made before the file took its place.
+        parity: The comparison with the Keras model as it computes in float32, made before the file took its place.
         float_parity: The same comparison for the float32 file.
+        own_parity: The comparison of the file with the model in its own precision, if that is not float32.
         accelerated: Whether the runtime says that its fast kernels take the whole graph, every convolution and dense
             layer included; None if it does not say.
         float_accelerated: The same for the float32 file.
@@ -161,6 +162,7 @@ class ExportReport(Document):
     accelerated: bool | None = None
     float_accelerated: bool | None = None
     performance: Performance | None = None
+    own_parity: Parity | None = None
 
     @property
     def predictions_equal(self) -> bool:
@@ -183,6 +185,8 @@ class ExportReport(Document):
         fields["tensors"] = tuple(TensorExport(**{**t, "shape": tuple(t["shape"])}) for t in content["tensors"])
         fields["parity"] = Parity(**content["parity"])
         fields["float_parity"] = Parity(**content["float_parity"])
+        if fields.get("own_parity") is not None:
+            fields["own_parity"] = Parity(**content["own_parity"])
         if fields.get("performance") is not None:
             fields["performance"] = Performance(**fields["performance"])
         return cls(**fields)
@@ -238,6 +242,7 @@ class ExportReport(Document):
                 f"oldest runtime: TensorFlow Lite {self.runtime or 'not named'}",
                 f"fast kernels take: {_part(self.accelerated)} (float32: {_part(self.float_accelerated)})",
                 str(self.parity),
+                *([] if self.own_parity is None else [f"in the model's own precision, {self.own_parity}"]),
                 *([] if self.performance is None else ["", str(self.performance)]),
             ]
         )

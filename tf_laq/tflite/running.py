@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,11 @@ class TFLiteModel:
     """A TensorFlow Lite file as a function from images to outputs, in the stock runtime.
 
     Args:
-        content: The bytes of a file with one float32 input, its first axis a batch of one, and one float32 output.
+        content: The bytes of a file whose inputs have a first axis of one, the batch, and with one float32 output.
         source: Names the file in errors.
+
+    Attributes:
+        input_shapes: Name of an input -> shape of one example; in the order that a list of inputs has.
 
     Raises:
         InputError: The bytes are not such a file, or the runtime cannot run it.
@@ -61,47 +64,106 @@ class TFLiteModel:
         self.source = source
         self._interpreter = _interpreter(content, source)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        if [d["dtype"] for d in (*inputs, *outputs)] != [np.float32, np.float32] or len(inputs) != 1:
+        if [d["dtype"] for d in outputs] != [np.float32] or not inputs:
             raise InputError(
                 source,
-                expected="a file with one float32 input and one float32 output",
+                expected="a file with inputs and one float32 output",
                 received=f"{len(inputs)} inputs and {len(outputs)} outputs: "
                 + ", ".join(np.dtype(d["dtype"]).name for d in (*inputs, *outputs)),
             )
-        if list(inputs[0]["shape"][:1]) != [1]:
-            raise InputError(
-                source,
-                expected="a file that takes one image at a time",
-                received=f"an input of shape {tuple(inputs[0]['shape'].tolist())}",
-                remedy="Convert the model with a batch of one.",
-            )
-        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
-        self.image_shape: tuple[int, ...] = tuple(int(side) for side in inputs[0]["shape"][1:])
+        for each in inputs:
+            if list(each["shape"][:1]) != [1]:
+                raise InputError(
+                    source,
+                    expected="a file that takes one image at a time",
+                    received=f"an input of shape {tuple(each['shape'].tolist())}",
+                    remedy="Convert the model with a batch of one.",
+                )
+        self._output = outputs[0]["index"]
+        names = _signature_names(self._interpreter)
+        self._inputs = {names.get(each["index"], each["name"]): each for each in inputs}
+        self.input_shapes: dict[str, tuple[int, ...]] = {
+            name: tuple(int(side) for side in each["shape"][1:]) for name, each in self._inputs.items()
+        }
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """The shape of one image, or of one example for the first of several inputs."""
+        return next(iter(self.input_shapes.values()))
 
     def __call__(self, images: Any) -> npt.NDArray[np.float32]:
         """Return the outputs for images (n, height, width, channels), one row per image, shape (n, classes).
 
         The images go through one by one: a file that was made for a batch of one need not run at any other.
 
-        Raises:
-            InputError: The images have another shape than the file takes.
-        """
-        batch = np.ascontiguousarray(np.asarray(images), dtype=np.float32)
-        if batch.ndim < 2 or not len(batch) or batch.shape[1:] != self.image_shape:
-            raise InputError(
-                f"images for {self.source}",
-                expected=f"at least one image of shape {self.image_shape}, in an array",
-                received=f"shape {batch.shape}",
-            )
-        return np.concatenate([self._run(batch[i : i + 1]) for i in range(len(batch))])
+        Args:
+            images: An array; for a file with several inputs a list of arrays in their order, or a dict by their names.
 
-    def _run(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        Raises:
+            InputError: The images have another shape or dtype than the file takes.
+        """
+        subject = f"images for {self.source}"
+        given = in_order(images, list(self._inputs), subject)
+        arrays = [as_dtype(a, d["dtype"], subject) for a, d in zip(given, self._inputs.values(), strict=True)]
+        for array, shape in zip(arrays, self.input_shapes.values(), strict=True):
+            if array.ndim < 1 or array.shape[1:] != shape or not len(array) == len(arrays[0]) > 0:
+                raise InputError(
+                    subject,
+                    expected=f"at least one image of shape {shape}, in an array",
+                    received=f"shape {array.shape}",
+                )
+        return np.concatenate([self._run([a[i : i + 1] for a in arrays]) for i in range(len(arrays[0]))])
+
+    def _run(self, inputs: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
         # Recurrent layers keep their state from one image to the next, which the Keras model does not.
         self._interpreter.reset_all_variables()
-        self._interpreter.set_tensor(self._input, image)
+        for details, value in zip(self._inputs.values(), inputs, strict=True):
+            self._interpreter.set_tensor(details["index"], value)
         self._interpreter.invoke()
         output: npt.NDArray[np.float32] = self._interpreter.get_tensor(self._output)
         return output
+
+
+def in_order(images: Any, names: Sequence[str], subject: str) -> list[Any]:
+    """Return one value for each of the named inputs: the only one, or those of a list or a dict.
+
+    Raises:
+        InputError: There are others, or another number of them.
+    """
+    if isinstance(images, Mapping):
+        if set(images) != set(names):
+            raise InputError(subject, expected=f"the inputs {', '.join(names)}", received=", ".join(map(str, images)))
+        return [images[name] for name in names]
+    if len(names) == 1:
+        return [images]
+    if not isinstance(images, (list, tuple)) or len(images) != len(names):
+        raise InputError(
+            subject,
+            expected=f"a list or dict of {len(names)} arrays, for the inputs {', '.join(names)}",
+            received=f"{len(images)} arrays" if isinstance(images, (list, tuple)) else f"a {type(images).__name__}",
+        )
+    return list(images)
+
+
+def as_dtype(values: Any, dtype: npt.DTypeLike, subject: str) -> npt.NDArray[Any]:
+    """Return values as an array of a dtype that has them.
+
+    Raises:
+        InputError: Integers or truth values are expected, and these are others.
+    """
+    given = np.asarray(values)
+    found = np.ascontiguousarray(given, dtype=dtype).reshape(given.shape)
+    if found.dtype.kind != "f" and not np.array_equal(found, given):
+        raise InputError(subject, expected=f"values that {found.dtype.name} has", received=f"others, as {given.dtype}")
+    return found
+
+
+def _signature_names(interpreter: Any) -> dict[int, str]:
+    """Return tensor index -> name of the input in the file's only signature."""
+    if len(interpreter.get_signature_list()) != 1:
+        return {}
+    details = interpreter.get_signature_runner().get_input_details()
+    return {each["index"]: name for name, each in details.items()}
 
 
 def load(path: str | os.PathLike[str]) -> TFLiteModel:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_laq._internal.validation import check_logits
-from tf_laq.adapters import carry, keras_module, keras_version, plan_of
+from tf_laq.adapters import adapter_of, carry, keras_module, keras_version, plan_of
 from tf_laq.attacks.base import Logits
 from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
@@ -46,10 +46,11 @@ def copy_of(model: Any, clone_function: Callable[[Any], Any] | None = None) -> A
     Raises:
         InputError: Keras cannot clone the model: it is subclassed, or not built.
     """
+    if clone_function is None:
+        return carry(adapter_of(model).copy(model), plan_of(model))
     keras = keras_module(keras_version(model))
-    options = {} if clone_function is None else {"clone_function": clone_function}
     try:
-        copied = keras.models.clone_model(model, **options)
+        copied = keras.models.clone_model(model, clone_function=clone_function)
         copied.set_weights(model.get_weights())
     except (TypeError, ValueError, NotImplementedError) as error:
         raise InputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tf_laq._internal.validation import checked_images, whole
-from tf_laq.adapters import keras_module, keras_version
-from tf_laq.adapters.kernels import LayerKinds
+from tf_laq.adapters import adapter_of
+from tf_laq.adapters.observing import before_activation, observed
 from tf_laq.errors import InputError
 from tf_laq.training.copying import copy_of
 
@@ -49,8 +49,8 @@ def recalibrate_batch_norm(model: Any, images: npt.ArrayLike, *, batch_size: int
     """
     images = checked_images(images)
     whole("batch_size", batch_size)
-    keras = keras_module(keras_version(model))
-    if not _normalisations(keras, model):
+    keras = adapter_of(model).keras
+    if not _normalisations(model):
         raise InputError(
             "model",
             expected="a model with batch normalisation",
@@ -58,18 +58,18 @@ def recalibrate_batch_norm(model: Any, images: npt.ArrayLike, *, batch_size: int
         )
     twin = copy_of(model)
 
-    for layer in _in_call_order(_normalisations(keras, twin), twin, images[:1]):
+    for layer in _in_call_order(_normalisations(twin), twin, images[:1]):
         moments = _Moments(layer.axis)
-        with _before_each_call(layer, moments.add):
+        with observed(layer, moments.add):
             _run(twin, images, batch_size)
         for variable, value in ((layer.moving_mean, moments.mean), (layer.moving_variance, moments.variance)):
             variable.assign(value.reshape(variable.shape))
     return twin
 
 
-def _normalisations(keras: Any, model: Any) -> list[Any]:
-    layers = model._flatten_layers(include_self=False)
-    return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+def _normalisations(model: Any) -> list[Any]:
+    adapter = adapter_of(model)
+    return [layer for layer in adapter.layers(model) if isinstance(layer, adapter.keras.layers.BatchNormalization)]
 
 
 def correct_biases(model: Any, float_twin: Any, images: npt.ArrayLike, *, batch_size: int = 256) -> Any:
@@ -128,7 +128,7 @@ def correct_biases(model: Any, float_twin: Any, images: npt.ArrayLike, *, batch_
 
 def _layers_with_bias(model: Any) -> dict[str, Any]:
     """Return, by path, the layers with a kernel that can be quantized, a bias per channel, and an activation."""
-    kinds = LayerKinds(keras_module(keras_version(model)))
+    kinds = adapter_of(model).kinds
     return {
         path: layer
         for path, layer in kinds.walk(model)
@@ -145,26 +145,17 @@ def _means(layers: list[Any], model: Any, images: npt.NDArray[np.float32], batch
     moments = [_Moments(_channels(layer)) for layer in layers]
 
     def adding(layer: Any, found: _Moments) -> Callable[[Any], None]:
-        return lambda inputs: found.add(_before_activation(layer, inputs))
+        return lambda inputs: found.add(before_activation(layer, inputs))
 
     with contextlib.ExitStack() as stack:
         for layer, found in zip(layers, moments, strict=True):
-            stack.enter_context(_before_each_call(layer, adding(layer, found)))
+            stack.enter_context(observed(layer, adding(layer, found)))
         _run(model, images, batch_size)
     return [found.mean for found in moments]
 
 
 def _channels(layer: Any) -> int:
     return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
-
-
-def _before_activation(layer: Any, inputs: Any) -> Any:
-    activation = layer.activation
-    layer.activation = tf.identity
-    try:
-        return type(layer).call(layer, inputs)
-    finally:
-        layer.activation = activation
 
 
 def _run(model: Any, images: npt.NDArray[np.float32], batch_size: int) -> None:
@@ -182,25 +173,9 @@ def _in_call_order(layers: list[Any], model: Any, images: npt.NDArray[np.float32
 
     with contextlib.ExitStack() as stack:
         for layer in layers:
-            stack.enter_context(_before_each_call(layer, noting(layer)))
+            stack.enter_context(observed(layer, noting(layer)))
         _run(model, images, len(images))
     return list(called.values())
-
-
-@contextlib.contextmanager
-def _before_each_call(layer: Any, see: Callable[[Any], Any]) -> Iterator[None]:
-    """Show the inputs of a layer to `see` before it is called; Keras 3 has no hook for that, nor has Keras 2."""
-    call = layer.call
-
-    def seen(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        see(inputs)
-        return call(inputs, *args, **kwargs)
-
-    layer.call = seen
-    try:
-        yield
-    finally:
-        del layer.call
 
 
 class _Moments:

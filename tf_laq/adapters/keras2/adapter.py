@@ -1,8 +1,7 @@
-"""How tf_keras models are copied and wrapped."""
+"""How tf_keras models are wrapped."""
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import tf_keras
@@ -14,7 +13,7 @@ from tf_laq.errors import InputError
 
 
 class Keras2Adapter(Adapter):
-    """Copies layers by their configuration and subclassed models by `copy.deepcopy`; these cannot be wrapped."""
+    """Wraps layers; subclassed models cannot be wrapped."""
 
     keras = tf_keras
     wrapper = QuantizeWrapper
@@ -23,23 +22,6 @@ class Keras2Adapter(Adapter):
     def is_functional(self, model: Any) -> bool:
         """Return whether a model is a functional one."""
         return bool(getattr(model, "_is_graph_network", False))
-
-    def duplicate(self, layer: Any, **changes: Any) -> Any:
-        """Return a new layer with the layer's configuration, or a changed one, and fresh weights."""
-        return type(layer).from_config({**layer.get_config(), **changes})
-
-    def copy_weights(self, source: Any, target: Any) -> None:
-        """Give a layer the weights of another one of the same kind."""
-        target.set_weights(source.get_weights())
-        if isinstance(target, tf_keras.layers.experimental.preprocessing.PreprocessingLayer):
-            target.finalize_state()
-
-    def copy_whole(self, model: Any) -> Any:
-        """Return a copy of a subclassed model with its weights; it may raise anything."""
-        twin = copy.deepcopy(model)
-        for (_, source), (_, target) in zip(self.kinds.walk(model), self.kinds.walk(twin), strict=True):
-            self.copy_weights(source, target)
-        return twin
 
     def wrap_whole(self, model: Any, weights: Weights) -> Any:
         """Refuse a subclassed model: TFMOT's wrappers are for layers."""

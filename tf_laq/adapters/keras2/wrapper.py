@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+from tf_laq.adapters import kernels
 from tf_laq.adapters.keras2 import tfmot
 
 
@@ -40,7 +41,7 @@ class QuantizeWrapper(tfmot.QuantizeWrapperV2):  # type: ignore[misc]
         for name in ("mask", "training"):
             if name not in accepted:
                 kwargs.pop(name, None)
-        if not self.layer.built:
+        if not kernels.has_weights(self.layer, self.quantize_config.weights):
             # Layers may create weights no sooner than in their first call; its result is not used.
             self.layer(inputs, *args, **kwargs)
         pairs = self.quantize_config.get_weights_and_quantizers(self.layer)
@@ -52,6 +53,10 @@ class QuantizeWrapper(tfmot.QuantizeWrapperV2):  # type: ignore[misc]
         finally:
             self.quantize_config.set_quantize_weights(self.layer, variables)
 
+    def reset_states(self) -> None:
+        """Let the inner layer begin again."""
+        self.layer.reset_states()
+
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return the inner layer's output shape."""
         return self.layer.compute_output_shape(input_shape)
@@ -59,6 +64,20 @@ class QuantizeWrapper(tfmot.QuantizeWrapperV2):  # type: ignore[misc]
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """Return the inner layer's mask."""
         return self.layer.compute_mask(inputs, mask)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> QuantizeWrapper:
+        """Build the wrapper from what `get_config` returned."""
+        inner = config["layer"]
+        # The loaders of .h5 files and SavedModels go by the name of the class alone.
+        inner = {**inner, "class_name": inner.get("registered_name") or inner["class_name"]}
+        legacy = "module" not in inner
+        layer = tf_keras.layers.deserialize(inner, custom_objects=custom_objects, use_legacy_format=legacy)
+        if not isinstance(layer, tf_keras.layers.Layer):  # Keras returns the name of a class that it does not know.
+            raise ValueError(f"Unknown layer: '{inner['class_name']}'.")
+        deserialize = tf_keras.utils.legacy.deserialize_keras_object
+        quantize_config = deserialize(config["quantize_config"], custom_objects=custom_objects)
+        return cls(**{**config, "layer": layer, "quantize_config": quantize_config})
 
     @property
     def trainable_weights(self) -> list[Any]:

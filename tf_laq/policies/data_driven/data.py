@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tf_laq._internal.validation import checked_images, checked_labels
 from tf_laq.adapters import adapter_of
+from tf_laq.adapters.observing import observed
 
 Key = tuple[str, str]
 """Layer path and weight path of a weight tensor."""
@@ -49,11 +50,9 @@ def recorded_outputs(model: Any, paths: Sequence[str]) -> Iterator[Callable[[tf.
     layers = {path: layer for path, layer in adapter_of(model).kinds.walk(model) if path in paths}
     outputs: dict[str, tf.Tensor] = {}
 
-    def recorder(path: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def record(*values: Any, **named: Any) -> Any:
-            result = call(*values, **named)
+    def recorder(path: str) -> Callable[[Any], None]:
+        def record(result: Any) -> None:
             outputs[path] = tf.nest.flatten(result)[0]
-            return result
 
         return record
 
@@ -62,13 +61,10 @@ def recorded_outputs(model: Any, paths: Sequence[str]) -> Iterator[Callable[[tf.
         model(images, training=False)
         return dict(outputs)
 
-    for path, layer in layers.items():
-        vars(layer)["call"] = recorder(path, layer.call)
-    try:
+    with contextlib.ExitStack() as stack:
+        for path, layer in layers.items():
+            stack.enter_context(observed(layer, returns=recorder(path)))
         yield run
-    finally:
-        for layer in layers.values():
-            del vars(layer)["call"]
 
 
 def as_float(values: tf.Tensor) -> float:

@@ -1,0 +1,48 @@
+"""Which layers with kernels the input of a model reaches first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def first_layers(model: Any, has_kernels: Callable[[Any], bool]) -> set[int]:
+    """Return the ids of the layers with kernels that the model's input reaches through no other kernel.
+
+    Of a model without a graph (a subclassed one), it is the first layer with kernels.
+    """
+    found = _reached(model, has_kernels) if _is_graph(model) else set()
+    return found or {id(layer) for layer in [layer for layer in _flat(model) if has_kernels(layer)][:1]}
+
+
+def _reached(model: Any, has_kernels: Callable[[Any], bool]) -> set[int]:
+    """Follow the graph from the inputs, through layers without kernels and into nested models."""
+    own = {id(step) for step in getattr(model, "operations", model.layers)}
+    found: set[int] = set()
+    seen: set[int] = set()
+    waiting = [tensor._keras_history[0] for tensor in model.inputs]
+    while waiting:
+        layer = waiting.pop()
+        if id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        if _is_graph(layer):
+            inside = _reached(layer, has_kernels)
+            found |= inside
+            if inside:
+                continue
+        elif hasattr(layer, "weights") and has_kernels(layer):
+            found.add(id(layer))
+            continue
+        # Keras 2 calls the consumer of a tensor a layer, Keras 3 an operation.
+        consumers = [getattr(node, "operation", None) or node.layer for node in layer._outbound_nodes]
+        waiting += [consumer for consumer in consumers if id(consumer) in own]
+    return found
+
+
+def _is_graph(model: Any) -> bool:
+    return hasattr(model, "layers") and bool(getattr(model, "inputs", None))
+
+
+def _flat(model: Any) -> list[Any]:
+    return [inner for layer in model.layers for inner in (_flat(layer) if hasattr(layer, "layers") else [layer])]
