@@ -10,7 +10,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
-import numpy as np
 import tensorflow as tf
 
 from tf_laq.adapters.copying import copied, probe, values_kept
@@ -348,8 +347,9 @@ def _nodes_as_they_are(model: Any) -> Iterator[None]:
 
 def _exchange_first(variable: Any, value: float) -> float:
     """Put a value in the place of a variable's first one, and return that."""
-    values = np.array(variable.numpy())
-    first = values.flat[0]
-    values.flat[0] = value
-    variable.assign(values)
-    return float(first)
+    held = getattr(variable, "value", variable)  # A Keras 3 variable holds that of its backend.
+    held = variable if callable(held) else held
+    place = tf.zeros([1, len(variable.shape)], tf.int32)
+    first = float(tf.gather_nd(tf.convert_to_tensor(held), place)[0])
+    held.scatter_nd_update(place, tf.cast([value], held.dtype))
+    return first

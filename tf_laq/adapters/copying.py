@@ -244,9 +244,13 @@ def _difference(keras: Any, model: Any, twin: Any) -> str:
 
 
 def _equal(variable: Any, other: Any) -> bool:
-    # As bytes: not a number is equal to itself.
-    ours, theirs = np.asarray(variable.numpy()), np.asarray(other.numpy())
-    return ours.shape == theirs.shape and ours.tobytes() == theirs.tobytes()
+    ours, theirs = tf.convert_to_tensor(variable), tf.convert_to_tensor(other)
+    if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+        return False
+    if ours.dtype.is_floating:  # As bits: not a number is equal to itself.
+        bits = {1: tf.int8, 2: tf.int16, 4: tf.int32, 8: tf.int64}[ours.dtype.size]
+        ours, theirs = tf.bitcast(ours, bits), tf.bitcast(theirs, bits)
+    return bool(tf.reduce_all(tf.equal(ours, theirs)))
 
 
 def _same(expected: Any, found: Any) -> bool:
