@@ -25,6 +25,25 @@ hypothesis.settings.load_profile("tf_laq")
 
 
 @pytest.fixture
+def accuracy():
+    """Return a function that measures accuracy on a split, clean or under PGD-20 at `epsilon`."""
+    import numpy as np
+
+    from tf_laq.attacks import PGD
+
+    def measure(model, split, epsilon=0.0):
+        def logits(images):
+            return model(images, training=False)
+
+        images = split.images
+        if epsilon:
+            images = PGD(epsilon=epsilon, steps=20)(logits, images, split.labels)
+        return float(np.mean(np.argmax(logits(images), axis=1) == split.labels))
+
+    return measure
+
+
+@pytest.fixture
 def ternary():
     """A user's own quantizer, registered for the test: -m, 0 or m, for m the mean magnitude."""
     from tf_laq import quantizers

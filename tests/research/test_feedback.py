@@ -9,29 +9,12 @@ import tensorflow as tf
 from research import feedback
 from research.feedback import FeedbackSettings, feedback_learning, images_to_logits
 from tf_laq import datasets
-from tf_laq.attacks import PGD
 from tf_laq.errors import InputError
 
 
 @pytest.fixture(scope="module")
 def digits():
     return datasets.load("digits")
-
-
-@pytest.fixture
-def accuracy():
-    """Return a function that measures accuracy, clean or under PGD-20 at `epsilon`."""
-
-    def measure(model, split: datasets.Split, epsilon: float = 0.0) -> float:
-        def logits(images):
-            return model(images, training=False)
-
-        images = split.images
-        if epsilon:
-            images = PGD(epsilon=epsilon, steps=20)(logits, images, split.labels)
-        return float(np.mean(np.argmax(logits(images), axis=1) == split.labels))
-
-    return measure
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from tf_laq import datasets
-from tf_laq.attacks.pgd import PGD
 
 
 @pytest.fixture(scope="session")
@@ -43,19 +41,3 @@ def compiled():
         return model
 
     return compile_model
-
-
-@pytest.fixture
-def accuracy():
-    """Return a function that measures accuracy, clean or under PGD-20 at `epsilon`."""
-
-    def measure(model, split: datasets.Split, epsilon: float = 0.0) -> float:
-        def logits(images):
-            return model(images, training=False)
-
-        images = split.images
-        if epsilon:
-            images = PGD(epsilon=epsilon, steps=20)(logits, images, split.labels)
-        return float(np.mean(np.argmax(logits(images), axis=1) == split.labels))
-
-    return measure

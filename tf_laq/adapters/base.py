@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from tf_laq.adapters.copying import copied, probe, values_kept
-from tf_laq.adapters.kernels import LayerKinds
+from tf_laq.adapters.kernels import LayerKinds, tensorflow_variable
 from tf_laq.errors import InputError
 from tf_laq.plan import LeftAlone, QuantizationPlan
 from tf_laq.quantizers import Quantizer
@@ -347,8 +347,7 @@ def _nodes_as_they_are(model: Any) -> Iterator[None]:
 
 def _exchange_first(variable: Any, value: float) -> float:
     """Put a value in the place of a variable's first one, and return that."""
-    held = getattr(variable, "value", variable)  # A Keras 3 variable holds that of its backend.
-    held = variable if callable(held) else held
+    held = tensorflow_variable(variable)
     place = tf.zeros([1, len(variable.shape)], tf.int32)
     first = float(tf.gather_nd(tf.convert_to_tensor(held), place)[0])
     held.scatter_nd_update(place, tf.cast([value], held.dtype))

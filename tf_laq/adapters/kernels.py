@@ -318,6 +318,12 @@ class LayerKinds:
         return lines[::-1]
 
 
+def tensorflow_variable(variable: Any) -> Any:
+    """Return the TensorFlow variable of a Keras one."""
+    inner = getattr(variable, "value", variable)  # A Keras 3 variable holds that of its backend.
+    return variable if callable(inner) else inner
+
+
 def attribute(layer: Any, path: str) -> Any:
     """Return the attribute of a layer at a dotted path, through lists by index and through dicts by key."""
     return functools.reduce(_step, path.split("."), layer)

@@ -15,9 +15,20 @@ def first_layers(model: Any, has_kernels: Callable[[Any], bool]) -> set[int]:
     return found or {id(layer) for layer in [layer for layer in _flat(model) if has_kernels(layer)][:1]}
 
 
+def steps_of(model: Any) -> list[Any]:
+    """Return the steps of a model's graph: layers and, in Keras 3, other operations."""
+    return list(getattr(model, "operations", model.layers))
+
+
+def consumers_of(step: Any) -> list[Any]:
+    """Return what takes the outputs of a step, in whatever models they are."""
+    # Keras 2 calls the consumer of a tensor a layer, Keras 3 an operation.
+    return [getattr(node, "operation", None) or node.layer for node in step._outbound_nodes]
+
+
 def _reached(model: Any, has_kernels: Callable[[Any], bool]) -> set[int]:
     """Follow the graph from the inputs, through layers without kernels and into nested models."""
-    own = {id(step) for step in getattr(model, "operations", model.layers)}
+    own = {id(step) for step in steps_of(model)}
     found: set[int] = set()
     seen: set[int] = set()
     waiting = [tensor._keras_history[0] for tensor in model.inputs]
@@ -34,9 +45,7 @@ def _reached(model: Any, has_kernels: Callable[[Any], bool]) -> set[int]:
         elif hasattr(layer, "weights") and has_kernels(layer):
             found.add(id(layer))
             continue
-        # Keras 2 calls the consumer of a tensor a layer, Keras 3 an operation.
-        consumers = [getattr(node, "operation", None) or node.layer for node in layer._outbound_nodes]
-        waiting += [consumer for consumer in consumers if id(consumer) in own]
+        waiting += [consumer for consumer in consumers_of(layer) if id(consumer) in own]
     return found
 
 

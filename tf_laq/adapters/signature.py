@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_laq.adapters.dispatch import adapter_of
-from tf_laq.adapters.reaching import first_layers
+from tf_laq.adapters.reaching import consumers_of, first_layers, steps_of
 from tf_laq.errors import InputError
 
 # What Keras calls inputs that their author gave no name; it counts, so that two copies of a model have two names.
@@ -196,8 +196,5 @@ def _consumers(model: Any, tensor: Any) -> list[Any]:
     """Return the layers of a functional or Sequential model that read a tensor."""
     if not hasattr(tensor, "_keras_history"):
         return []
-    own = {id(step) for step in getattr(model, "operations", model.layers)}
-    nodes = tensor._keras_history[0]._outbound_nodes
-    # Keras 2 calls the consumer of a tensor a layer, Keras 3 an operation.
-    found = [getattr(node, "operation", None) or node.layer for node in nodes]
-    return [step for step in dict.fromkeys(found) if id(step) in own]
+    own = {id(step) for step in steps_of(model)}
+    return [step for step in dict.fromkeys(consumers_of(tensor._keras_history[0])) if id(step) in own]

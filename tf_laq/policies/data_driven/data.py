@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tf_laq._internal.validation import checked_images, checked_labels
 from tf_laq.adapters import adapter_of
+from tf_laq.adapters.kernels import tensorflow_variable
 from tf_laq.adapters.observing import observed
 
 Key = tuple[str, str]
@@ -28,11 +29,7 @@ def checked_batch(images: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[tf.Tens
 
 def kernels(model: Any) -> dict[Key, tf.Variable]:
     """Return the TensorFlow variable of every weight tensor that can be quantized."""
-    found = {}
-    for key, variable in adapter_of(model).variables(model).items():
-        inner = getattr(variable, "value", variable)  # A Keras 3 variable holds that of its backend.
-        found[key] = variable if callable(inner) else inner
-    return found
+    return {key: tensorflow_variable(variable) for key, variable in adapter_of(model).variables(model).items()}
 
 
 def cross_entropy(model: Any, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
