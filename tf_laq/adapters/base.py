@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from tf_laq.adapters.copying import copied, probe, values_kept
-from tf_laq.adapters.kernels import LayerKinds, tensorflow_variable
+from tf_laq.adapters.kernels import LayerKinds, tensorflow_variable, value_of
 from tf_laq.errors import InputError
 from tf_laq.plan import LeftAlone, QuantizationPlan
 from tf_laq.quantizers import Quantizer
@@ -282,8 +282,8 @@ class Adapter(abc.ABC):
         """Put weights of a plain model through their quantizers."""
         variables = self.variables(model)
         for key, quantizer in quantizers.items():
-            values = quantizer.quantize(variables[key].numpy())
-            variables[key].assign(values.astype(tf.as_dtype(variables[key].dtype).as_numpy_dtype))
+            values = quantizer.quantize(value_of(variables[key]))
+            variables[key].assign(values.astype(tf.as_dtype(variables[key].dtype).as_numpy_dtype, copy=False))
 
     def _copy_to_quantize(self, model: Any, plan: QuantizationPlan) -> Any:
         """Return a copy of a model, after making sure that a call takes its planned weights as they are.

@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tf_laq import lipschitz
 from tf_laq.adapters.prepared import check_unprepared
@@ -324,6 +325,11 @@ def tensorflow_variable(variable: Any) -> Any:
     return variable if callable(inner) else inner
 
 
+def value_of(variable: Any) -> npt.NDArray[Any]:
+    """Return the value that a Keras variable has now, to be read only: it takes no memory of its own."""
+    return np.asarray(tensorflow_variable(variable).value())
+
+
 def attribute(layer: Any, path: str) -> Any:
     """Return the attribute of a layer at a dotted path, through lists by index and through dicts by key."""
     return functools.reduce(_step, path.split("."), layer)
@@ -348,7 +354,7 @@ def holder(layer: Any, path: str) -> tuple[Any, str]:
 
 def values(layer: Any, path: str) -> Any:
     """Return the values of a layer's weight as a float32 array."""
-    return np.asarray(attribute(layer, path).numpy()).astype(np.float32, copy=False)
+    return value_of(attribute(layer, path)).astype(np.float32, copy=False)
 
 
 def _step(thing: Any, name: str) -> Any:

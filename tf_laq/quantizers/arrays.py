@@ -166,7 +166,7 @@ def tensorflow_operations() -> ArrayOperations:
             return tf.where((tf.bitcast(w, tf.int32) < 0) & (magnitude > 0), -magnitude, magnitude)
 
         def without_negative_zero(self, w: Array) -> Array:
-            return tf.where(tf.bitcast(w, tf.int32) == tf.int32.min, tf.zeros_like(w), w)
+            return tf.where(tf.bitcast(w, tf.int32) == tf.int32.min, tf.zeros([], tf.float32), w)
 
         def maximum(self, a: Array, b: Any) -> Array:
             return tf.maximum(a, b)

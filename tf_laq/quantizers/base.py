@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import numbers
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -106,13 +107,10 @@ class Quantizer(abc.ABC):
             InputError: The weights are empty or hold NaN or infinity.
         """
         checked = _finite(weights)
-        flat = checked.reshape(-1)
-        scale = self.scale(flat, NUMPY)
-        quantized = np.empty_like(flat)
-        for start in range(0, flat.size, _BLOCK):
-            block = slice(start, start + _BLOCK)
-            quantized[block] = self.project(flat[block], scale, NUMPY)
-        return quantized.reshape(checked.shape)
+        quantized = np.empty_like(checked, order="C")
+        for block, values in self._projected(checked):
+            quantized.reshape(-1)[block] = values
+        return quantized
 
     def straight_through(self, weights: Any) -> Any:
         """Quantize a TensorFlow tensor; the gradient passes as if nothing had happened.
@@ -135,8 +133,18 @@ class Quantizer(abc.ABC):
         """
         checked = _finite(weights)
         codebook = np.unique(self.levels(self.scale(checked, NUMPY), NUMPY)) + np.float32(0.0)  # no -0.0
-        codes = np.searchsorted(codebook, self.quantize(checked))
-        return Encoding(codes.astype(np.uint8 if codebook.size <= 256 else np.uint16), codebook)
+        codes = np.empty(checked.shape, np.uint8 if codebook.size <= 256 else np.uint16)
+        for block, values in self._projected(checked):
+            codes.reshape(-1)[block] = np.searchsorted(codebook, values)
+        return Encoding(codes, codebook)
+
+    def _projected(self, weights: npt.NDArray[np.float32]) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+        """Give blocks of the flat weights, each as its place and its quantized values."""
+        flat = weights.reshape(-1)
+        scale = self.scale(flat, NUMPY)
+        for start in range(0, flat.size, _BLOCK):
+            block = slice(start, start + _BLOCK)
+            yield block, self.project(flat[block], scale, NUMPY)
 
     @classmethod
     def saturation_bits(cls, weights: npt.NDArray[np.float32]) -> int:

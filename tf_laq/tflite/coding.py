@@ -15,6 +15,7 @@ WORD_BITS = 32
 
 # Up to here codes may be digits of words: the operators that take these apart are slow, but small in the file.
 _FEW_CODES = 1 << 20
+_BLOCK = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ class CodedTensor:
         axis: int = 0,
     ) -> CodedTensor:
         """Make a coded tensor from codes into any codebook: levels that do not occur are left out."""
-        occurring = np.bincount(codes.reshape(-1), minlength=codebook.size) > 0
+        occurring = counts(codes, codebook.size) > 0
         compact = codebook[occurring]
         renumbered = (np.cumsum(occurring) - 1).astype(np.uint8 if compact.size <= 256 else np.uint16)
         candidates = [np.abs(levels[levels != 0]) for levels in (compact, codebook)]
@@ -105,14 +106,19 @@ class CodedTensor:
         levels = (levels if self.scale is None else np.rint(levels)) + np.float32(0)  # no -0.0
         return levels, scale if factors is None else scale * factors
 
-    def integers(self) -> npt.NDArray[np.int32] | None:
-        """Return the integers k with values = `integer_scales` * k, or None where the levels are no integers."""
+    def integers(self) -> npt.NDArray[Any] | None:
+        """Return the integers k with values = `integer_scales` * k, or None where the levels are no integers.
+
+        They are int8, int16 or int32, whichever is the narrowest that has their magnitudes with either sign.
+        """
         if self.scale is None:
             return None
-        integers: npt.NDArray[np.int32] = self.levels_and_factors(whole=True)[0].astype(np.int32)[self.codes]
+        levels = self.levels_and_factors(whole=True)[0]
+        kind = np.min_scalar_type(-1 - int(np.abs(levels).max()))
+        integers: npt.NDArray[Any] = levels.astype(kind)[self.codes]
         if self.factors is not None:
             # A scale has to be positive: the sign goes into the integers, and where it is 0 so are they.
-            integers = integers * np.sign(self.factors).astype(np.int32).reshape(self.channel_shape)
+            integers = integers * np.sign(self.factors).astype(kind).reshape(self.channel_shape)
         return integers
 
     def integer_scales(self) -> npt.NDArray[np.float32]:
@@ -123,6 +129,14 @@ class CodedTensor:
         return np.where(self.factors == 0, scale, np.abs(scale * self.factors)).astype(np.float32)
 
 
+def counts(codes: npt.NDArray[Any], levels: int) -> npt.NDArray[np.int64]:
+    """Return how often each of the codes 0 to `levels` - 1 occurs, as int64 (levels,)."""
+    flat = codes.reshape(-1)
+    # In blocks: NumPy counts 64-bit copies.
+    blocks = (flat[start : start + _BLOCK] for start in range(0, flat.size, _BLOCK))
+    return sum((np.bincount(block, minlength=levels) for block in blocks), np.zeros(levels, np.int64))
+
+
 def pack(codes: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint8]:
     """Return unsigned codes of 1, 2, 4 or 8 bits as bytes, the first code in the lowest bits, the rest of 0.
 
@@ -130,7 +144,7 @@ def pack(codes: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint8]:
         >>> pack(np.array([1, 2, 3]), 4)
         array([33,  3], dtype=uint8)
     """
-    flat = codes.reshape(-1).astype(np.uint8)
+    flat = codes.reshape(-1).astype(np.uint8, copy=False)
     each = 8 // bits
     padded = np.zeros(-(-flat.size // each) * each, np.uint8)
     padded[: flat.size] = flat
@@ -168,7 +182,7 @@ def as_integers(tensor: CodedTensor, name: str) -> npt.NDArray[np.uint8]:
     integers = tensor.integers()
     assert integers is not None
     bits = INTEGER_BITS[name]
-    return pack(integers & (2**bits - 1), bits)
+    return pack(integers.astype(np.uint8) & np.uint8(2**bits - 1), bits)
 
 
 def as_planes(tensors: Sequence[CodedTensor], widths: Sequence[int]) -> list[npt.NDArray[np.uint8]]:

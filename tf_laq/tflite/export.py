@@ -100,14 +100,16 @@ def export_tflite(
     _check_settings(layout, compress, min_runtime)
     plan = _plan(model, plan)
     signature = signature_of(model)
-    plain, tensors, reference = _plain(model, plan)
     inputs = comparison_inputs(signature, images)
-    expected = outputs_in_float32(reference, signature, inputs)
+    quantized = _quantized(model, plan)
+    expected = outputs_in_float32(quantized, signature, inputs)
+    plain, tensors = _plain(quantized, plan)
+    planned = _planned(tensors, plan)
     float_content = convert(plain, signature)
     graph = Graph(float_content)
     _check_runtime(plain, graph.runtime(), min_runtime)
     constants = graph.float_constants()
-    matches = match(constants, _planned(tensors, plan))
+    matches = match(constants, planned)
     contents = {name: _encoded(float_content, matches, name, min_runtime) for name in LAYOUTS}
     content, choices = contents[layout]
     if strict:
@@ -116,7 +118,7 @@ def export_tflite(
     outputs = file_outputs(content, model, inputs) if matches else float_outputs
     float_parity, parity = (parity_of(each, expected, TOLERANCE) for each in (float_outputs, outputs))
     check_parity(model, parity, float_parity)
-    own = own_parity(reference, signature, inputs, outputs)
+    own = own_parity(quantized, signature, inputs, outputs)
     compressed = None if compress is None else _COMPRESSORS[compress](content)
     compressed_path = None if compress is None else f"{os.fspath(path)}.{compress}"
     _write({path: content} if compressed_path is None else {path: content, compressed_path: compressed or b""})
@@ -249,33 +251,50 @@ def _plan(model: Any, plan: QuantizationPlan | str | None) -> QuantizationPlan |
     )
 
 
-def _plain(model: Any, plan: QuantizationPlan | None) -> tuple[Any, list[WeightTensor], Any]:
-    """Return the model to convert, its weights, and the model to compare with.
-
-    The first has no wrappers and, if there is a plan, weights on the plan's levels. The last is the model given, unless
-    that is a float one that a plan quantizes.
-    """
+def _quantized(model: Any, plan: QuantizationPlan | None) -> Any:
+    """Return the model that the file is made from: the one given, or what the plan makes of a float one."""
     adapter = adapter_of(model)
-    wrapped = adapter.is_wrapped(model)
-    plain = adapter.strip(model) if wrapped else model
-    tensors = adapter.find_weights(plain)[0]
-    if plan is None:
-        return plain, tensors, model
-    adapter.check_plan(plain, plan)
-    values = {(t.layer, t.weight): t.values for t in tensors}
-    entries = [entry for entry in plan.entries if entry.quantizer is not None]
-    off = [entry for entry in entries if not _on_levels(entry, values[entry.layer, entry.weight])]
+    if plan is None or adapter.is_wrapped(model):
+        return model
+    adapter.check_plan(model, plan)
+    tensors = adapter.find_weights(model)[0]
+    off = _off_levels(tensors, plan)
     if not off:
-        return plain, tensors, model
-    if not wrapped and all(
-        _is_float(values[e.layer, e.weight]) or _is_constant(values[e.layer, e.weight]) for e in entries
-    ):
-        baked = adapter.bake(plain, plan)
-        return baked, adapter.find_weights(baked)[0], baked
-    raise ExportError(
-        f"layer {off[0].layer!r}, weight {off[0].weight!r}",
-        expected=f"values on the levels of the plan's quantizer ({off[0].quantizer}, {off[0].bits} bits)",
-        received=f"other values ({len(off)} of {len(entries)} weights are off their levels)",
+        return model
+    planned = {(e.layer, e.weight) for e in plan.entries if e.quantizer is not None}
+    if all(_is_float(t.values) or _is_constant(t.values) for t in tensors if (t.layer, t.weight) in planned):
+        return adapter.bake(model, plan)
+    raise _refusal(off, plan)
+
+
+def _plain(model: Any, plan: QuantizationPlan | None) -> tuple[Any, list[WeightTensor]]:
+    """Return a quantized model without wrappers, and its weights."""
+    adapter = adapter_of(model)
+    if not adapter.is_wrapped(model):
+        return model, adapter.find_weights(model)[0]
+    plain = adapter.strip(model)
+    tensors = adapter.find_weights(plain)[0]
+    if plan is not None:
+        adapter.check_plan(plain, plan)
+        off = _off_levels(tensors, plan)
+        if off:
+            raise _refusal(off, plan)
+    return plain, tensors
+
+
+def _off_levels(tensors: Sequence[WeightTensor], plan: QuantizationPlan) -> list[PlanEntry]:
+    """Return the entries of a plan whose weights are not on the levels of their quantizers."""
+    values = {(t.layer, t.weight): t.values for t in tensors}
+    entries = (entry for entry in plan.entries if entry.quantizer is not None)
+    return [entry for entry in entries if not _on_levels(entry, values[entry.layer, entry.weight])]
+
+
+def _refusal(off: Sequence[PlanEntry], plan: QuantizationPlan) -> ExportError:
+    first, count = off[0], sum(entry.quantizer is not None for entry in plan.entries)
+    return ExportError(
+        f"layer {first.layer!r}, weight {first.weight!r}",
+        expected=f"values on the levels of the plan's quantizer ({first.quantizer}, {first.bits} bits)",
+        received=f"other values ({len(off)} of {count} weights are off their levels)",
         remedy="Export the float model with the plan, or the quantized model with the plan it was made by.",
     )
 

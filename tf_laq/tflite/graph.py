@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,7 +66,7 @@ class Graph:
         received = f"{len(content):,} bytes of something else"
         if content[4:8] == _IDENTIFIER:
             try:
-                self.model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+                self.model = flatbuffer_utils.read_model_from_bytearray(content)
                 if self.model.subgraphs and all(s.tensors for s in self.model.subgraphs):
                     return
             except Exception as error:  # The reader of a damaged file fails wherever its offsets lead.
@@ -332,14 +333,15 @@ class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
         """Return the offset of an earlier part with the same bytes, taking back this one, or else of this one."""
         if self._refers:
             return written
-        first = self._parts.setdefault((kind, self._bytes(written - skipped, end)), written)
+        part = self._bytes(written - skipped, end)
+        first = self._parts.setdefault((kind, hashlib.sha256(part).digest()), written)
         if first != written:
             self.head = len(self.Bytes) - self._before
         return first
 
-    def _bytes(self, start: int, end: int) -> bytes:
+    def _bytes(self, start: int, end: int) -> memoryview:
         """Return what is between two offsets, which count from the end."""
-        return bytes(self.Bytes[len(self.Bytes) - start : len(self.Bytes) - end])
+        return memoryview(self.Bytes)[len(self.Bytes) - start : len(self.Bytes) - end]
 
 
 def _to_bytes(model: Any) -> bytes:

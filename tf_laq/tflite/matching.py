@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tf_laq.quantizers import Encoding
-from tf_laq.tflite.coding import CodedTensor
+from tf_laq.tflite.coding import CodedTensor, counts
 from tf_laq.tflite.graph import Constant
 from tf_laq.tflite.report import ExportError
 
 _RELATIVE_ROUNDING = 3e-6
 """How far a folded value may be from level times factor: a few float32 roundings."""
 
-_SAMPLE = 4096
+_BLOCK = 1 << 14
 _WHOLE = (0, 1, 0)
 _ELEMENTWISE = frozenset({"ADD", "SUB", "MUL", "DIV"})
 
@@ -127,25 +127,26 @@ class _Plan:
 
     def _exact_codes(self, values: npt.NDArray[np.float32]) -> npt.NDArray[Any] | None:
         """Return the codes of values that are all levels, else None."""
-        for part in (values.reshape(-1)[:_SAMPLE], values):
-            codes = np.searchsorted(self.codebook, part).clip(max=self.codebook.size - 1)
-            if not np.array_equal(self.codebook[codes], part):
+        flat = values.reshape(-1)
+        found = np.empty(values.shape, self.codes.dtype)
+        for start in range(0, flat.size, _BLOCK):
+            block = flat[start : start + _BLOCK]
+            codes = np.searchsorted(self.codebook, block).clip(max=self.codebook.size - 1)
+            if not np.array_equal(self.codebook[codes], block):
                 return None
-        return codes.astype(self.codes.dtype)
+            found.reshape(-1)[start : start + _BLOCK] = codes
+        return found
 
     def _piece(self, codes: npt.NDArray[Any]) -> tuple[int, int, int] | None:
         """Return which piece of the tensor has each code as often: (axis, number of pieces, index)."""
-        count, pieces = self._count(codes), self.codes.size // codes.size
+        count, pieces = counts(codes, self.codebook.size), self.codes.size // codes.size
         for axis in range(self.codes.ndim if pieces > 1 else 1):
             if pieces > 1 and self.codes.shape[axis] % pieces:
                 continue
             for index, piece in enumerate(np.split(self.codes, pieces, axis) if pieces > 1 else [self.codes]):
-                if np.array_equal(self._count(piece), count):
+                if np.array_equal(counts(piece, self.codebook.size), count):
                     return axis, pieces, index
         return None
-
-    def _count(self, codes: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        return np.bincount(codes.reshape(-1), minlength=self.codebook.size)
 
     def _scaled(self, values: npt.NDArray[np.float32]) -> _Found | None:
         """Find the tensor times one factor."""
@@ -183,7 +184,7 @@ class _Plan:
         return found, factors
 
     def _row(self, row: npt.NDArray[np.float32], codes: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], np.float32] | None:
-        count = self._count(codes)
+        count = counts(codes, self.codebook.size)
         levels = self.codebook[count > 0]
         largest, extent = np.abs(row).max(), np.abs(levels).max()
         if largest == 0:  # Multiplied by 0, or nothing but zeros: any codes will do.
@@ -192,7 +193,7 @@ class _Plan:
             return None
         for factor in (largest / extent, -largest / extent):
             fitted = self._nearest(row, np.float32(factor))
-            if np.array_equal(self._count(fitted), count) and self._is_close(row, fitted, factor):
+            if np.array_equal(counts(fitted, self.codebook.size), count) and self._is_close(row, fitted, factor):
                 # The factor that fits all values best, where one value's rounding would carry over to all.
                 exact = self.codebook[fitted].astype(np.float64)
                 return fitted, np.float32(row.astype(np.float64) @ exact / (exact @ exact))
