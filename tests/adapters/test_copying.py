@@ -1,6 +1,7 @@
 """A copy is the model again: its variables, names, tables, ties, states and outputs; and nothing of it is shared."""
 
 import types
+import warnings
 
 import keras as keras3
 import numpy as np
@@ -10,6 +11,7 @@ import tf_keras
 
 import tf_laq as laq
 from tf_laq.adapters import adapter_of
+from tf_laq.adapters.copying import own_objects
 from tf_laq.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings(
@@ -274,6 +276,82 @@ def test_wrapped_baked_and_stripped_are_the_same_bits(name, k):
     np.testing.assert_array_equal(arrays(model, inputs), before)
     assert np.abs(expected - before).max() > 0
     assert len(wrapped.trainable_weights) == len(model.trainable_weights)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("name", KINDS)
+def test_a_quantized_model_can_be_saved_wherever_its_float_model_can(name, suffix, k, tmp_path):
+    model, inputs = KINDS[name](k)
+    own = own_objects(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            model.save(tmp_path / f"float{suffix}")
+            again = k.models.load_model(tmp_path / f"float{suffix}", custom_objects=own, compile=False, safe_mode=False)
+            outputs = [arrays(each, inputs) for each in (again, model)]
+        except Exception as error:
+            pytest.skip(f"{k.__name__} cannot save the float model: {error}")
+    if len(again.weights) != len(model.weights) or not np.array_equal(*outputs):
+        pytest.skip(f"{k.__name__} loses something of the float model")
+    wrapped = laq.apply(model, laq.uniform(model, "linear", 3, progress=False))
+    laq.save_model(wrapped, tmp_path / f"wrapped{suffix}")
+    loaded = laq.load_model(tmp_path / f"wrapped{suffix}", own, safe_mode=False)
+    np.testing.assert_array_equal(arrays(loaded, inputs), arrays(wrapped, inputs))
+    assert len(loaded.trainable_weights) == len(wrapped.trainable_weights)
+
+
+def tied(k, first, back):
+    """Return a model whose last layer takes the kernel of another one, by a function of it."""
+
+    class Tied(k.layers.Layer):
+        def __init__(self, source, **options):
+            super().__init__(**options)
+            self.source = source
+
+        def call(self, inputs):
+            return back(inputs, tf.convert_to_tensor(self.source.weights[0]))
+
+        def get_config(self):
+            return {**super().get_config(), "source": k.saving.serialize_keras_object(self.source)}
+
+        @classmethod
+        def from_config(cls, config):
+            return cls(**{**config, "source": k.saving.deserialize_keras_object(config["source"])})
+
+    return first, Tied
+
+
+TIES = {
+    "dense": (lambda k: k.layers.Dense(4, name="first"), lambda x, w: tf.matmul(x, w, transpose_b=True), (6,)),
+    "over time": (
+        lambda k: k.layers.Conv1D(6, 1, name="first"),
+        lambda x, w: tf.matmul(x, w[0]),
+        (5, 6),
+    ),
+    "embedding": (lambda k: k.layers.Embedding(9, 4, name="first"), lambda x, w: tf.einsum("bti,vi->btv", x, w), (5,)),
+}
+
+
+@pytest.mark.parametrize("name", TIES)
+def test_a_layer_that_takes_the_kernel_of_another_one_keeps_doing_so(name, k, tmp_path):
+    make, back, shape = TIES[name]
+    first, last = tied(k, make(k), back)
+    inputs = k.Input(shape)
+    model = k.Model(inputs, last(first, name="last")(first(inputs)))
+    data = RANDOM.integers(0, 9, (2, *shape)) if name == "embedding" else RANDOM.normal(size=(2, *shape))
+    plan = laq.uniform(model, "linear", 3, progress=False)
+    assert [entry.layer for entry in plan.entries] == ["first"]
+    if k is tf_keras:
+        with pytest.raises(InputError, match="Layer 'first' expected . variables, but received 0"):
+            laq.apply(model, plan)
+        return
+    wrapped = laq.apply(model, plan)
+    expected = arrays(laq.bake(model, plan), data.astype("float32"))
+    laq.save_model(wrapped, tmp_path / "tied.keras")
+    loaded = laq.load_model(tmp_path / "tied.keras", {"Tied": last})
+    for each in (wrapped, laq.strip(wrapped), loaded):
+        assert len(each.trainable_weights) == len(model.trainable_weights)
+        np.testing.assert_array_equal(arrays(each, data.astype("float32")), expected)
 
 
 def test_a_tie_stays_one_when_the_copy_is_trained(k):

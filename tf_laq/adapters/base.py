@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from tf_laq.adapters.copying import copied, probe, values_kept
-from tf_laq.adapters.kernels import LayerKinds, tensorflow_variable, value_of
+from tf_laq.adapters.kernels import LayerKinds, attribute, tensorflow_variable, value_of
 from tf_laq.errors import InputError
 from tf_laq.plan import LeftAlone, QuantizationPlan
 from tf_laq.quantizers import Quantizer
@@ -35,7 +35,7 @@ class Adapter(abc.ABC):
     Attributes:
         keras: The module `tf_keras` or `keras`.
         wrapper: The class of layers that run their attribute `layer` with quantized weights.
-        wrappers: All classes that compute with quantized weights.
+        wrappers: All classes that compute with quantized weights, each of a layer or model in its attribute `layer`.
     """
 
     keras: ClassVar[Any]
@@ -92,12 +92,17 @@ class Adapter(abc.ABC):
 
     def quantized_weights(self, model: Any) -> dict[Key, Quantizer]:
         """Return layer path and weight path -> quantizer, for all weights that a wrapped model quantizes."""
-        found: dict[Key, Quantizer] = {}
-        for path, layer in self.kinds.walk(model):
-            if isinstance(layer, self.wrapper):
-                inner = f"{path.removesuffix(layer.name)}{layer.layer.name}"
-                found |= self.kinds.by_name(inner, layer.layer, self.wrapped_weights(layer))
-        return found
+        return self._quantizers_in(model, self.float_twin(model))
+
+    def _quantizers_in(self, model: Any, twin: Any) -> dict[Key, Quantizer]:
+        """Return the quantizers of a wrapped model by the paths in its float twin."""
+        found = {
+            id(attribute(part.layer, path)): quantizer
+            for part in model._flatten_layers()
+            if isinstance(part, self.wrappers)
+            for path, quantizer in self.wrapped_weights(part).items()
+        }
+        return {key: found[id(variable)] for key, variable in self.variables(twin).items() if id(variable) in found}
 
     def copy(self, model: Any) -> Any:
         """Return a copy of a model that is proved to be equal, with nothing shared.
@@ -115,13 +120,21 @@ class Adapter(abc.ABC):
         Raises:
             InputError: The plan is for another model, or the model cannot be copied or wrapped.
         """
-        settings = self.kinds.settings(model, plan)
+        self.check_plan(model, plan)
         twin = self._copy_to_quantize(model, plan)
+        variables = self.variables(twin)
+        planned = {id(variables[key]): quantizer for key, quantizer in _quantizers(plan).items()}
+
+        def weights_in(part: Any) -> Weights:
+            # By identity: a layer may take the kernel of another one.
+            variables = {path: id(attribute(part, path)) for path in self.kinds.kernels_of(part)}
+            return {path: planned[variable] for path, variable in variables.items() if variable in planned}
+
         if not self._is_graph(twin):
-            return self.wrap_whole(twin, self._weights_in("", twin, settings))
+            return self.wrap_whole(twin, weights_in(twin))
 
         def wrapped(path: str, layer: Any) -> Any:
-            weights = self._weights_in(path, layer, settings)
+            weights = weights_in(layer)
             return self.wrap_layer(layer, weights) if weights else layer
 
         return self._rewired(twin, wrapped)
@@ -134,12 +147,12 @@ class Adapter(abc.ABC):
         """
         self.check_plan(model, plan)
         twin = self._copy_to_quantize(model, plan)
-        self._quantize(twin, {(e.layer, e.weight): q for e in plan.entries if (q := e.make_quantizer()) is not None})
+        self._quantize(twin, _quantizers(plan))
         return twin
 
     def check_plan(self, model: Any, plan: QuantizationPlan) -> None:
         """Raise an `InputError` if a plan is for another model."""
-        self.kinds.settings(model, plan)
+        self.kinds.check_plan(model, plan)
 
     def is_wrapped(self, model: Any) -> bool:
         """Return whether a model, or any part of it, computes with quantized weights."""
@@ -152,8 +165,9 @@ class Adapter(abc.ABC):
             InputError: The model has no wrapped layer.
         """
         with _nodes_as_they_are(model):
-            plain = self.copy(self.float_twin(model))
-        self._quantize(plain, self.quantized_weights(model))
+            twin = self.float_twin(model)
+            plain = self.copy(twin)
+        self._quantize(plain, self._quantizers_in(model, twin))
         return plain
 
     def float_twin(self, model: Any) -> Any:
@@ -221,13 +235,6 @@ class Adapter(abc.ABC):
             else:
                 yield path, layer
 
-    def _weights_in(self, path: str, part: Any, settings: Mapping[str, Weights]) -> Weights:
-        """Return the settings for a part of a graph, or for a subclassed model of the path "", by attribute paths."""
-        if not isinstance(part, self.keras.Model):
-            return settings.get(path, {})
-        places = self.kinds.places(part, f"{path}/" if path else "")
-        return {f"{at}.{weight}": q for name, at in places for weight, q in settings.get(name, {}).items()}
-
     def _is_nested(self, layer: Any) -> bool:
         return isinstance(layer, self.keras.Model) and self._is_graph(layer)
 
@@ -293,7 +300,7 @@ class Adapter(abc.ABC):
         """
         twin = self.copy(model)
         inputs, variables = probe(twin), self.variables(twin)
-        planned = [(entry.layer, entry.weight) for entry in plan.entries if entry.quantizer is not None]
+        planned = list(_quantizers(plan))
         with values_kept(twin):
             firsts = {key: _exchange_first(variables[key], 1.0) for key in planned}
             with contextlib.suppress(Exception):  # The inputs may not be of the kind that the model takes.
@@ -331,6 +338,10 @@ class Adapter(abc.ABC):
     def _is_softmax(self, layer: Any) -> bool:
         activation = getattr(layer, "activation", None)
         return isinstance(layer, self.keras.layers.Softmax) or activation is self.keras.activations.softmax
+
+
+def _quantizers(plan: QuantizationPlan) -> dict[Key, Quantizer]:
+    return {(e.layer, e.weight): q for e in plan.entries if (q := e.make_quantizer()) is not None}
 
 
 @contextlib.contextmanager

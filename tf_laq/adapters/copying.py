@@ -49,7 +49,7 @@ def copied(keras: Any, model: Any, make_anew: Callable[[Any], Any]) -> Any:
             with warnings.catch_warnings():
                 # An optimizer's state that no one will use, a format that is called old.
                 warnings.simplefilter("ignore")
-                with keras.utils.custom_object_scope(_own_objects(model)):
+                with keras.utils.custom_object_scope(own_objects(model)):
                     twin = copy_by()
             if len(_variables(twin)) < len(_variables(model)):  # Some layers build no sooner than in a call.
                 _outputs_of(twin, probe(model))
@@ -171,7 +171,7 @@ def _copy_of_plain(value: Any) -> Any:
     return copy.copy(value)
 
 
-def _own_objects(model: Any) -> dict[str, Any]:
+def own_objects(model: Any) -> dict[str, Any]:
     """Return the classes and functions of a model that are not those of Keras, by name."""
     found: dict[str, Any] = {}
     for thing in _things(model):

@@ -67,7 +67,11 @@ class QuantizeWrapper(keras.layers.Wrapper):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` takes."""
-        return {**super().get_config(), "weights": _to_config(self.quantized_weights)}
+        config = {**super().get_config(), "weights": _to_config(self.quantized_weights)}
+        # Keras marks an object that is met again, as a layer that another one ties its weights to, but loses the mark
+        # where the object was first met inside of another.
+        config["layer"] = {**config["layer"], "shared_object_id": id(self.layer)}
+        return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> QuantizeWrapper:
@@ -91,6 +95,11 @@ class QuantizedModel(keras.Model):  # type: ignore[misc]
         self.quantized_weights = dict(weights)
         # There is nothing to build beside the model, so the first call need not come before saving.
         self.built = bool(model.built)
+
+    @property
+    def layer(self) -> Any:
+        """The model, by the name that it has in `QuantizeWrapper`."""
+        return self.model
 
     def call(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the model's output under quantized weights."""
@@ -168,19 +177,13 @@ class Keras3Adapter(Adapter):
         """Return the quantized weights of the layer in a wrapper."""
         return dict(wrapper.quantized_weights)
 
-    def quantized_weights(self, model: Any) -> dict[tuple[str, str], Quantizer]:
-        """Return layer path and weight path -> quantizer, for all weights that a wrapped model quantizes."""
-        if isinstance(model, QuantizedModel):
-            return self.kinds.by_name("", model.model, model.quantized_weights)
-        return super().quantized_weights(model)
-
     def float_twin(self, model: Any) -> Any:
         """Return the float network underneath a wrapped model, with the same variables."""
-        return model.model if isinstance(model, QuantizedModel) else super().float_twin(model)
+        return model.layer if isinstance(model, QuantizedModel) else super().float_twin(model)
 
     def known_input_shape(self, model: Any) -> Any:
         """Return what Keras knows of a model's input shape, or None."""
-        plain = model.model if isinstance(model, QuantizedModel) else model
+        plain = model.layer if isinstance(model, QuantizedModel) else model
         if self._is_graph(plain):
             return plain.input_shape
         shape = (plain.get_build_config() or {}).get("input_shape")

@@ -31,7 +31,6 @@ from tf_laq.adapters.reaching import first_layers
 from tf_laq.errors import InputError
 from tf_laq.lipschitz import MatrixLayout
 from tf_laq.plan import LeftAlone, QuantizationPlan
-from tf_laq.quantizers import Quantizer
 from tf_laq.sensitivity import WeightTensor
 
 Kernels = dict[str, MatrixLayout]
@@ -145,12 +144,8 @@ class LayerKinds:
                     remedy="Give the layers different names when you make them: Layer(..., name=...).",
                 )
 
-    def settings(self, model: Any, plan: QuantizationPlan) -> dict[str, dict[str, Quantizer]]:
-        """Return a plan as layer path -> weight -> quantizer, after checking that it is this model's.
-
-        Raises:
-            InputError: The plan is for another model.
-        """
+    def check_plan(self, model: Any, plan: QuantizationPlan) -> None:
+        """Raise an `InputError` if a plan is for another model."""
         found = {key: tuple(variable.shape) for key, variable in self.variables(model).items()}
         planned = {(entry.layer, entry.weight): tuple(entry.shape) for entry in plan.entries}
         differing = sorted(key for key in found.keys() | planned.keys() if found.get(key) != planned.get(key))
@@ -162,12 +157,6 @@ class LayerKinds:
                 received=f"a plan with {planned.get(differing[0], 'nothing')} there ({len(differing)} weights differ)",
                 remedy="Make a plan with laq.search(model).",
             )
-        settings: dict[str, dict[str, Quantizer]] = {}
-        for entry in plan.entries:
-            quantizer = entry.make_quantizer()
-            if quantizer is not None:
-                settings.setdefault(entry.layer, {})[entry.weight] = quantizer
-        return settings
 
     def walk(self, model: Any) -> Iterator[tuple[str, Any]]:
         """Give every layer of a model once with its path, the layers of nested models as "model/layer"."""
@@ -189,26 +178,6 @@ class LayerKinds:
 
     def _is_model(self, part: Any) -> bool:
         return isinstance(part, self.keras.Model)
-
-    def places(self, model: Any, names: str = "", place: str = "") -> Iterator[tuple[str, str]]:
-        """Give the path of every layer by names, and its attribute path in the model."""
-        for index, layer in enumerate(model.layers):
-            path, at = f"{names}{layer.name}", f"{place}layers.{index}"
-            yield path, at
-            if isinstance(layer, self.keras.Model):
-                yield from self.places(layer, f"{path}/", f"{at}.")
-
-    def by_name(self, path: str, part: Any, weights: Mapping[str, Quantizer]) -> dict[tuple[str, str], Quantizer]:
-        """Return the settings of a layer, or of a model as a whole, at a path by layer path and weight path."""
-        if not isinstance(part, self.keras.Model):
-            return {(path, weight): quantizer for weight, quantizer in weights.items()}
-        found = {}
-        # A weight is in all the models around its layer too, whose places are shorter.
-        for name, place in sorted(self.places(part, f"{path}/" if path else ""), key=lambda item: len(item[1])):
-            for at in weights:
-                if at.startswith(f"{place}."):
-                    found[at] = name, at.removeprefix(f"{place}.")
-        return {found[at]: quantizer for at, quantizer in weights.items() if at in found}
 
     def kernels_of(self, layer: Any) -> Kernels:
         """Return the weights of a built layer that can be quantized; empty if there are none."""
