@@ -445,3 +445,46 @@ def test_a_kernel_that_its_layer_assigns_is_refused_with_the_cure_that_works(nam
     plan = laq.uniform(model, "linear", 2, overrides={"own": "float32"}, progress=False)
     baked = laq.bake(model, plan)
     assert np.isfinite(arrays(baked, FEATURES)).all()
+
+
+def unused(k):
+    """Return layers that have a kernel and compute without it."""
+
+    class Layers(types.SimpleNamespace):
+        class Kept(k.layers.Dense):
+            def build(self, shape):
+                super().build(shape)
+                self.kept = self.add_weight(name="kept", shape=(shape[-1], self.units))
+
+            def call(self, inputs):
+                return tf.matmul(inputs, tf.convert_to_tensor(self.kept))
+
+        class OnlyInTraining(k.layers.Dense):
+            def call(self, inputs, training=None):
+                return super().call(inputs) if training else inputs[:, : self.units]
+
+        class TimesNothing(k.layers.Dense):
+            def call(self, inputs):
+                return inputs[:, : self.units] + tf.cast(tf.cast(super().call(inputs) * 0.0, tf.int32), tf.float32)
+
+    return Layers
+
+
+@pytest.mark.parametrize("name", ["Kept", "OnlyInTraining", "TimesNothing"])
+def test_a_kernel_that_no_output_depends_on_is_refused_with_the_cure_that_works(name, k):
+    model = on_top(k, (6,), getattr(unused(k), name)(3, name="own"))
+    for use in (laq.apply, laq.bake):
+        with pytest.raises(InputError, match="layer 'own', weight 'kernel': expected a weight that the outputs"):
+            use(model, laq.uniform(model, "linear", 2, progress=False))
+    plan = laq.uniform(model, "linear", 2, overrides={"own": "float32"}, progress=False)
+    assert np.isfinite(arrays(laq.bake(model, plan), FEATURES)).all()
+
+
+def test_a_kernel_without_a_gradient_is_quantized_if_the_outputs_depend_on_it(k):
+    class Steps(k.layers.Dense):
+        def call(self, inputs):
+            return tf.cast(tf.cast(super().call(inputs) * 100.0, tf.int32), tf.float32)
+
+    model = on_top(k, (6,), Steps(3, name="steps"))
+    plan = laq.uniform(model, "linear", 2, progress=False)
+    assert np.abs(arrays(laq.apply(model, plan), FEATURES) - arrays(model, FEATURES)).max() > 0

@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from tf_laq.adapters.copying import copied, probe, values_kept
-from tf_laq.adapters.kernels import LayerKinds, attribute, tensorflow_variable, value_of
+from tf_laq.adapters.copying import copied
+from tf_laq.adapters.kernels import LayerKinds, attribute, value_of
+from tf_laq.adapters.using import Key, check_used
 from tf_laq.errors import InputError
 from tf_laq.plan import LeftAlone, QuantizationPlan
 from tf_laq.quantizers import Quantizer
@@ -24,9 +25,6 @@ Weights = Mapping[str, Quantizer]
 
 Convert = Callable[[str, Any], Any]
 """From the path of a layer and the layer to the one in its place."""
-
-Key = tuple[str, str]
-"""Layer path and weight path."""
 
 
 class Adapter(abc.ABC):
@@ -293,27 +291,13 @@ class Adapter(abc.ABC):
             variables[key].assign(values.astype(tf.as_dtype(variables[key].dtype).as_numpy_dtype, copy=False))
 
     def _copy_to_quantize(self, model: Any, plan: QuantizationPlan) -> Any:
-        """Return a copy of a model, after making sure that a call takes its planned weights as they are.
+        """Return a copy of a model that computes with the planned weights.
 
         Raises:
-            InputError: The model cannot be copied, or assigns one of these weights itself when it is called.
+            InputError: The model cannot be copied, or does not compute with one of these weights as it is.
         """
         twin = self.copy(model)
-        inputs, variables = probe(twin), self.variables(twin)
-        planned = list(_quantizers(plan))
-        with values_kept(twin):
-            firsts = {key: _exchange_first(variables[key], 1.0) for key in planned}
-            with contextlib.suppress(Exception):  # The inputs may not be of the kind that the model takes.
-                if inputs is not None:
-                    twin(inputs, training=False)
-            assigned = [key for key in planned if _exchange_first(variables[key], firsts[key]) != 1.0]
-        for layer, weight in assigned:
-            raise InputError(
-                f"layer {layer!r}, weight {weight!r}",
-                expected="a weight that stays as it is when the model is called",
-                received="one that its layer assigns itself, so that quantized values would be lost",
-                remedy=f'Leave it in float32: laq.search(model, overrides={{{layer!r}: "float32"}}).',
-            )
+        check_used(twin, self.variables(twin), _quantizers(plan))
         return twin
 
     def _without_softmax(self, model: Any) -> Any:
@@ -354,12 +338,3 @@ def _nodes_as_they_are(model: Any) -> Iterator[None]:
     finally:
         for nodes, length in zip(lists, lengths, strict=True):
             del nodes[length:]
-
-
-def _exchange_first(variable: Any, value: float) -> float:
-    """Put a value in the place of a variable's first one, and return that."""
-    held = tensorflow_variable(variable)
-    place = tf.zeros([1, len(variable.shape)], tf.int32)
-    first = float(tf.gather_nd(tf.convert_to_tensor(held), place)[0])
-    held.scatter_nd_update(place, tf.cast([value], held.dtype))
-    return first

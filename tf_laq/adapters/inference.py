@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_laq.adapters.copying import values_kept
 from tf_laq.adapters.dispatch import adapter_of
 from tf_laq.errors import InputError
 
@@ -93,16 +94,10 @@ def without_state(model: Any) -> Iterator[None]:
 @contextlib.contextmanager
 def initial_state(model: Any) -> Iterator[None]:
     """Reset the states of a model's recurrent layers for a call, and bring back those of before."""
-    stateful = _stateful_layers(model)
-    variables = [v for layer in stateful for v in tf.nest.flatten(layer.states) if hasattr(v, "assign")]
-    before = [v.numpy() for v in variables]
-    try:
-        for layer in stateful:
+    with values_kept(model):
+        for layer in _stateful_layers(model):
             (getattr(layer, "reset_state", None) or layer.reset_states)()
         yield
-    finally:
-        for variable, values in zip(variables, before, strict=True):
-            variable.assign(values)
 
 
 def _stateful_layers(model: Any) -> list[Any]:

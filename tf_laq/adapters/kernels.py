@@ -81,7 +81,7 @@ class LayerKinds:
             InputError: The model is not built, has NaN or infinite weights, layers that another tool has prepared or
                 that share a path, or a kernel that is not among its weights.
         """
-        found = list(self._kernels_by_layer(model))
+        found = list(self.kernels_by_layer(model))
         at_input = first_layers(model, lambda layer: bool(self.kernels_of(layer)))
         tensors = [
             WeightTensor(path, weight, values(layer, weight), layout, fed_by_input=id(layer) in at_input)
@@ -106,11 +106,12 @@ class LayerKinds:
         """Return the Keras variable of every weight that can be quantized, by layer path and weight path."""
         return {
             (path, weight): attribute(layer, weight)
-            for path, layer, kernels in self._kernels_by_layer(model)
+            for path, layer, kernels in self.kernels_by_layer(model)
             for weight in kernels
         }
 
-    def _kernels_by_layer(self, model: Any) -> Iterator[tuple[str, Any, Kernels]]:
+    def kernels_by_layer(self, model: Any) -> Iterator[tuple[str, Any, Kernels]]:
+        """Give every layer of a model with its path and its kernels, a tied kernel with the first layer that has it."""
         if not model.built:
             raise InputError(
                 "model",
@@ -124,7 +125,6 @@ class LayerKinds:
             check_unprepared(path, layer)
             kernels = {}
             for weight, layout in self.kernels_of(layer).items():
-                # A tied kernel belongs to the first layer that has it.
                 if id(attribute(layer, weight)) not in seen:
                     seen.add(id(attribute(layer, weight)))
                     kernels[weight] = layout

@@ -43,8 +43,8 @@ def add_lipschitz_penalty(model: Any, beta: float) -> None:
     version = keras_version(model)
     kinds = LayerKinds(keras_module(version))
     adapter_of(model).find_weights(model)  # Refuses what is not built or is quantized already.
-    for _, layer in kinds.walk(model):
-        for path, layout in kinds.kernels_of(layer).items():
+    for _, layer, found in kinds.kernels_by_layer(model):
+        for path, layout in found.items():
             _add(layer, kernels.attribute(layer, path), layout, beta, version)
 
 
