@@ -48,7 +48,7 @@ def only_output(outputs: Any, output: str | int | None = None, *, subject: str =
 
     Args:
         outputs: What the model returned: a tensor or array, or such in dicts, lists and tuples.
-        output: Key or position of the chosen output; None if there is only one.
+        output: Name or position of the chosen output; None if there is only one.
         subject: How the error names the model.
 
     Raises:
@@ -70,8 +70,10 @@ def only_output(outputs: Any, output: str | int | None = None, *, subject: str =
         received = f"the outputs {names}" if found else "none"
         remedy = f"Choose one: Classifier(model, output={found[0][0]!r})." if found else ""
         raise InputError(subject, expected="one output", received=received, remedy=remedy)
-    chosen = [value for name, value in found if name == output and type(name) is type(output)]
-    if len(chosen) != 1:
+    chosen = [
+        value for place, (name, value) in enumerate(found) if output == (place if isinstance(output, int) else name)
+    ]
+    if len(chosen) != 1 or not _is_container(outputs):
         received = f"the outputs {names}" if _is_container(outputs) else "a model with one output that has no name"
         raise InputError(subject, expected=f"an output {output!r}", received=received)
     return chosen[0]
