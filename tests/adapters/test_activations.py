@@ -79,7 +79,7 @@ def test_it_is_left_out_of_calls_eagerly_in_graphs_and_in_gradients(head, end, k
     before = model(BATCH)
     found = without_activation(model, adapter_of(model).outputs(model), tf.constant(BATCH))
     assert found.activation == end
-    logits = tf.cast(found.call(BATCH), tf.float32)
+    logits = tf.cast(found.function(BATCH), tf.float32)
     tolerance = 1e-5 if before.dtype == tf.float32 and head != "bfloat16" else 2e-2
     np.testing.assert_allclose(FUNCTIONS[end](logits), tf.cast(before, tf.float32), rtol=0, atol=tolerance)
 
@@ -87,7 +87,7 @@ def test_it_is_left_out_of_calls_eagerly_in_graphs_and_in_gradients(head, end, k
     def gradient(images):
         with tf.GradientTape() as tape:
             tape.watch(images)
-            outputs = tf.cast(found.call(images), tf.float32)
+            outputs = tf.cast(found.function(images), tf.float32)
         return outputs, tape.gradient(outputs, images)
 
     outputs, slope = gradient(tf.constant(BATCH))
@@ -118,7 +118,7 @@ def test_one_in_a_function_of_the_users_own_stays(end, keras) -> None:
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Lambda(lines[end])])
     found = without_activation(model, adapter_of(model).outputs(model), tf.constant(BATCH))
     assert found.activation == ""
-    np.testing.assert_array_equal(found.call(BATCH), model(BATCH))
+    np.testing.assert_array_equal(found.function(BATCH), model(BATCH))
 
 
 def test_softmax_inside_of_a_model_of_logits_stays(keras) -> None:

@@ -31,11 +31,11 @@ class Head(NamedTuple):
     """A model up to its logits.
 
     Attributes:
-        call: From inputs to outputs, in inference mode.
+        function: From inputs to outputs, in inference mode.
         activation: What was left out at the end; "" for nothing.
     """
 
-    call: Callable[[Any], Any]
+    function: Callable[[Any], Any]
     activation: Activation = ""
 
 

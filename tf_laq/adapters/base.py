@@ -189,7 +189,7 @@ class Adapter(abc.ABC):
                 pass
 
         def images_to_logits(images: Any) -> Any:
-            return class_logits(head.call(images))
+            return class_logits(head.function(images))
 
         return images_to_logits
 
