@@ -15,6 +15,8 @@ from tf_laq.errors import InputError
 Activation = Literal["", "softmax", "sigmoid"]
 """What stands between logits and outputs; "" for nothing."""
 
+# So many logits that no sigmoid made are hardly ever all in [0, 1].
+_NO_COINCIDENCE = 16
 # The smallest normal float32: a probability below it has no logarithm with a finite gradient.
 _LEAST = float(np.finfo(np.float32).tiny)
 
@@ -83,13 +85,13 @@ def activation_of(outputs: npt.NDArray[Any]) -> Activation:
     """Return the activation that outputs look as if they had come through, judged by their values.
 
     Outputs in [0, 1] are probabilities: of a softmax where each row sums to 1, else of sigmoids. Rows that only have
-    zeros and ones are logits unless they sum to 1.
+    zeros and ones are logits unless they sum to 1, and so are fewer values than would be a coincidence.
 
     Args:
         outputs: Floats of shape (n, classes), of one unit (n,) or (n, 1), or (0, z) as `class_logits` gives for that.
 
     Example:
-        >>> [activation_of(np.array([row])) for row in ([0.25, 0.75], [0.9, 0.8], [-1.0, 2.0])]
+        >>> [activation_of(np.array([row] * 8)) for row in ([0.25, 0.75], [0.9, 0.8], [-1.0, 2.0])]
         ['softmax', 'sigmoid', '']
     """
     values = np.asarray(outputs, np.float32)
@@ -100,7 +102,8 @@ def activation_of(outputs: npt.NDArray[Any]) -> Activation:
         return ""
     if values.shape[1] > 1 and np.abs(values.sum(axis=1) - 1.0).max() <= PROBABILITY_TOLERANCE:
         return "softmax"
-    return "sigmoid" if ((values > 0.0) & (values < 1.0)).any() else ""
+    between = ((values > 0.0) & (values < 1.0)).any()
+    return "sigmoid" if between and values.size >= _NO_COINCIDENCE else ""
 
 
 def logits_of_probabilities(probabilities: tf.Tensor, activation: Activation) -> tf.Tensor:

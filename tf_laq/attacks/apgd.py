@@ -102,7 +102,6 @@ class APGD(StartableAttack):
     """
 
     needs_gradient: ClassVar[bool] = True
-    least_classes: ClassVar[int]
     objective: ClassVar[Objective]
 
     steps: int = 100

@@ -44,6 +44,7 @@ class Attack(abc.ABC):
 
     name: ClassVar[str]
     needs_gradient: ClassVar[bool] = False
+    least_classes: ClassVar[int] = 2
 
     def __call__(
         self, logits: Logits, images: ArrayLike, labels: ArrayLike, *, seed: int = 0, indices: ArrayLike | None = None

@@ -83,7 +83,7 @@ def _zero_gradients(model: str, gradients: ZeroGradients | None) -> Check:
     """Attacks that follow a gradient are blind where it is zero."""
     if gradients is None:
         fact = "the model has no gradient, so no attack followed it"
-        meaning = "examples of its Keras twin and random search are all that it was tried with."
+        meaning = "random search, noise and examples of other models are all that it can be tried with."
         return verdict(model, "zero_gradients", True, {}, fact, meaning)
     return verdict(
         model,

@@ -154,12 +154,13 @@ class Classifier:
 
         batch = tf.constant(images)
         first, call = _tried(lambda images: outputs(prepare(images)), batch, subject)
-        activation = self._activation(first, subject)
-        if activation and is_keras_model(model):
-            head = without_activation(model, call, batch)
-            if head.activation:
-                call, activation, first = head.function, "", head.function(batch)
-                steps.append(f"{head.activation} at the end left out")
+        left_out: Activation = ""
+        if is_keras_model(model) and self.outputs != "logits":
+            call, left_out = without_activation(model, call, batch)
+        if left_out:
+            steps.append(f"{left_out} at the end left out")
+            first = call(batch)
+        activation: Activation = "" if left_out else self._activation(first, subject)
         if activation:
             if self.outputs is None:
                 _refuse(activation, subject)
@@ -171,10 +172,9 @@ class Classifier:
             steps.append(f"{first.dtype.name} outputs cast to float32")
 
         def logits(images: tf.Tensor) -> tf.Tensor:
-            found = call(images)
-            return class_logits(logits_of_probabilities(found, activation) if activation else found)
+            return _logits(call(images), activation)
 
-        values = np.asarray(logits(batch))
+        values = np.asarray(_logits(first, activation))
         check_logits(values, labels, subject)
         sha256 = archives.sha256(model.get_weights()) if is_keras_model(model) else ""
         return SettledClassifier(logits, values.shape[1], tuple(steps), sha256)
@@ -216,6 +216,10 @@ class Classifier:
             expected = "probabilities, as outputs='probabilities' says"
             raise InputError(subject, expected=expected, received=received, remedy="Leave outputs out.")
         return found
+
+
+def _logits(outputs: tf.Tensor, activation: Activation) -> tf.Tensor:
+    return class_logits(logits_of_probabilities(outputs, activation) if activation else outputs)
 
 
 def _tried(call: Callable[[Any], Any], batch: tf.Tensor, subject: str) -> tuple[tf.Tensor, Callable[[Any], Any]]:

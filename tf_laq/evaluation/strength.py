@@ -28,8 +28,10 @@ FACTORS = (0.5, 1.0, 2.0)
 GREY = 0.5
 
 
-def main_attack(battery: Battery) -> tuple[str, Stepping] | None:
+def main_attack(battery: Battery, classes: int = 10) -> tuple[str, Stepping] | None:
     """Return the white-box attack that more is tried of, with its column: the first PGD or Auto-PGD, or iterative one.
+
+    It is one that can be made on a model of so many classes.
 
     Example:
         >>> main_attack(Battery.preset("digits", "strong"))[0]
@@ -38,14 +40,16 @@ def main_attack(battery: Battery) -> tuple[str, Stepping] | None:
     found = [
         (column.name, attack)
         for column in battery.columns
-        if isinstance(attack := column.attacks.get("white"), Stepping) and attack.epsilon > 0.0
+        if isinstance(attack := column.attacks.get("white"), Stepping)
+        and attack.epsilon > 0.0
+        and attack.least_classes <= classes
     ]
     return min(found, key=lambda named: not isinstance(named[1], StartableAttack), default=None)
 
 
 def strength_checks(report: RobustnessReport, model: EvaluatedModel, examples: Examples) -> Iterator[Check]:
     """Yield the checks of the main attack with more steps, more restarts, and at other strengths."""
-    main = main_attack(report.battery)
+    main = main_attack(report.battery, model.classes)
     if main is None or model.gradients is None:
         return
     # Batches of the evaluation's size, for which TensorFlow has its graphs already.
@@ -116,7 +120,7 @@ class _Trial:
             for low, high in itertools.pairwise(ordered)
         ]
         p = min(1.0, len(pairs) * min(mcnemar(*pair) if pair[0] > pair[1] else 1.0 for pair in pairs))
-        chance = 1.0 / len(self.model.outputs[0])
+        chance = 1.0 / self.model.classes
         grey = Share(int(runs[GREY].sum()), len(once)) if GREY in runs else None
         above_chance = grey is not None and grey.interval[0] > chance
         accuracies = {f"epsilon {epsilon:.3g}": float(runs[epsilon].mean()) for epsilon in sorted(runs)}
