@@ -116,7 +116,7 @@ class Classifier:
     def key(self) -> tuple[object, ...]:
         """What tells classifiers apart while their models are in memory."""
         model = str(self.model) if isinstance(self.model, (str, os.PathLike)) else id(self.model)
-        return (model, *self.settings.values(), id(self.preprocessing))
+        return model, repr(self.settings), id(self.preprocessing)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -235,12 +235,13 @@ def _tried(call: Callable[[Any], Any], batch: tf.Tensor, subject: str) -> tuple[
     except InputError:
         raise
     except (AttributeError, TypeError, ValueError, tf.errors.OpError) as error:
+        channels = "If they are images, add the channel axis with images[..., None]. " if len(batch.shape) == 3 else ""
         raise InputError(
             subject,
             expected=f"a model of images of shape {tuple(batch.shape[1:])}",
             received=f"an error from it: {str(error).splitlines()[0]}",
-            remedy="Give images of the shape that the model was built for, or say how they become its inputs with "
-            "Classifier(model, preprocessing=function).",
+            remedy=f"{channels}Give images of the shape that the model was built for, or say how they become its "
+            "inputs with Classifier(model, preprocessing=function).",
         ) from error
 
 
@@ -259,7 +260,7 @@ def _check_layout(model: Any, images: Images, subject: str) -> None:
         raise InputError(
             "images",
             expected="channels last: images of shape (n, height, width, channels)",
-            received=f"shape {images.shape}",
+            received=f"shape (n, {height}, {width}, {channels})",
             remedy="Give np.moveaxis(images, 1, -1), and the model as Classifier(model, data_format='channels_first').",
         )
     taken = adapter_of(model).known_input_shape(model) if is_keras_model(model) else None
