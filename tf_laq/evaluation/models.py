@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tf_laq._internal.validation import one_of
 from tf_laq.attacks.base import Logits, has_gradient
+from tf_laq.attacks.cleverhans import cross_entropy
 from tf_laq.errors import InputError
 from tf_laq.evaluation.classifier import Classifier, SettledClassifier
 from tf_laq.evaluation.examples import LOOKED_AT, Examples
@@ -29,32 +30,36 @@ FEW_ZEROS = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class ZeroGradients:
-    """How much of the gradient of the cross-entropy at clean images is exactly zero.
+    """How much of the gradient of the cross-entropy at clean images attacks cannot follow.
 
     Attributes:
-        entries: Share of the entries.
+        entries: Share of the entries that are exactly zero, or not finite and so taken as 0.
         images: Share of the images with no other entry.
+        non_finite: Share of the entries that are infinite or NaN.
     """
 
     entries: float
     images: float
+    non_finite: float
 
 
 def zero_gradients(logits: Logits, examples: Examples) -> ZeroGradients | None:
-    """Return the shares of exact zeros in a model's input gradients over the first examples; None without gradients."""
-    zero = []
+    """Return what is zero in a model's input gradients over the first examples; None if there are no gradients."""
+    found = []
     first = examples.first(LOOKED_AT)
     for rows in first:
         images = tf.constant(first.images[rows])
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
-            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(first.labels[rows], logits(images))
+            loss = cross_entropy(first.labels[rows], logits(images))
         gradient = tape.gradient(loss, images)
         if gradient is None:
             return None
-        zero.append(gradient.numpy().reshape(len(rows), -1) == 0.0)
-    found = np.concatenate(zero)[: len(first.images)]
-    return ZeroGradients(float(found.mean()), float(found.all(axis=1).mean()))
+        found.append(gradient.numpy().reshape(len(rows), -1))
+    gradients = np.concatenate(found)[: len(first.images)]
+    non_finite = ~np.isfinite(gradients)
+    zero = (gradients == 0.0) | non_finite
+    return ZeroGradients(float(zero.mean()), float(zero.all(axis=1).mean()), float(non_finite.mean()))
 
 
 @dataclasses.dataclass(frozen=True)

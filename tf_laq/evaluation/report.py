@@ -199,9 +199,9 @@ class RobustnessReport(Document):
             )
         for model in self.models:
             missing = self._missing(model)
-            few = [column for column, attack in missing.items() if attack.least_classes > self.classes.get(model, 10)]
+            few = [column for column, attack in missing.items() if attack.fewest_classes > self.classes.get(model, 10)]
             if few:
-                least, count = max(missing[c].least_classes for c in few), self.classes[model]
+                least, count = max(missing[c].fewest_classes for c in few), self.classes[model]
                 lines.append(
                     f"No white-box {', '.join(few)} on {model}: {least} classes are needed, and it has {count}."
                 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator
 
 from tf_laq.attacks.apgd import APGD
@@ -24,7 +25,7 @@ MORE_RESTARTS = 2
 # Share of the examples that further restarts may break: some always meet a lucky start.
 LUCKY = 0.03
 FACTORS = (0.5, 1.0, 2.0)
-# Within this L-inf distance every image can become plain grey, which no model can classify.
+# Within this distance in each pixel every image can become plain grey, which no model can classify.
 GREY = 0.5
 
 
@@ -42,7 +43,7 @@ def main_attack(battery: Battery, classes: int = 10) -> tuple[str, Stepping] | N
         for column in battery.columns
         if isinstance(attack := column.attacks.get("white"), Stepping)
         and attack.epsilon > 0.0
-        and attack.least_classes <= classes
+        and attack.fewest_classes <= classes
     ]
     return min(found, key=lambda named: not isinstance(named[1], StartableAttack), default=None)
 
@@ -121,12 +122,12 @@ class _Trial:
         ]
         p = min(1.0, len(pairs) * min(mcnemar(*pair) if pair[0] > pair[1] else 1.0 for pair in pairs))
         chance = 1.0 / self.model.classes
-        grey = Share(int(runs[GREY].sum()), len(once)) if GREY in runs else None
-        above_chance = grey is not None and grey.interval[0] > chance
+        grey = min((epsilon for epsilon in runs if epsilon >= self._grey), default=None)
+        above_chance = grey is not None and Share(int(runs[grey].sum()), len(once)).interval[0] > chance
         accuracies = {f"epsilon {epsilon:.3g}": float(runs[epsilon].mean()) for epsilon in sorted(runs)}
         shown = ", ".join(f"{100 * value:.1f} % at {name}" for name, value in accuracies.items())
         wrong = (["rises with epsilon"] if p < SIGNIFICANT else []) + (
-            [f"stays above chance at {GREY:g}, where every image can be grey"] if above_chance else []
+            [f"stays above chance at {grey:g}, where every image can be grey"] if above_chance else []
         )
         return verdict(
             self.model.name,
@@ -136,6 +137,11 @@ class _Trial:
             f"{self.column} leaves {shown}",
             f"the accuracy {' and '.join(wrong)}: the attack does not work on this model.",
         )
+
+    @property
+    def _grey(self) -> float:
+        """Radius of the ball around any image that has plain grey in it."""
+        return GREY if self.attack.norm == "linf" else GREY * math.sqrt(self.examples.images[0].size)
 
     def _at(self, epsilon: float, once: Correct) -> Correct:
         same = epsilon == self.attack.epsilon

@@ -82,7 +82,7 @@ def _first(column: Column, models: EvaluatedModels, ensemble: bool) -> Iterator[
         # White-box examples of an ensemble are none of this attack where an earlier one broke the model.
         apart = ensemble and knowledge == "white"
         for source, shown, surrogate in _pairs(knowledge, attack, models):
-            if source.classes < attack.least_classes:
+            if source.classes < attack.fewest_classes:
                 continue
             task = found.setdefault((attack, source.logits, apart), Task(attack, source, []))
             task.shown_to.append((shown, Cell(shown.name, column.name, knowledge, surrogate, second_search=False)))
@@ -110,7 +110,7 @@ def _second(column: Column, models: EvaluatedModels, completed: dict[tuple[str, 
         return
     for model in models.models:
         twin = models.float_twins.get(model.name)
-        if model.classes < max(attack.least_classes, search.least_classes) or model.gradients is None:
+        if model.classes < max(attack.fewest_classes, search.fewest_classes) or model.gradients is None:
             continue
         if not (twin or model.gradients.entries > MANY_ZEROS):
             continue
