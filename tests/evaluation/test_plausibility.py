@@ -32,7 +32,7 @@ def run(digits, network):
 def test_a_clean_accuracy_at_chance_is_warned_of(wrong, run, network) -> None:
     check = run("clean_accuracy", lambda images: network(wrong(images)))
     assert check.verdict == "warning"
-    assert "by chance" in check.sentence and "see Classifier" in check.sentence
+    assert "where chance gives" in check.sentence and "see Classifier" in check.sentence
 
 
 def test_one_far_above_chance_is_not(run) -> None:

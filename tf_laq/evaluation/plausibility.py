@@ -79,7 +79,7 @@ def _clean_accuracy(report: RobustnessReport, model: str, labels: Labels, expect
     at_chance = share.interval[0] <= chance
     below = expected is not None and share.interval[1] < expected - BELOW
     told = {} if expected is None else {"expected": expected}
-    fact = f"without an attack, {share.value:.1%} are right, where {chance:.1%} are by chance"
+    fact = f"without an attack, {share.value:.1%} are right, where chance gives {chance:.1%}"
     return verdict(
         model,
         "clean_accuracy",
