@@ -209,7 +209,7 @@ LABELS = np.array([0, 1, 0])
         ({"images": IMAGES - 1}, "images: .* values from -0.5"),
         ({"images": IMAGES * np.nan}, "images: .* values from nan"),
         ({"images": np.ones((3, 4, 4, 1), np.uint8)}, "images: .* dtype uint8"),
-        ({"images": IMAGES[..., 0]}, "images: .* Add the channel axis"),
+        ({"images": IMAGES[..., None]}, r"images: .* shape \(3, 4, 4, 1, 1\)"),
         ({"images": IMAGES[:0]}, "images: expected at least one"),
         ({"labels": np.eye(2)[LABELS]}, "labels: .* one-hot"),
         ({"labels": LABELS[:, None]}, r"labels: .* Use labels\[:, 0\]"),
