@@ -20,6 +20,7 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 128,
     overwrite: bool = False,
+    download: bool = False,
     unsafe_lambdas: bool = False,
 ) -> None:
     """Attack saved models and write their accuracy as tables, plots and a page, and their adversarial examples.
@@ -39,6 +40,7 @@ def evaluate(
         seed: Seed of the random attacks.
         batch_size: Number of images attacked at a time.
         overwrite: Begin anew if the folder has an evaluation of other models, images or settings.
+        download: Download the data set if it is not there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
     from tf_laq import evaluation, report
@@ -46,7 +48,7 @@ def evaluate(
 
     battery = Battery.preset(dataset, preset)
     battery = battery.only(words(attacks)) if attacks else battery
-    test = first_images(dataset, "test", examples)
+    test = first_images(dataset, "test", examples, download=download)
     folder = Path(out)
     found = evaluation.evaluate(
         load_models(models, "models", unsafe_lambdas),
@@ -105,6 +107,7 @@ def curve(
     examples: int = 500,
     seed: int = 0,
     batch_size: int = 128,
+    download: bool = False,
     unsafe_lambdas: bool = False,
 ) -> None:
     """Measure the accuracy of saved models against the strength of an attack, as a table and a plot.
@@ -118,6 +121,7 @@ def curve(
         examples: Number of test images, from the first on.
         seed: Seed of the random attacks.
         batch_size: Number of images attacked at a time.
+        download: Download the data set if it is not there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
     from tf_laq import attacks, evaluation
@@ -125,7 +129,7 @@ def curve(
 
     strengths = numbers(epsilons, "epsilons")
     chosen = attacks.get(attack, epsilon=strengths[-1])
-    test = first_images(dataset, "test", examples)
+    test = first_images(dataset, "test", examples, download=download)
     found = evaluation.accuracy_curve(
         load_models(models, "models", unsafe_lambdas),
         test.images,
