@@ -63,9 +63,7 @@ def test_one_of_several_outputs_is_chosen_by_its_name_or_place(container, output
 @pytest.mark.parametrize("outputs", [{"logits": LOGITS, "other": LOGITS}, LOGITS])
 @pytest.mark.parametrize("output", ["scores", 7])
 def test_an_output_that_is_not_there_is_refused_with_those_that_are(outputs, output) -> None:
-    with pytest.raises(
-        InputError, match=rf"expected an output {output!r}. Received: (the out|a model with)"
-    ):
+    with pytest.raises(InputError, match=rf"expected an output {output!r}. Received: (the out|a model with)"):
         only_output(outputs, output)
 
 
