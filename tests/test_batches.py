@@ -12,7 +12,7 @@ import tf_keras
 
 import tf_laq as laq
 from tf_laq import policies
-from tf_laq._internal.batches import images_alone, images_and_labels
+from tf_laq._internal.batches import first_inputs, images_alone, images_and_labels
 from tf_laq._internal.validation import checked_labels
 from tf_laq.attacks import Battery, get
 from tf_laq.errors import InputError
@@ -88,6 +88,13 @@ def test_batches_give_the_arrays_in_order(form: str) -> None:
     np.testing.assert_array_equal(images, IMAGES)
     np.testing.assert_array_equal(checked_labels(labels, COUNT), LABELS)
     np.testing.assert_array_equal(images_alone(FORMS[form]()), IMAGES)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_look_at_the_first_inputs_takes_nothing_away(form: str) -> None:
+    first, data = first_inputs(FORMS[form]())
+    assert np.shape(first["image"] if form == "dict of one" else first)[1:] == (6, 6, 1)
+    np.testing.assert_array_equal(images_alone(data), IMAGES)
 
 
 def test_batches_may_be_of_images_alone_where_no_labels_are_needed() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,50 @@ def images_alone(images: ImageData) -> npt.ArrayLike:
     """
     if not in_batches(images):
         return images  # type: ignore[return-value]  # It is an array.
-    return _joined([_array(batch[0] if isinstance(batch, (tuple, list)) else batch) for batch in _batches(images)])
+    return _joined([_array(_inputs_of(batch)) for batch in _batches(images)])
+
+
+def first_inputs(images: Any) -> tuple[Any, Any]:
+    """Return what a model is called on first, and the same data with nothing taken from it.
+
+    Args:
+        images: Arrays, bare or in a dict or list, or batches of inputs, alone or before labels.
+
+    Example:
+        >>> first, batches = first_inputs(iter([(1.0, 0), (2.0, 1)]))
+        >>> first, list(batches)
+        (1.0, [(1.0, 0), (2.0, 1)])
+    """
+    if not in_batches(images):
+        return images, images
+    if hasattr(images, "element_spec"):
+        # Values of this shape instead: a data set that fills a cache must not be read in part.
+        return _mapped(_values, _inputs_of(images.element_spec)), images
+    if _is_indexed(images):
+        return _inputs_of(images[0]), images
+    if not hasattr(images, "__next__"):
+        return _inputs_of(next(iter(images))), images
+    batch = next(images)
+
+    def whole() -> Iterator[Any]:
+        yield batch
+        yield from images
+
+    return _inputs_of(batch), whole()
+
+
+def _inputs_of(batch: Any) -> Any:
+    return batch[0] if isinstance(batch, (tuple, list)) else batch
+
+
+def _values(spec: Any) -> npt.NDArray[Any]:
+    return np.zeros([1 if side is None else side for side in spec.shape], spec.dtype.as_numpy_dtype)
+
+
+def _mapped(function: Callable[[Any], Any], inputs: Any) -> Any:
+    if isinstance(inputs, Mapping):
+        return {name: function(each) for name, each in inputs.items()}
+    return [function(each) for each in inputs] if isinstance(inputs, (list, tuple)) else function(inputs)
 
 
 def in_batches(images: ImageData) -> bool:
