@@ -209,7 +209,7 @@ LABELS = np.array([0, 1, 0])
         ({"images": IMAGES - 1}, "images: .* values from -0.5"),
         ({"images": IMAGES * np.nan}, "images: .* values from nan"),
         ({"images": np.ones((3, 4, 4, 1), np.uint8)}, "images: .* dtype uint8"),
-        ({"images": IMAGES[..., 0]}, "images: .* Add the channel axis"),
+        ({"images": IMAGES[..., None]}, r"images: .* shape \(3, 4, 4, 1, 1\)"),
         ({"images": IMAGES[:0]}, "images: expected at least one"),
         ({"labels": np.full((3, 2), 0.5)}, "labels: .* one-hot"),
         ({"labels": LABELS[:2]}, "labels: .* for 3 images"),

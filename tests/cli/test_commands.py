@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
+import keras as keras3
 import numpy as np
 import pytest
 import tf_keras
@@ -55,6 +57,39 @@ def test_evaluate_attacks_tflite_files_and_draws_the_examples_that_it_saves(save
     assert code == 2
     assert "one with other images, labels, surrogates (k)" in errors
     assert laq_command(*arguments, "--out", tmp_path / "e", "--examples", 9, "--overwrite")[0] == 0
+
+
+# Keras 3 with NumPy 2.
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+@pytest.mark.parametrize("keras", [tf_keras, keras3], ids=["tf_keras", "keras"])
+def test_evaluate_and_curve_call_models_as_they_are_told(keras, tmp_path, laq_command):
+    layers, inputs = keras.layers, keras.Input((1, 8, 8))
+    scaled = layers.Rescaling(1 / 255)(layers.Permute((2, 3, 1))(inputs))
+    scores = layers.Dense(10)(layers.Flatten()(scaled))
+    model = keras.Model(inputs, {"scores": scores, "classes": layers.Softmax()(scores)})
+    laq.save_model(model, tmp_path / "m.keras")
+    seam = ("--bounds", "0,255", "--data_format", "channels_first", "--output", "scores")
+    arguments = ("--examples", 12, "--out", tmp_path / "e", *seam)
+    code, output, errors = laq_command("evaluate", tmp_path / "m.keras", "--attacks", "fgsm_weak", *arguments)
+    assert code == 0, errors
+    assert "m: inputs scaled to [0, 255], inputs transposed to channels first." in output
+    code, _, errors = laq_command("curve", tmp_path / "m.keras", "--attack", "fgsm", "--epsilons", "0.1", *arguments)
+    assert code == 0, errors
+    code, _, errors = laq_command("evaluate", tmp_path / "m.keras", "--out", tmp_path / "f", *seam[:4])
+    assert (code, "Classifier(model, output='" in errors) == (2, True)
+
+
+def test_the_clean_accuracy_on_the_card_beside_a_network_is_expected(tmp_path, laq_command):
+    card = next(card for card in laq.models.trained().values() if card.name == "mnist_adv")
+    laq.save_model(laq.models.build("digits_cnn", seed=5, width=2), tmp_path / "model.keras")
+    dataclasses.replace(card, dataset="digits").save(tmp_path / "card.json")
+    code, _, errors = laq_command(
+        "evaluate", tmp_path / "model.keras", "--attacks", "uniform", "--examples", 30, "--out", tmp_path / "e"
+    )
+    assert code == 0, errors
+    checks = RobustnessReport.load(tmp_path / "e" / "robustness.json").checks
+    (check,) = (check for check in checks if check.name == "clean_accuracy")
+    assert (check.verdict, check.figures["expected"]) == ("warning", 0.99)
 
 
 def test_curve_writes_the_table_and_the_plot(saved, tmp_path, laq_command):

@@ -68,7 +68,7 @@ def test_a_sound_network_passes_every_check(run, network) -> None:
     report = run(lambda images: network(images), check_strength=True)
     assert [check.name for check in report.checks] == list(CHECKS)
     assert warnings(report) == set()
-    assert "Checks: 11 of 11 ok." in str(report)
+    assert "Checks: 14 of 14 ok." in str(report)
 
 
 class TestPlantedDefects:

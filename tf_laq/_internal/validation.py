@@ -58,16 +58,17 @@ def one_of(subject: str, value: object, choices: Collection[object]) -> None:
 
 
 def checked_images(images: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """Return the images as a float32 array (n, height, width, channels) with values in [0, 1].
+    """Return the images as a float32 array with values in [0, 1].
 
     Args:
-        images: Floating-point images in that layout, at least one.
+        images: Floating-point images (n, height, width, channels), at least one; or signals (n, length, channels), or
+            features (n, features), for what needs no image.
 
     Returns:
         The same values as float32.
 
     Raises:
-        InputError: The images are empty, not floating-point, not of rank 4, not finite or outside [0, 1].
+        InputError: The images are empty, not floating-point, not of rank 2 to 4, not finite or outside [0, 1].
 
     Example:
         >>> checked_images(np.zeros((2, 8, 8, 1))).dtype
@@ -82,9 +83,8 @@ def checked_images(images: npt.ArrayLike) -> npt.NDArray[np.float32]:
             received=f"dtype {array.dtype}",
             remedy="Convert them with images.astype('float32') / 255 if they hold 0 to 255.",
         )
-    if array.ndim != 4:
-        remedy = "Add the channel axis with images[..., None]." if array.ndim == 3 else ""
-        raise InputError("images", expected=expected, received=f"shape {array.shape}", remedy=remedy)
+    if array.ndim not in (2, 3, 4):
+        raise InputError("images", expected=expected, received=f"shape {array.shape}")
     if array.size == 0:
         raise InputError("images", expected=f"at least one of {expected}", received=f"shape {array.shape}")
     lowest, highest = float(array.min()), float(array.max())

@@ -12,7 +12,9 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
+from tf_laq.adapters.activations import Head, without_activation
 from tf_laq.adapters.copying import copied, probe, values_kept
+from tf_laq.adapters.heads import class_logits, only_output
 from tf_laq.adapters.kernels import LayerKinds, tensorflow_variable
 from tf_laq.errors import InputError
 from tf_laq.plan import LeftAlone, QuantizationPlan
@@ -166,19 +168,45 @@ class Adapter(abc.ABC):
         return self._rewired(model, self._inner)
 
     def logits(self, model: Any) -> Callable[[Any], Any]:
-        """Return the model as a function from images to logits in inference mode.
+        """Return the model as a function from images to float32 logits (n, classes) in inference mode.
 
-        A softmax at the end of a Sequential or functional model is taken off, on a copy.
+        A softmax or sigmoid at the end is left out where it can be found on random inputs.
 
         Raises:
-            InputError: The model has several outputs.
+            InputError: The model is not built, or has several outputs.
         """
-        head = self._without_softmax(model) if self._is_graph(model) else model
+        if self._is_graph(model) and not model.built:
+            received, remedy = "one without weights", "Build it first."
+            raise InputError("model", expected="a built model", received=received, remedy=remedy)
+        outputs, inputs = self.outputs(model), probe(model)
+        head = Head(outputs)
+        if inputs is not None:
+            try:
+                head = without_activation(model, outputs, inputs)
+            except InputError:
+                raise
+            except Exception:  # The inputs may not be of the kind that the model takes.
+                pass
 
         def images_to_logits(images: Any) -> Any:
-            return head(images, training=False)
+            return class_logits(head.function(images))
 
         return images_to_logits
+
+    def outputs(self, model: Any, output: str | int | None = None, subject: str = "model") -> Callable[[Any], Any]:
+        """Return the model as a function from images to its one output, or the chosen one, in inference mode.
+
+        The function raises an `InputError` if there are several outputs and none is chosen, or there is no such one.
+        """
+        names = getattr(model, "output_names", None) or ()
+
+        def images_to_output(images: Any) -> Any:
+            found = model(images, training=False)
+            if isinstance(found, (list, tuple)) and len(found) == len(set(names)):
+                found = dict(zip(names, found, strict=True))
+            return only_output(found, output, subject=subject)
+
+        return images_to_output
 
     def input_shape(self, model: Any) -> tuple[int | None, ...]:
         """Return the shape of the model's input, its first axis (None) the batch.
@@ -308,29 +336,6 @@ class Adapter(abc.ABC):
                 remedy=f'Leave it in float32: laq.search(model, overrides={{{layer!r}: "float32"}}).',
             )
         return twin
-
-    def _without_softmax(self, model: Any) -> Any:
-        if not model.built:
-            received, remedy = "one without weights", "Build it first."
-            raise InputError("model", expected="a built model", received=received, remedy=remedy)
-        if len(model.outputs) != 1:
-            raise InputError("model", expected="one output, the logits", received=f"{len(model.outputs)} outputs")
-        sequential = isinstance(model, self.keras.Sequential)
-        last = model.layers[-1] if sequential else model.outputs[0]._keras_history[0]
-        if not self._is_softmax(self._inner("", last)):
-            return model
-        twin = self.copy(model)
-        place = model.layers.index(last)
-        head = self._inner("", twin.layers[place])
-        if isinstance(head, self.keras.layers.Softmax):
-            linear = self.keras.layers.Activation("linear", name=head.name)
-            return self._rewired(twin, lambda path, layer: linear if layer is twin.layers[place] else layer)
-        head.activation = self.keras.activations.linear
-        return twin
-
-    def _is_softmax(self, layer: Any) -> bool:
-        activation = getattr(layer, "activation", None)
-        return isinstance(layer, self.keras.layers.Softmax) or activation is self.keras.activations.softmax
 
 
 @contextlib.contextmanager

@@ -92,7 +92,8 @@ def logits_of_arrays(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     import tensorflow as tf
 
     def as_float32(images: Any) -> Any:
-        return np.asarray(function(images), np.float32)
+        outputs = np.asarray(function(images), np.float32)
+        return outputs.reshape(len(outputs), -1)
 
     def images_to_logits(images: Any) -> Any:
         outputs = tf.numpy_function(as_float32, [images], tf.float32)

@@ -15,6 +15,8 @@ from tf_laq.errors import InputError
 Activation = Literal["", "softmax", "sigmoid"]
 """What stands between logits and outputs; "" for nothing."""
 
+# So many logits that no sigmoid made are hardly ever all in [0, 1].
+_NO_COINCIDENCE = 16
 # The smallest normal float32: a probability below it has no logarithm with a finite gradient.
 _LEAST = float(np.finfo(np.float32).tiny)
 
@@ -48,7 +50,7 @@ def only_output(outputs: Any, output: str | int | None = None, *, subject: str =
 
     Args:
         outputs: What the model returned: a tensor or array, or such in dicts, lists and tuples.
-        output: Key or position of the chosen output; None if there is only one.
+        output: Name or position of the chosen output; None if there is only one.
         subject: How the error names the model.
 
     Raises:
@@ -70,8 +72,10 @@ def only_output(outputs: Any, output: str | int | None = None, *, subject: str =
         received = f"the outputs {names}" if found else "none"
         remedy = f"Choose one: Classifier(model, output={found[0][0]!r})." if found else ""
         raise InputError(subject, expected="one output", received=received, remedy=remedy)
-    chosen = [value for name, value in found if name == output and type(name) is type(output)]
-    if len(chosen) != 1:
+    chosen = [
+        value for place, (name, value) in enumerate(found) if output == (place if isinstance(output, int) else name)
+    ]
+    if len(chosen) != 1 or not _is_container(outputs):
         received = f"the outputs {names}" if _is_container(outputs) else "a model with one output that has no name"
         raise InputError(subject, expected=f"an output {output!r}", received=received)
     return chosen[0]
@@ -81,13 +85,13 @@ def activation_of(outputs: npt.NDArray[Any]) -> Activation:
     """Return the activation that outputs look as if they had come through, judged by their values.
 
     Outputs in [0, 1] are probabilities: of a softmax where each row sums to 1, else of sigmoids. Rows that only have
-    zeros and ones are logits unless they sum to 1.
+    zeros and ones are logits unless they sum to 1, and so are fewer values than would be a coincidence.
 
     Args:
         outputs: Floats of shape (n, classes), of one unit (n,) or (n, 1), or (0, z) as `class_logits` gives for that.
 
     Example:
-        >>> [activation_of(np.array([row])) for row in ([0.25, 0.75], [0.9, 0.8], [-1.0, 2.0])]
+        >>> [activation_of(np.array([row] * 8)) for row in ([0.25, 0.75], [0.9, 0.8], [-1.0, 2.0])]
         ['softmax', 'sigmoid', '']
     """
     values = np.asarray(outputs, np.float32)
@@ -98,7 +102,8 @@ def activation_of(outputs: npt.NDArray[Any]) -> Activation:
         return ""
     if values.shape[1] > 1 and np.abs(values.sum(axis=1) - 1.0).max() <= PROBABILITY_TOLERANCE:
         return "softmax"
-    return "sigmoid" if ((values > 0.0) & (values < 1.0)).any() else ""
+    between = ((values > 0.0) & (values < 1.0)).any()
+    return "sigmoid" if between and values.size >= _NO_COINCIDENCE else ""
 
 
 def logits_of_probabilities(probabilities: tf.Tensor, activation: Activation) -> tf.Tensor:

@@ -1,9 +1,11 @@
-"""Which layers with kernels the input of a model reaches first."""
+"""What the input of a model reaches first."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 
 def first_layers(model: Any, has_kernels: Callable[[Any], bool]) -> set[int]:
@@ -13,6 +15,17 @@ def first_layers(model: Any, has_kernels: Callable[[Any], bool]) -> set[int]:
     """
     found = _reached(model, has_kernels) if _is_graph(model) else set()
     return found or {id(layer) for layer in [layer for layer in _flat(model) if has_kernels(layer)][:1]}
+
+
+def first_scale(model: Any) -> float | None:
+    """Return the largest factor of a Rescaling that is the first layer of a model, nested or not; None if none is."""
+    if not _is_graph(model) or len(model.inputs) != 1:
+        return None
+    own = {id(step) for step in steps_of(model)}
+    steps = [step for step in consumers_of(model.inputs[0]._keras_history[0]) if id(step) in own]
+    if len(steps) == 1 and type(steps[0]).__name__ == "Rescaling":
+        return float(np.max(np.abs(steps[0].scale)))
+    return first_scale(steps[0]) if len(steps) == 1 else None
 
 
 def steps_of(model: Any) -> list[Any]:

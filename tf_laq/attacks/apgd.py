@@ -15,8 +15,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tf_laq._internal.validation import whole
-from tf_laq.attacks.base import DECISIVE, Images, Indices, Labels, Logits, StartableAttack, margins
-from tf_laq.attacks.cleverhans import project
+from tf_laq.attacks import cleverhans
+from tf_laq.attacks.base import DECISIVE, Images, Indices, Labels, Logits, StartableAttack, by_example, margins
+from tf_laq.attacks.cleverhans import ascent, nudge, project
 from tf_laq.attacks.leaving import Leaving, only
 from tf_laq.attacks.randomness import uniform_in_ball
 from tf_laq.errors import InputError
@@ -49,7 +50,7 @@ def checkpoints(steps: int) -> tuple[int, ...]:
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     """Return the cross-entropy of the true classes, shape (n,); the targets are not used."""
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    return cleverhans.cross_entropy(labels, logits)
 
 
 def logits_ratio(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
@@ -102,7 +103,6 @@ class APGD(StartableAttack):
     """
 
     needs_gradient: ClassVar[bool] = True
-    least_classes: ClassVar[int]
     objective: ClassVar[Objective]
 
     steps: int = 100
@@ -131,8 +131,8 @@ class APGD(StartableAttack):
     def _search(self, logits: Logits, images: Images, labels: Labels, starts: Iterable[Images]) -> Images:
         """Ascend from every start towards every target and keep the image of the lowest margin."""
         clean_logits = logits(tf.constant(images))
-        if clean_logits.shape[1] < self.least_classes:
-            expected = f"at least {self.least_classes} classes for the attack {self.name}"
+        if clean_logits.shape[1] < self.fewest_classes:
+            expected = f"at least {self.fewest_classes} classes for the attack {self.name}"
             raise InputError("logits", expected=expected, received=f"{clean_logits.shape[1]} classes")
         nearest, lowest = images.copy(), margins(clean_logits, tf.constant(labels)).numpy()
         for start in starts:
@@ -182,7 +182,6 @@ class APGDCrossEntropy(APGD):
     """
 
     name: ClassVar[str] = "apgd_ce"
-    least_classes: ClassVar[int] = 2
     objective: ClassVar[Objective] = staticmethod(cross_entropy)
 
 
@@ -198,7 +197,7 @@ class APGDLogitsRatio(APGD):
     """
 
     name: ClassVar[str] = "apgd_dlr"
-    least_classes: ClassVar[int] = 3
+    fewest_classes: ClassVar[int] = 3
     objective: ClassVar[Objective] = staticmethod(logits_ratio)
 
 
@@ -225,7 +224,7 @@ class APGDTargeted(APGD):
     """
 
     name: ClassVar[str] = "apgd_t"
-    least_classes: ClassVar[int] = 4
+    fewest_classes: ClassVar[int] = 4
     objective: ClassVar[Objective] = staticmethod(targeted_logits_ratio)
     targets: int = 9
 
@@ -315,7 +314,8 @@ def _step(
     momentum: tf.Tensor,
 ) -> _State:
     """Return the state after x_{k+1} = P(x_k + a (z - x_k) + (1 - a) (x_k - x_{k-1})), z = P(x_k + step * g)."""
-    moved = state.current + _by_example(state.step_size) * _direction(state.gradient, norm)
+    moved = state.current + ascent(state.gradient, by_example(state.step_size, state.current), norm)
+    moved += nudge(state.current, state.gradient)
     moved = examples.projected(moved, epsilon, norm)
     inertia = state.current - state.previous
     moved = state.current + momentum * (moved - state.current) + (1.0 - momentum) * inertia
@@ -363,16 +363,6 @@ def _ascent(
         outputs = logits(images)
         loss = objective(outputs, examples.labels, examples.targets)
     return tape.gradient(loss, images), loss, margins(outputs, examples.labels)
-
-
-def _direction(gradient: tf.Tensor, norm: str) -> tf.Tensor:
-    if norm == "linf":
-        return tf.sign(gradient)
-    return gradient / (tf.sqrt(tf.reduce_sum(tf.square(gradient), [1, 2, 3], keepdims=True)) + 1e-12)
-
-
-def _by_example(values: tf.Tensor) -> tf.Tensor:
-    return values[:, None, None, None]
 
 
 def _rows(condition: tf.Tensor, chosen: tf.Tensor, other: tf.Tensor) -> tf.Tensor:

@@ -44,6 +44,8 @@ class Attack(abc.ABC):
 
     name: ClassVar[str]
     needs_gradient: ClassVar[bool] = False
+    # The attack refuses models of fewer classes.
+    fewest_classes: ClassVar[int] = 2
 
     def __call__(
         self, logits: Logits, images: ArrayLike, labels: ArrayLike, *, seed: int = 0, indices: ArrayLike | None = None
@@ -51,7 +53,8 @@ class Attack(abc.ABC):
         """Return adversarial images.
 
         Args:
-            logits: Callable from float32 images (n, height, width, channels) to logits (n, classes).
+            logits: Callable from float32 images (n, height, width, channels), or signals (n, length, channels) or
+                features (n, features), to logits (n, classes).
             images: Floating-point images of that shape in [0, 1].
             labels: The true class numbers, shape (n,). The attack moves away from them, so an image that is
                 misclassified already stays the attacker's success.
@@ -131,7 +134,7 @@ class MinimumNormAttack(Attack):
     def within_budget(self, found: MinimumNorm, images: Images) -> Images:
         """Return the images found at a distortion of at most `epsilon`, and the clean image elsewhere."""
         budget = np.inf if self.epsilon is None else self.epsilon
-        return np.where((found.distortions <= budget)[:, None, None, None], found.images, images)
+        return np.where(by_example(found.distortions <= budget, images), found.images, images)
 
     def _perturb(self, logits: Logits, images: Images, labels: Labels, seed: int, indices: Indices) -> Images:
         return self.within_budget(self._search(logits, images, labels, seed, indices), images)
@@ -151,6 +154,13 @@ class BallAttack(Attack):
     def __post_init__(self) -> None:
         real("epsilon", self.epsilon)
         one_of("norm", self.norm, NORMS)
+        if self.norm == "linf" and self.epsilon > 1.0:
+            raise InputError(
+                "epsilon",
+                expected="at most 1 in L-inf, in units of the range [0, 1] of a pixel",
+                received=repr(self.epsilon),
+                remedy="Write 8/255 for 8 grey levels.",
+            )
 
     def with_epsilon(self, epsilon: float) -> Self:
         """Return the attack in a ball of another radius; a given step size changes in proportion."""
@@ -231,8 +241,18 @@ def checked_arguments(
     labels = checked_labels(labels, len(images))
     whole("seed", seed, minimum=0)
     numbers = checked_indices(indices, len(images))
-    check_logits(np.asarray(logits(tf.constant(images))), labels)
-    return logits, images, labels, int(seed), numbers
+    return float32_logits(logits, images, labels), images, labels, int(seed), numbers
+
+
+def float32_logits(logits: Logits, images: Images, labels: Labels, subject: str = "model") -> Logits:
+    """Return a model's logits as float32, checked on these images: the same callable if they are float32 already.
+
+    Raises:
+        InputError: The outputs are not logits for these labels.
+    """
+    outputs = logits(tf.constant(images))
+    check_logits(np.asarray(outputs), labels, subject)
+    return logits if outputs.dtype == tf.float32 else lambda images: tf.cast(logits(images), tf.float32)
 
 
 def _check_gradient(logits: Logits, images: Images, attack: str) -> None:
@@ -263,6 +283,16 @@ def has_gradient(logits: Logits, images: tf.Tensor) -> bool:
 
 def _plain(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else value
+
+
+def by_example(values: Any, images: Any) -> Any:
+    """Return one value for each example, (n,), in the shape (n, 1, ...) that broadcasts with images of any rank.
+
+    Example:
+        >>> by_example(np.ones(5), np.zeros((5, 8, 8, 1))).shape
+        (5, 1, 1, 1)
+    """
+    return values[(slice(None), *[None] * (len(images.shape) - 1))]
 
 
 def margins(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

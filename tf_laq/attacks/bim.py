@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from cleverhans.tf2.attacks.basic_iterative_method import basic_iterative_method
+import tensorflow as tf
 
 from tf_laq.attacks.base import Images, Indices, IterativeAttack, Labels, Logits
-from tf_laq.attacks.cleverhans import arguments
+from tf_laq.attacks.cleverhans import gradient_step, project
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BIM(IterativeAttack):
     """Repeat small FGSM steps from the clean image, projecting onto the ball after each.
 
-    x_{t+1} = project(x_t + step * sign(g)) with x_0 = x (Kurakin et al. 2017, section 2.2; CleverHans): PGD
+    x_{t+1} = project(x_t + step * sign(g)) with x_0 = x (Kurakin et al. 2017, section 2.2): PGD
     without its random start.
 
     Args:
@@ -35,5 +35,10 @@ class BIM(IterativeAttack):
     name: ClassVar[str] = "bim"
 
     def _perturb(self, logits: Logits, images: Images, labels: Labels, seed: int, indices: Indices) -> Images:
-        adversarial: Images = basic_iterative_method(logits, **arguments(self, images, labels)).numpy()
+        current = clean = tf.constant(images)
+        true = tf.constant(labels)
+        for _ in range(self.steps):
+            moved = gradient_step(logits, current, true, self.step, self.norm)
+            current = project(moved, clean, self.epsilon, self.norm)
+        adversarial: Images = current.numpy()
         return adversarial

@@ -13,7 +13,18 @@ import numpy as np
 import tensorflow as tf
 
 from tf_laq._internal.validation import real, whole
-from tf_laq.attacks.base import DECISIVE, Images, Indices, Labels, Logits, MinimumNorm, MinimumNormAttack, margins
+from tf_laq.attacks.base import (
+    DECISIVE,
+    Images,
+    Indices,
+    Labels,
+    Logits,
+    MinimumNorm,
+    MinimumNormAttack,
+    by_example,
+    margins,
+)
+from tf_laq.attacks.cleverhans import finite, nudge
 from tf_laq.attacks.ddn import DDN
 
 # A constant grows by this factor until the first success, and falls to the middle of its bounds after one.
@@ -91,7 +102,7 @@ class CarliniWagner(MinimumNormAttack):
             candidates, candidate_distances, success = (value.numpy() for value in found)
             nearer = candidate_distances < distances
             nearest[nearer], distances[nearer] = candidates[nearer], candidate_distances[nearer]
-            start = np.where(np.isfinite(distances)[:, None, None, None], nearest, start)
+            start = np.where(by_example(np.isfinite(distances), images), nearest, start)
             upper, lower = np.where(success, constants, upper), np.where(success, lower, constants)
             bounded = np.isfinite(upper)
             middle = (lower + np.where(bounded, upper, lower)) / 2
@@ -108,7 +119,7 @@ def _balance(logits: Logits, clean: tf.Tensor, labels: tf.Tensor, images: tf.Ten
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
         margin = margins(logits(images), labels)
-    gradient = tape.gradient(margin, images)
+    gradient = finite(tape.gradient(margin, images))
     distance, slope = (tf.norm(tf.reshape(v, [tf.size(labels), -1]), axis=1) for v in (images - clean, gradient))
     return 2.0 * tf.where(distance > 0.0, distance, 1.0) / tf.maximum(slope, 1e-6)
 
@@ -142,10 +153,11 @@ def _descend(
     ) -> tuple[tf.Tensor, ...]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
-            distances = tf.reduce_sum(tf.square(images - clean), [1, 2, 3])
+            distances = tf.reduce_sum(tf.square(images - clean), list(range(1, len(images.shape))))
             margin = margins(logits(images), labels)
             loss = distances + constants * tf.nn.relu(margin + confidence)
-        gradient = tape.gradient(loss, images)
+        found = tape.gradient(loss, images)
+        gradient = finite(found)
         adversarial = margin <= -confidence
         nearer = adversarial & (distances < nearest)
         best = tf.raw_ops.Select(condition=nearer, x=images, y=best)
@@ -155,7 +167,8 @@ def _descend(
         square = SQUARE_DECAY * square + (1.0 - SQUARE_DECAY) * tf.square(gradient)
         rate = learning_rate * (1.0 + tf.cos(math.pi * (time - 1.0) / total)) / 2.0
         rate *= tf.sqrt(1.0 - SQUARE_DECAY**time) / (1.0 - MEAN_DECAY**time)
-        images = tf.clip_by_value(images - rate * mean / (tf.sqrt(square) + 1e-8), 0.0, 1.0)
+        moved = images - rate * mean / (tf.sqrt(square) + 1e-8) + nudge(images, found)
+        images = tf.clip_by_value(moved, 0.0, 1.0)
         return step + 1, images, mean, square, best, nearest, success | (adversarial & (2 * step >= steps))
 
     zeros = tf.zeros_like(clean)

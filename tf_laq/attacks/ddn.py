@@ -13,7 +13,18 @@ import numpy as np
 import tensorflow as tf
 
 from tf_laq._internal.validation import real, whole
-from tf_laq.attacks.base import DECISIVE, Images, Indices, Labels, Logits, MinimumNorm, MinimumNormAttack, margins
+from tf_laq.attacks.base import (
+    DECISIVE,
+    Images,
+    Indices,
+    Labels,
+    Logits,
+    MinimumNorm,
+    MinimumNormAttack,
+    by_example,
+    margins,
+)
+from tf_laq.attacks.cleverhans import cross_entropy, nudge, scaled
 
 # Length of the steps, in the first and in the last one: cosine annealing (section 5 of the paper).
 FIRST_STEP, LAST_STEP = 1.0, 0.01
@@ -81,7 +92,7 @@ def _walk(
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
             outputs = logits(images)
-            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, outputs)
+            loss = cross_entropy(labels, outputs)
         gradient = tape.gradient(loss, images)
         perturbation = images - clean
         distance = _length(perturbation)
@@ -91,9 +102,9 @@ def _walk(
         nearest = tf.where(nearer, distance, nearest)
         progress = tf.cast(step, tf.float32) / tf.cast(steps, tf.float32)
         length = LAST_STEP + (FIRST_STEP - LAST_STEP) * (1.0 + tf.cos(math.pi * progress)) / 2.0
-        perturbation += _scaled(gradient, tf.fill(tf.shape(norm), length))
+        perturbation += _of_length(scaled(gradient), tf.fill(tf.shape(norm), length)) + nudge(images, gradient)
         norm *= tf.where(adversarial, 1.0 - gamma, 1.0 + gamma)
-        images = tf.clip_by_value(clean + _scaled(perturbation, norm), 0.0, 1.0)
+        images = tf.clip_by_value(clean + _of_length(perturbation, norm), 0.0, 1.0)
         return step + 1, images, norm, best, nearest
 
     norm = tf.fill(tf.shape(labels), initial_norm)
@@ -104,9 +115,9 @@ def _walk(
 
 
 def _length(values: tf.Tensor) -> tf.Tensor:
-    return tf.sqrt(tf.reduce_sum(tf.square(values), [1, 2, 3]))
+    return tf.sqrt(tf.reduce_sum(tf.square(values), list(range(1, len(values.shape)))))
 
 
-def _scaled(values: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+def _of_length(values: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
     """Return each example's values with this L2 norm; zeros stay zeros."""
-    return values * tf.math.divide_no_nan(length, _length(values))[:, None, None, None]
+    return values * by_example(tf.math.divide_no_nan(length, _length(values)), values)

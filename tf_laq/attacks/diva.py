@@ -11,11 +11,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from cleverhans.tf2.utils import optimize_linear
 
-from tf_laq._internal.validation import check_logits, checked_images, checked_labels, real
-from tf_laq.attacks.base import Images, Indices, IterativeAttack, Labels, Logits, margins
-from tf_laq.attacks.cleverhans import NORM_ORDERS, project
+from tf_laq._internal.validation import checked_images, checked_labels, real
+from tf_laq.attacks.base import Images, Indices, IterativeAttack, Labels, Logits, float32_logits, margins
+from tf_laq.attacks.cleverhans import ascent, nudge, project
 from tf_laq.errors import InputError
 
 
@@ -73,7 +72,7 @@ class DIVA(IterativeAttack):
         if float_logits is None:
             return super().__call__(logits, images, labels, seed=seed, indices=indices)
         logits, images, labels, _, _ = self._checked(logits, images, labels, seed, indices)
-        check_logits(np.asarray(float_logits(tf.constant(images))), labels, "float model")
+        float_logits = float32_logits(float_logits, images, labels, "float model")
         return self._deceive(logits, float_logits, images, labels)
 
     def _perturb(self, logits: Logits, images: Images, labels: Labels, seed: int, indices: Indices) -> Images:
@@ -106,7 +105,7 @@ def deceived(
     Args:
         logits: The quantized model, a callable from images to logits.
         float_logits: The model that it was made from.
-        images: Floating-point images (n, height, width, channels) in [0, 1].
+        images: Floating-point images (n, ...) in [0, 1].
         labels: True class numbers, shape (n,).
 
     Returns:
@@ -148,7 +147,8 @@ def _search(
             quantized, original = (model(images) for model in models)
             objective = probability(original) - balance * probability(quantized)
         best, lowest = kept(images, quantized, original, best, lowest)
-        moved = images + optimize_linear(tape.gradient(objective, images), step_size, NORM_ORDERS[norm])
+        gradient = tape.gradient(objective, images)
+        moved = images + ascent(gradient, step_size, norm) + nudge(images, gradient)
         return step + 1, project(moved, clean, epsilon, norm), best, lowest
 
     def kept(

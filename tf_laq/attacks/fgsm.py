@@ -6,17 +6,16 @@ import dataclasses
 from typing import ClassVar
 
 import tensorflow as tf
-from cleverhans.tf2.attacks.fast_gradient_method import fast_gradient_method
 
 from tf_laq.attacks.base import BallAttack, Images, Indices, Labels, Logits
-from tf_laq.attacks.cleverhans import NORM_ORDERS
+from tf_laq.attacks.cleverhans import ascent, loss_gradient
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FGSM(BallAttack):
     """Take one step of length epsilon up the cross-entropy: x + epsilon * sign(g), clipped to [0, 1].
 
-    For "l2" the step is epsilon * g / ||g||_2 (Goodfellow et al. 2015, section 4; CleverHans).
+    For "l2" the step is epsilon * g / ||g||_2 (Goodfellow et al. 2015, section 4).
 
     Args:
         epsilon: Length of the step in pixel units.
@@ -34,13 +33,7 @@ class FGSM(BallAttack):
     needs_gradient: ClassVar[bool] = True
 
     def _perturb(self, logits: Logits, images: Images, labels: Labels, seed: int, indices: Indices) -> Images:
-        adversarial: Images = fast_gradient_method(
-            logits,
-            tf.constant(images),
-            self.epsilon,
-            NORM_ORDERS[self.norm],
-            y=tf.constant(labels),
-            clip_min=0.0,
-            clip_max=1.0,
-        ).numpy()
+        clean = tf.constant(images)
+        step = ascent(loss_gradient(logits, clean, tf.constant(labels)), self.epsilon, self.norm)
+        adversarial: Images = tf.clip_by_value(clean + step, 0.0, 1.0).numpy()
         return adversarial

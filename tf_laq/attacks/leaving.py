@@ -18,7 +18,7 @@ class Leaving:
     """The results of a batch whose examples leave at different steps.
 
     Args:
-        shape: Shape of the batch's images (n, height, width, channels).
+        shape: Shape of the batch's images (n, ...).
 
     Attributes:
         images: The float32 image that each example left with.

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tf_laq.attacks.apgd import APGD, APGDCrossEntropy, APGDLogitsRatio, APGDTargeted
 from tf_laq.attacks.base import Attack, IterativeAttack, Logits
+from tf_laq.attacks.cleverhans import finite
 
 # Four in ten of AutoAttack's: a hundred found one or two more in a hundred on networks with masked gradients.
 STEPS = 40
@@ -75,7 +76,7 @@ def completed_gradient(logits: Logits, radius: float, float_logits: Logits | Non
             outputs = logits(images)
 
         def gradient(upstream: tf.Tensor, variables: list[tf.Variable] | None = None) -> Any:
-            total = tape.gradient(outputs, images, upstream, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            total = finite(tape.gradient(outputs, images, upstream, unconnected_gradients=tf.UnconnectedGradients.ZERO))
             shift = radius * _signs(tuple(images.shape[1:]))
             near = (tf.clip_by_value(images + sign * shift, 0.0, 1.0) for sign in (1.0, -1.0))
             total = _where_zero(total, tf.add_n([_gradient(logits, point, upstream) for point in near]))
@@ -95,7 +96,7 @@ def _gradient(logits: Logits, images: tf.Tensor, upstream: tf.Tensor) -> tf.Tens
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
         outputs = logits(images)
-    return tape.gradient(outputs, images, upstream, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return finite(tape.gradient(outputs, images, upstream, unconnected_gradients=tf.UnconnectedGradients.ZERO))
 
 
 def _where_zero(gradient: tf.Tensor, substitute: tf.Tensor) -> tf.Tensor:

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tf_laq._internal.validation import one_of, real, whole
 from tf_laq.attacks.base import DECISIVE, BallAttack, Images, Indices, Labels, Logits, margins
 from tf_laq.attacks.randomness import per_example
+from tf_laq.errors import InputError
 
 # The share of changed pixels is halved after these shares of the queries (section 5 of the paper).
 HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -36,7 +37,7 @@ class Square(BallAttack):
         initial_share: Share of the pixels that the first squares cover, from 0 to 1.
 
     Raises:
-        InputError: A setting is out of range.
+        InputError: A setting is out of range; in a call, the inputs are no images of rank 4.
 
     Example:
         >>> Square(epsilon=0.3, queries=2000).initial_share
@@ -67,6 +68,13 @@ class Square(BallAttack):
         return sides
 
     def _perturb(self, logits: Logits, images: Images, labels: Labels, seed: int, indices: Indices) -> Images:
+        if images.ndim != 4:
+            raise InputError(
+                f"attack {self.name}",
+                expected="images of shape (n, height, width, channels), which squares are drawn in",
+                received=f"shape {images.shape}",
+                remedy="Use apgd_ce and apgd_dlr, which take inputs of any shape.",
+            )
         _, height, width, channels = images.shape
         stripes = per_example(lambda random: random.choice([-1.0, 1.0], (1, width, channels)), seed, indices, self.name)
         places = per_example(lambda random: random.random((self.queries - 1, 2)), seed, indices, self.name, repeat=1)

@@ -51,15 +51,40 @@ def load_model(path: str, unsafe_lambdas: bool = False) -> Any:
     return read_model(path, safe_mode=not unsafe_lambdas, remedies=_ON_THE_COMMAND_LINE)
 
 
-def load_models(text: str, argument: str, unsafe_lambdas: bool = False) -> Mapping[str, Any]:
-    """Return "name=path,path" as models by name; without a name, a model has its file's.
+def load_classifiers(
+    text: str, argument: str, settings: Mapping[str, Any], unsafe_lambdas: bool = False
+) -> Mapping[str, Any]:
+    """Return "name=path,path" as classifiers of these settings by name; without a name, a model has its file's.
 
     A path that ends in .tflite, .tflite.gz or .tflite.xz is a TensorFlow Lite file, any other a Keras model.
 
     Raises:
         InputError: Two models have the same name, or a file cannot be loaded.
     """
-    return {name: _load(path, unsafe_lambdas) for name, path in named_paths(text, argument).items()}
+    from tf_laq.evaluation import Classifier
+
+    models = {name: _load(path, unsafe_lambdas) for name, path in named_paths(text, argument).items()}
+    return {name: Classifier(model, **settings) for name, model in models.items()}
+
+
+def seam_settings(output: str, outputs: str, bounds: str, data_format: str) -> dict[str, Any]:
+    """Return the settings of a `Classifier`; empty texts are those that it finds by itself."""
+    return {
+        "output": int(output) if output.isdecimal() else output or None,
+        "outputs": outputs or None,
+        "bounds": tuple(numbers(bounds, "bounds")) if bounds else None,
+        "data_format": data_format,
+    }
+
+
+def expected_clean(models: str, dataset: str) -> dict[str, float]:
+    """Return the clean accuracy on the data set that is on the card beside a model, for those that have a card."""
+    from tf_laq.models.pretrained import CARD, Card
+
+    paths = {name: Path(path).parent / CARD for name, path in named_paths(models, "models").items()}
+    cards = {name: Card.load(path) for name, path in paths.items() if path.is_file()}
+    scores = {name: card.clean_accuracy for name, card in cards.items() if card.dataset == dataset}
+    return {name: score for name, score in scores.items() if score is not None}
 
 
 def named_paths(text: str, argument: str) -> dict[str, str]:

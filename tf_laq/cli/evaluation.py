@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from tf_laq._internal import files
-from tf_laq.cli.arguments import check_ending, first_images, load_models, numbers, words
+from tf_laq.cli.arguments import (
+    check_ending,
+    expected_clean,
+    first_images,
+    load_classifiers,
+    numbers,
+    seam_settings,
+    words,
+)
 
 
 def evaluate(
@@ -20,6 +28,10 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 128,
     overwrite: bool = False,
+    output: str = "",
+    outputs: str = "",
+    bounds: str = "",
+    data_format: str = "channels_last",
     download: bool = False,
     unsafe_lambdas: bool = False,
 ) -> None:
@@ -28,7 +40,8 @@ def evaluate(
     An evaluation that was interrupted goes on where it was, if it is started again with the same arguments.
 
     Args:
-        models: Saved Keras models and TensorFlow Lite files, separated by commas, each a path or name=path.
+        models: Saved Keras models and TensorFlow Lite files, separated by commas, each a path or name=path. Of a
+            trained network of the package, in a folder with its card, the clean accuracy there is expected.
         dataset: digits, mnist or cifar10.
         out: Results folder.
         surrogates: Models that gray-box examples are made on, in the same form.
@@ -40,6 +53,10 @@ def evaluate(
         seed: Seed of the random attacks.
         batch_size: Number of images attacked at a time.
         overwrite: Begin anew if the folder has an evaluation of other models, images or settings.
+        output: Name of the output to attack, of models that have several.
+        outputs: logits; or probabilities, whose logarithms are attacked; empty to see by the values.
+        bounds: Range of the models' inputs, such as 0,255; empty for 0,1 or what a first Rescaling layer tells.
+        data_format: channels_last; or channels_first for models of images (n, channels, height, width).
         download: Download the data set if it is not there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
@@ -50,13 +67,15 @@ def evaluate(
     battery = battery.only(words(attacks)) if attacks else battery
     test = first_images(dataset, "test", examples, download=download)
     folder = Path(out)
+    seam = seam_settings(output, outputs, bounds, data_format)
     found = evaluation.evaluate(
-        load_models(models, "models", unsafe_lambdas),
+        load_classifiers(models, "models", seam, unsafe_lambdas),
         test.images,
         test.labels,
         battery=battery,
-        surrogates=load_models(surrogates, "surrogates", unsafe_lambdas),
-        float_twins=load_models(float_twins, "float_twins", unsafe_lambdas),
+        surrogates=load_classifiers(surrogates, "surrogates", seam, unsafe_lambdas),
+        float_twins=load_classifiers(float_twins, "float_twins", seam, unsafe_lambdas),
+        expected_clean=expected_clean(models, dataset),
         batch_size=batch_size,
         seed=seed,
         folder=folder / "examples",
@@ -107,6 +126,10 @@ def curve(
     examples: int = 500,
     seed: int = 0,
     batch_size: int = 128,
+    output: str = "",
+    outputs: str = "",
+    bounds: str = "",
+    data_format: str = "channels_last",
     download: bool = False,
     unsafe_lambdas: bool = False,
 ) -> None:
@@ -121,6 +144,10 @@ def curve(
         examples: Number of test images, from the first on.
         seed: Seed of the random attacks.
         batch_size: Number of images attacked at a time.
+        output: Name of the output to attack, of models that have several.
+        outputs: logits; or probabilities, whose logarithms are attacked; empty to see by the values.
+        bounds: Range of the models' inputs, such as 0,255; empty for 0,1 or what a first Rescaling layer tells.
+        data_format: channels_last; or channels_first for models of images (n, channels, height, width).
         download: Download the data set if it is not there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
@@ -130,8 +157,9 @@ def curve(
     strengths = numbers(epsilons, "epsilons")
     chosen = attacks.get(attack, epsilon=strengths[-1])
     test = first_images(dataset, "test", examples, download=download)
+    seam = seam_settings(output, outputs, bounds, data_format)
     found = evaluation.accuracy_curve(
-        load_models(models, "models", unsafe_lambdas),
+        load_classifiers(models, "models", seam, unsafe_lambdas),
         test.images,
         test.labels,
         attack=chosen,

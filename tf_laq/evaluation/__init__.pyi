@@ -1,4 +1,5 @@
 from .adversarial import AdversarialExamples as AdversarialExamples, load_examples as load_examples
+from .classifier import Classifier as Classifier
 from .curves import (
     AccuracyCurve as AccuracyCurve,
     MinimalPerturbations as MinimalPerturbations,

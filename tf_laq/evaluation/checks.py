@@ -24,7 +24,8 @@ from tf_laq.evaluation.statistics import mcnemar
 
 Stepping = IterativeAttack | APGD
 
-# The gradient of the cross-entropy falls as exp(-margin): nothing is left of it in float32 from 104 on.
+# The gradient of the cross-entropy falls as exp(-margin): nothing is left of it in float32 from 104 on, and attacks
+# scale the logits down from 33 on.
 LARGE_MARGIN = 50.0
 RANDOM_CHANGE = 1e-4
 PASSES = 5
@@ -55,7 +56,8 @@ def model_checks(model: EvaluatedModel, examples: Examples, excess: float) -> It
         margin > LARGE_MARGIN,
         {"median_margin": margin},
         f"the median difference of the two largest logits is {margin:.3g}",
-        "the cross-entropy has no gradient left there, so attacks on it are too weak: use apgd_dlr or apgd_t.",
+        "the cross-entropy has no gradient left there in float32: attacks here scale the logits down, those of other "
+        "packages are too weak.",
     )
     change = float(np.abs(outputs - outputs[0]).max() / max(np.abs(outputs[0]).max(), 1e-12))
     yield verdict(
@@ -72,26 +74,33 @@ def model_checks(model: EvaluatedModel, examples: Examples, excess: float) -> It
         "inside_the_ball",
         outside,
         {"excess": min(excess, float(np.finfo(np.float32).max))},
-        f"an adversarial image leaves its ball or [0, 1] by {excess:.2g}"
-        if outside
-        else "all adversarial images are inside their balls and [0, 1]",
+        _place(excess),
         "the attack is wrong.",
     )
+
+
+def _place(excess: float) -> str:
+    if excess <= ROUNDING:
+        return "all adversarial images are inside their balls and [0, 1]"
+    if np.isfinite(excess):
+        return f"an adversarial image leaves its ball or [0, 1] by {excess:.2g}"
+    return "an adversarial image has pixels that are infinite or NaN"
 
 
 def _zero_gradients(model: str, gradients: ZeroGradients | None) -> Check:
     """Attacks that follow a gradient are blind where it is zero."""
     if gradients is None:
         fact = "the model has no gradient, so no attack followed it"
-        meaning = "examples of its Keras twin and random search are all that it was tried with."
+        meaning = "random search, noise and examples of other models are all that it can be tried with."
         return verdict(model, "zero_gradients", True, {}, fact, meaning)
+    non_finite = f", or not finite and taken as 0 ({gradients.non_finite:.2%})" if gradients.non_finite else ""
     return verdict(
         model,
         "zero_gradients",
-        gradients.entries > MANY_ZEROS or gradients.images > 0.0,
+        gradients.entries > MANY_ZEROS or gradients.images > 0.0 or gradients.non_finite > 0.0,
         dataclasses.asdict(gradients),
-        f"{gradients.entries:.0%} of the entries of the input gradients are exactly zero, and {gradients.images:.0%} "
-        "of the images have no other",
+        f"{gradients.entries:.0%} of the entries of the input gradients are exactly zero{non_finite}, and "
+        f"{gradients.images:.0%} of the images have no other",
         "an attack that follows them is blind there, so trust the worst case only.",
     )
 

@@ -23,6 +23,7 @@ from tf_laq.attacks.base import Attack, BallAttack, MinimumNormAttack
 from tf_laq.errors import InputError
 from tf_laq.evaluation.examples import Examples
 from tf_laq.evaluation.models import EvaluatedModels
+from tf_laq.evaluation.plausibility import check_attacks
 from tf_laq.evaluation.statistics import Share
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -128,10 +129,9 @@ def accuracy_curve(
     follows gradients overstates models that hide them, such as quantized ones; compare with `square`.
 
     Args:
-        models: Name to Keras model, or to a callable from float32 images to logits.
-        images: Floating-point images (n, height, width, channels) in [0, 1], or batches of images and labels: a
-            `tf.data.Dataset`, a Keras Sequence or PyDataset, or a generator that ends.
-        labels: True classes, as whole numbers of shape (n,) or (n, 1) or one-hot; none beside batches.
+        models: Name to model, as `evaluate` takes them.
+        images: Floating-point images or batches, as `evaluate` takes them.
+        labels: True classes; none beside batches.
         attack: An attack inside a ball. Its epsilon is replaced, and a given step size grows in proportion.
         epsilons: Radii of the ball in pixel units, above 0 and rising; 0, no attack, is put before them.
         batch_size: Largest number of images attacked at a time.
@@ -153,6 +153,7 @@ def accuracy_curve(
     strengths = (0.0, *_checked_epsilons(epsilons))
     steps = [_checked_attack(attack).with_epsilon(epsilon) for epsilon in strengths[1:]]
     data, broken_at = Examples.checked(images, labels, None, batch_size, seed), {}
+    check_attacks({"attack": steps[-1]}, data.images)
     evaluated = EvaluatedModels.of(models, {}, {}, data).models
     with tqdm(total=len(evaluated) * len(steps), disable=None if progress else True, unit="epsilon") as bar:
         for model in evaluated:

@@ -26,8 +26,8 @@ class Answers:
     """What a model says about versions of the images.
 
     Attributes:
-        predicted: int64 classes (n,).
-        margins: float32 logit of the true class minus the largest other one (n,), minus infinity for NaN.
+        predicted: int64 classes (n,): -1, which is no class, where the image is not finite or an output is NaN.
+        margins: float32 logit of the true class minus the largest other one (n,), minus infinity in these places.
     """
 
     predicted: Labels
@@ -119,8 +119,10 @@ class Examples:
     def answers(self, logits: Logits, images: Images) -> Answers:
         """Return what a model says about versions of the images."""
         outputs = self.outputs(logits, images)
-        lowest = np.nan_to_num(margins(tf.constant(outputs), tf.constant(self.labels)).numpy(), nan=-np.inf)
-        return Answers(np.argmax(outputs, axis=1), lowest)
+        lowest = margins(tf.constant(outputs), tf.constant(self.labels)).numpy()
+        sane = np.isfinite(images).reshape(len(images), -1).all(axis=1) & ~np.isnan(outputs).any(axis=1)
+        predicted = np.where(sane, np.argmax(outputs, axis=1), -1)
+        return Answers(predicted, np.where(sane, np.nan_to_num(lowest, nan=-np.inf), np.float32(-np.inf)))
 
     def correct(self, logits: Logits, images: Images) -> Correct:
         """Return where a model gives the true labels for versions of the images, shape (n,)."""

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_laq._internal import archives
-from tf_laq._internal.validation import check_logits, one_of
-from tf_laq.adapters import is_keras_model, logits_function, logits_of_arrays
+from tf_laq._internal.validation import one_of
 from tf_laq.attacks.base import Logits, has_gradient
+from tf_laq.attacks.cleverhans import cross_entropy
 from tf_laq.errors import InputError
+from tf_laq.evaluation.classifier import Classifier, SettledClassifier
 from tf_laq.evaluation.examples import LOOKED_AT, Examples
+
+Key = tuple[object, ...]
 
 # Number of the first images whose outputs tell models apart.
 FINGERPRINT_IMAGES = 4
@@ -28,32 +30,36 @@ FEW_ZEROS = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class ZeroGradients:
-    """How much of the gradient of the cross-entropy at clean images is exactly zero.
+    """How much of the gradient of the cross-entropy at clean images attacks cannot follow.
 
     Attributes:
-        entries: Share of the entries.
+        entries: Share of the entries that are exactly zero, or not finite and so taken as 0.
         images: Share of the images with no other entry.
+        non_finite: Share of the entries that are infinite or NaN.
     """
 
     entries: float
     images: float
+    non_finite: float
 
 
 def zero_gradients(logits: Logits, examples: Examples) -> ZeroGradients | None:
-    """Return the shares of exact zeros in a model's input gradients over the first examples; None without gradients."""
-    zero = []
+    """Return what is zero in a model's input gradients over the first examples; None if there are no gradients."""
+    found = []
     first = examples.first(LOOKED_AT)
     for rows in first:
         images = tf.constant(first.images[rows])
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
-            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(first.labels[rows], logits(images))
+            loss = cross_entropy(first.labels[rows], logits(images))
         gradient = tape.gradient(loss, images)
         if gradient is None:
             return None
-        zero.append(gradient.numpy().reshape(len(rows), -1) == 0.0)
-    found = np.concatenate(zero)[: len(first.images)]
-    return ZeroGradients(float(found.mean()), float(found.all(axis=1).mean()))
+        found.append(gradient.numpy().reshape(len(rows), -1))
+    gradients = np.concatenate(found)[: len(first.images)]
+    non_finite = ~np.isfinite(gradients)
+    zero = (gradients == 0.0) | non_finite
+    return ZeroGradients(float(zero.mean()), float(zero.all(axis=1).mean()), float(non_finite.mean()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,17 +68,32 @@ class EvaluatedModel:
 
     Attributes:
         name: Its name.
-        logits: Callable from a float32 tensor of images to a tensor of logits; one object for each model.
+        settled: The model as attacks see it.
         data: The examples of the evaluation.
-        sha256: Of a Keras model's weights; "" for other callables.
-        outputs: Its outputs for the first images, as nested lists.
+        settings: How images become its inputs and its outputs logits.
+        outputs: Its logits for the first images, as nested lists.
     """
 
     name: str
-    logits: Logits
+    settled: SettledClassifier
     data: Examples
-    sha256: str
+    settings: Mapping[str, Any]
     outputs: list[list[float]]
+
+    @property
+    def logits(self) -> Logits:
+        """Callable from a float32 tensor of images to a tensor of logits; one object for each model."""
+        return self.settled.logits
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return self.settled.classes
+
+    @property
+    def sha256(self) -> str:
+        """Of a Keras model's weights; "" for other models."""
+        return self.settled.sha256
 
     @functools.cached_property
     def gradients(self) -> ZeroGradients | None:
@@ -98,7 +119,7 @@ class EvaluatedModels:
             InputError: A mapping is none, or a model gives no finite logits for these images and labels, or a twin
                 belongs to no model.
         """
-        known: dict[int, EvaluatedModel] = {}
+        known: dict[Key, EvaluatedModel] = {}
         evaluated = _evaluated("models", models, data, known)
         for name in float_twins if isinstance(float_twins, Mapping) else ():
             one_of("float_twins", name, [model.name for model in evaluated])
@@ -120,35 +141,21 @@ class EvaluatedModels:
 
 
 def _evaluated(
-    argument: str, models: Mapping[str, Any], data: Examples, known: dict[int, EvaluatedModel]
+    argument: str, models: Mapping[str, Any], data: Examples, known: dict[Key, EvaluatedModel]
 ) -> list[EvaluatedModel]:
     """Return the models in the form that attacks know; `known` keeps one for each, whatever its names."""
     if not isinstance(models, Mapping) or (argument == "models" and not models):
         expected = "a mapping from names to models"
         raise InputError(argument, expected=expected, received=repr(models), remedy='Give {"name": model}.')
-    for name, model in models.items():
-        if id(model) not in known:
-            known[id(model)] = _checked(f"{argument}[{name!r}]", model, data)
-    return [dataclasses.replace(known[id(model)], name=str(name)) for name, model in models.items()]
+    classifiers = {name: Classifier.of(model) for name, model in models.items()}
+    for name, classifier in classifiers.items():
+        if classifier.key not in known:
+            known[classifier.key] = _checked(f"{argument}[{name!r}]", classifier, data)
+    return [dataclasses.replace(known[each.key], name=str(name)) for name, each in classifiers.items()]
 
 
-def _checked(argument: str, model: Any, data: Examples) -> EvaluatedModel:
-    logits = logits_function(model)
+def _checked(argument: str, classifier: Classifier, data: Examples) -> EvaluatedModel:
     numbers = next(iter(data))
-    images = tf.constant(data.images[numbers])
-    try:
-        outputs = logits(images)
-        if not tf.is_tensor(outputs):
-            logits = logits_of_arrays(logits)
-            outputs = logits(images)
-    except (ValueError, TypeError, tf.errors.OpError) as error:
-        raise InputError(
-            argument,
-            expected=f"a model of images of shape {data.images.shape[1:]}",
-            received=f"an error from it: {str(error).splitlines()[0]}",
-            remedy="Give images of the shape that the model was built for.",
-        ) from error
-    check_logits(np.asarray(outputs), data.labels[numbers], argument)
-    first = np.asarray(logits(tf.constant(data.images[:FINGERPRINT_IMAGES])), np.float64)
-    sha256 = archives.sha256(model.get_weights()) if is_keras_model(model) else ""
-    return EvaluatedModel("", logits, data, sha256, first.tolist())
+    settled = classifier.settled(data.images[numbers], data.labels[numbers], argument)
+    first = np.asarray(settled.logits(tf.constant(data.images[:FINGERPRINT_IMAGES])), np.float64)
+    return EvaluatedModel("", settled, data, classifier.settings, first.tolist())

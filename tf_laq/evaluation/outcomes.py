@@ -150,6 +150,15 @@ def _median(distortions: Distortions) -> float | None:
     return median if np.isfinite(median) else None
 
 
+def ball_of(attack: Attack) -> tuple[str, float] | None:
+    """Return the norm and the radius of the ball that an attack's images are in; None if there is none."""
+    if isinstance(attack, BallAttack):
+        return attack.norm, attack.epsilon
+    if isinstance(attack, MinimumNormAttack) and attack.epsilon is not None:
+        return "l2", attack.epsilon
+    return None
+
+
 def excess_of(attack: Attack, adversarial: Images, images: Images) -> float:
     """Return how far any image is outside of [0, 1] or the attack's ball, in pixel units; infinite for NaN."""
     if not adversarial.size:
@@ -157,12 +166,10 @@ def excess_of(attack: Attack, adversarial: Images, images: Images) -> float:
     if not np.isfinite(adversarial).all():
         return np.inf
     excess = max(float(adversarial.max()) - 1.0, -float(adversarial.min()), 0.0)
-    if isinstance(attack, BallAttack):
-        norm, epsilon = attack.norm, attack.epsilon
-    elif isinstance(attack, MinimumNormAttack) and attack.epsilon is not None:
-        norm, epsilon = "l2", attack.epsilon
-    else:
+    ball = ball_of(attack)
+    if ball is None:
         return excess
+    norm, epsilon = ball
     changes = (adversarial - images).reshape(len(images), -1)
     distances = np.abs(changes).max(axis=1) if norm == "linf" else np.linalg.norm(changes, axis=1)
     return max(excess, float(distances.max()) - epsilon)

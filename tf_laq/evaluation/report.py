@@ -18,7 +18,8 @@ from typing_extensions import Self
 from tf_laq._internal import files
 from tf_laq._internal.documents import Document
 from tf_laq._internal.validation import one_of
-from tf_laq.attacks.battery import KNOWLEDGE, Battery, Column
+from tf_laq.attacks.base import Attack
+from tf_laq.attacks.battery import KNOWLEDGE, Battery
 from tf_laq.errors import InputError
 from tf_laq.evaluation.outcomes import Cell, Correct, Outcome
 from tf_laq.evaluation.statistics import Share
@@ -27,6 +28,9 @@ NO_CELL = "-"
 OK, WARNING = "ok", "warning"
 # All checks, in the order in which they are made.
 CHECKS = (
+    "clean_accuracy",
+    "radius",
+    "searched",
     "zero_gradients",
     "logits_scale",
     "randomised",
@@ -79,6 +83,8 @@ class RobustnessReport(Document):
         seed: Seed of the random attacks.
         outcomes: One per model, column, knowledge and surrogate, and one more for a second search.
         checks: What could make these figures misleading, looked for on every model.
+        classes: Number of classes of each model.
+        steps: What stands between each model or surrogate and the logits that were attacked, where anything does.
     """
 
     document: ClassVar[str] = "tf_laq robustness report"
@@ -91,6 +97,8 @@ class RobustnessReport(Document):
     seed: int
     outcomes: tuple[Outcome, ...]
     checks: tuple[Check, ...] = ()
+    classes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    steps: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def has(self, model: str, column: str, knowledge: str) -> bool:
         """Return whether there is an outcome of a model, column and knowledge."""
@@ -174,7 +182,7 @@ class RobustnessReport(Document):
 
     def notes(self) -> list[str]:
         """Return the lines that say how the attacks were made: second searches, what is left out, and settings."""
-        lines = []
+        lines = [f"{name}: {', '.join(steps)}." for name, steps in self.steps.items()]
         if self.battery.ensemble:
             lines.append(
                 "Ensemble: a white-box cell counts what is left after this and all earlier white-box columns, "
@@ -190,10 +198,16 @@ class RobustnessReport(Document):
                 "it left: along the gradient completed where it is exactly zero, and from other models' examples."
             )
         for model in self.models:
-            missing = [column for column in self.battery.columns if self._lacks_gradient(model, column)]
-            if missing:
-                names = ", ".join(column.name for column in missing)
-                lines.append(f"No white-box {names} on {model}: they need a gradient, and it has none.")
+            missing = self._missing(model)
+            few = [column for column, attack in missing.items() if attack.fewest_classes > self.classes.get(model, 10)]
+            if few:
+                least, count = max(missing[c].fewest_classes for c in few), self.classes[model]
+                lines.append(
+                    f"No white-box {', '.join(few)} on {model}: {least} classes are needed, and it has {count}."
+                )
+            blind = [column for column in missing if column not in few]
+            if blind:
+                lines.append(f"No white-box {', '.join(blind)} on {model}: they need a gradient, and it has none.")
         for column in self.battery.columns:
             by_attack: dict[str, list[str]] = {}
             for knowledge, attack in column.attacks.items():
@@ -284,13 +298,15 @@ class RobustnessReport(Document):
                 "battery": Battery.from_dict(content["battery"]),
                 "outcomes": tuple(Outcome(**outcome) for outcome in content["outcomes"]),
                 "checks": tuple(Check(**check) for check in content["checks"]),
+                "classes": content.get("classes", {}),
+                "steps": {name: tuple(steps) for name, steps in content.get("steps", {}).items()},
             }
         )
 
-    def _lacks_gradient(self, model: str, column: Column) -> bool:
-        """Return whether a white-box attack was left out: only for want of a gradient is it."""
-        attack = column.attacks.get("white")
-        return attack is not None and attack.needs_gradient and not self.has(model, column.name, "white")
+    def _missing(self, model: str) -> dict[str, Attack]:
+        """Return the white-box attacks by column that were left out, for want of a gradient or of classes."""
+        white = {column.name: column.attacks["white"] for column in self.battery.columns if "white" in column.attacks}
+        return {name: attack for name, attack in white.items() if not self.has(model, name, "white")}
 
     def _share(self, correct: Correct) -> Share:
         return Share(int(correct.sum()), self.count)

@@ -22,6 +22,12 @@ from tf_laq.evaluation.examples import Examples
 from tf_laq.evaluation.models import EvaluatedModel, EvaluatedModels
 from tf_laq.evaluation.outcomes import PartResult
 from tf_laq.evaluation.parts import Progress, run_part
+from tf_laq.evaluation.plausibility import (
+    attacks_of,
+    check_attacks,
+    checked_expectations,
+    plausibility_checks,
+)
 from tf_laq.evaluation.report import Check, RobustnessReport
 from tf_laq.evaluation.store import EvaluationFolder, Inputs
 from tf_laq.evaluation.strength import strength_checks
@@ -43,6 +49,7 @@ def evaluate(
     folder: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     check_strength: bool = True,
+    expected_clean: float | Mapping[str, float] | None = None,
     progress: bool = True,
 ) -> RobustnessReport:
     """Measure the accuracy of models under every attack of a battery.
@@ -65,8 +72,10 @@ def evaluate(
     weights and, like all callables, by their outputs for the first images.
 
     Args:
-        models: Name to Keras model, or to a callable from float32 images to logits, both tensors or both arrays.
-        images: Floating-point images (n, height, width, channels) in [0, 1], or batches of images and labels: a
+        models: Name to Keras model, to a callable from float32 images to logits, both tensors or both arrays, or to
+            whatever else `Classifier` takes; or to a `Classifier`, which says how the model is to be called.
+        images: Floating-point images (n, height, width, channels) in [0, 1], or signals (n, length, channels) or
+            features (n, features) for attacks that need no image; or batches of these and labels: a
             `tf.data.Dataset`, a Keras Sequence or PyDataset, or a generator that ends.
         labels: True classes, as whole numbers of shape (n,) or (n, 1) or one-hot; none beside batches.
         battery: The attacks; a clean column is put first if there is none.
@@ -80,14 +89,17 @@ def evaluate(
         folder: A folder of its own for this evaluation; None to keep nothing.
         overwrite: If the folder has an evaluation of other inputs, remove it instead of refusing.
         check_strength: Make the checks that need more runs, on the first 128 images.
+        expected_clean: The share of images that the models, or each model by its name, are known to get right without
+            an attack; a check says if they get far fewer.
         progress: Show a progress bar if the output is a terminal.
 
     Returns:
         The report.
 
     Raises:
-        InputError: An argument is not as above, a model's outputs are not finite logits of these classes, or the
-            folder has an evaluation of other inputs.
+        InputError: An argument is not as above, a model's outputs are not finite logits of these classes, an attack
+            cannot be made on such images or has a radius above their diameter, or the folder has an evaluation of
+            other inputs.
 
     Example:
         >>> brightness = lambda images: tf.reduce_sum(images - 0.5, [1, 2, 3])[:, None] * [[-1.0, 1.0]]
@@ -102,13 +114,15 @@ def evaluate(
     if not isinstance(battery, Battery):
         raise InputError("battery", expected="a Battery, as Battery.preset returns", received=repr(battery))
     battery = _with_clean_column(battery)
+    check_attacks(attacks_of(battery), data.images)
     parts = data.parts(int(part_size))
     data = dataclasses.replace(data, batch_size=parts[0].batch_size)
     with _without_retracing_advice():
         checked = EvaluatedModels.of(models, surrogates or {}, float_twins or {}, data)
+        expected = checked_expectations(expected_clean, [model.name for model in checked.models])
         kept = None
         if folder is not None:
-            inputs = Inputs.of(checked, data, battery, part_size, check_strength)
+            inputs = Inputs.of(checked, data, battery, part_size, check_strength, expected)
             kept = EvaluationFolder(folder, inputs, overwrite=overwrite)
             report = _kept_report(kept)
             if report is not None:
@@ -123,8 +137,17 @@ def evaluate(
             count=len(data.images),
             seed=data.seed,
             outcomes=result.outcomes(cells_of(tasks, battery, checked)),
+            classes={model.name: model.classes for model in checked.models},
+            steps={m.name: m.settled.steps for m in (*checked.models, *checked.surrogates) if m.settled.steps},
         )
-        found = [check for m in checked.models for check in _checks(report, m, data, result, check_strength)]
+        found = [
+            check
+            for model in checked.models
+            for check in (
+                *plausibility_checks(report, model.name, data.images, data.labels, expected.get(model.name)),
+                *_checks(report, model, data, result, check_strength),
+            )
+        ]
         report = dataclasses.replace(report, checks=tuple(found))
     if kept is not None:
         report.save(kept.report)

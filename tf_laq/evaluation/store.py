@@ -34,12 +34,12 @@ SAME_OUTPUTS = 1e-3
 class Inputs(Document):
     """All that the report of an evaluation depends on; two equal ones have the same report.
 
-    Models are told apart by the SHA-256 of their weights, where they are Keras models, and by their outputs for
-    the first images.
+    Models are told apart by the SHA-256 of their weights, where they are Keras models, by the settings of their
+    `Classifier`, and by their logits for the first images.
     """
 
     document: ClassVar[str] = "tf_laq evaluation inputs"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     release: str
     images: str
@@ -51,10 +51,17 @@ class Inputs(Document):
     surrogates: Mapping[str, Mapping[str, Any]]
     float_twins: Mapping[str, Mapping[str, Any]]
     check_strength: bool
+    expected_clean: Mapping[str, float]
 
     @classmethod
     def of(
-        cls, models: EvaluatedModels, data: Examples, battery: Battery, part_size: int, check_strength: bool
+        cls,
+        models: EvaluatedModels,
+        data: Examples,
+        battery: Battery,
+        part_size: int,
+        check_strength: bool,
+        expected_clean: Mapping[str, float],
     ) -> Inputs:
         """Describe an evaluation."""
         return cls(
@@ -68,6 +75,7 @@ class Inputs(Document):
             surrogates={model.name: _described(model) for model in models.surrogates},
             float_twins={name: _described(model) for name, model in models.float_twins.items()},
             check_strength=bool(check_strength),
+            expected_clean=dict(expected_clean),
         )
 
     def differences(self, other: Inputs) -> list[str]:
@@ -109,8 +117,8 @@ class EvaluationFolder:
             shutil.rmtree(unfinished)
         manifest = self.path / "inputs.json"
         different = self._differences(manifest)
-        if different == ["check_strength"]:
-            # The outcomes do not depend on it, only what is concluded from them.
+        if different and set(different) <= {"check_strength", "expected_clean"}:
+            # The outcomes do not depend on these, only what is concluded from them.
             self.report.unlink(missing_ok=True)
         elif different and not overwrite:
             raise InputError(
@@ -224,7 +232,7 @@ def _opened(path: Path) -> contextlib.AbstractContextManager[Mapping[str, Array]
 
 
 def _described(model: EvaluatedModel) -> dict[str, Any]:
-    return {"sha256": model.sha256, "outputs": model.outputs}
+    return {"sha256": model.sha256, "settings": model.settings, "outputs": model.outputs}
 
 
 def _different_models(argument: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
@@ -235,6 +243,6 @@ def _different_models(argument: str, mine: Mapping[str, Any], theirs: Mapping[st
 
 def _same_model(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
     outputs, others = np.array(mine["outputs"]), np.array(theirs["outputs"])
-    if mine["sha256"] != theirs["sha256"] or outputs.shape != others.shape:
+    if any(mine[name] != theirs[name] for name in ("sha256", "settings")) or outputs.shape != others.shape:
         return False
     return bool(np.abs(outputs - others).max() <= SAME_OUTPUTS * max(1.0, np.abs(outputs).max()))

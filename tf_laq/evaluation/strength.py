@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator
 
 from tf_laq.attacks.apgd import APGD
@@ -24,12 +25,14 @@ MORE_RESTARTS = 2
 # Share of the examples that further restarts may break: some always meet a lucky start.
 LUCKY = 0.03
 FACTORS = (0.5, 1.0, 2.0)
-# Within this L-inf distance every image can become plain grey, which no model can classify.
+# Within this distance in each pixel every image can become plain grey, which no model can classify.
 GREY = 0.5
 
 
-def main_attack(battery: Battery) -> tuple[str, Stepping] | None:
+def main_attack(battery: Battery, classes: int = 10) -> tuple[str, Stepping] | None:
     """Return the white-box attack that more is tried of, with its column: the first PGD or Auto-PGD, or iterative one.
+
+    It is one that can be made on a model of so many classes.
 
     Example:
         >>> main_attack(Battery.preset("digits", "strong"))[0]
@@ -38,14 +41,16 @@ def main_attack(battery: Battery) -> tuple[str, Stepping] | None:
     found = [
         (column.name, attack)
         for column in battery.columns
-        if isinstance(attack := column.attacks.get("white"), Stepping) and attack.epsilon > 0.0
+        if isinstance(attack := column.attacks.get("white"), Stepping)
+        and attack.epsilon > 0.0
+        and attack.fewest_classes <= classes
     ]
     return min(found, key=lambda named: not isinstance(named[1], StartableAttack), default=None)
 
 
 def strength_checks(report: RobustnessReport, model: EvaluatedModel, examples: Examples) -> Iterator[Check]:
     """Yield the checks of the main attack with more steps, more restarts, and at other strengths."""
-    main = main_attack(report.battery)
+    main = main_attack(report.battery, model.classes)
     if main is None or model.gradients is None:
         return
     # Batches of the evaluation's size, for which TensorFlow has its graphs already.
@@ -116,13 +121,13 @@ class _Trial:
             for low, high in itertools.pairwise(ordered)
         ]
         p = min(1.0, len(pairs) * min(mcnemar(*pair) if pair[0] > pair[1] else 1.0 for pair in pairs))
-        chance = 1.0 / len(self.model.outputs[0])
-        grey = Share(int(runs[GREY].sum()), len(once)) if GREY in runs else None
-        above_chance = grey is not None and grey.interval[0] > chance
+        chance = 1.0 / self.model.classes
+        grey = min((epsilon for epsilon in runs if epsilon >= self._grey), default=None)
+        above_chance = grey is not None and Share(int(runs[grey].sum()), len(once)).interval[0] > chance
         accuracies = {f"epsilon {epsilon:.3g}": float(runs[epsilon].mean()) for epsilon in sorted(runs)}
         shown = ", ".join(f"{100 * value:.1f} % at {name}" for name, value in accuracies.items())
         wrong = (["rises with epsilon"] if p < SIGNIFICANT else []) + (
-            [f"stays above chance at {GREY:g}, where every image can be grey"] if above_chance else []
+            [f"stays above chance at {grey:g}, where every image can be grey"] if above_chance else []
         )
         return verdict(
             self.model.name,
@@ -132,6 +137,11 @@ class _Trial:
             f"{self.column} leaves {shown}",
             f"the accuracy {' and '.join(wrong)}: the attack does not work on this model.",
         )
+
+    @property
+    def _grey(self) -> float:
+        """Radius of the ball around any image that has plain grey in it."""
+        return GREY if self.attack.norm == "linf" else GREY * math.sqrt(self.examples.images[0].size)
 
     def _at(self, epsilon: float, once: Correct) -> Correct:
         same = epsilon == self.attack.epsilon

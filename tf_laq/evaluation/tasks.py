@@ -45,7 +45,8 @@ class Task:
 def tasks_of(battery: Battery, models: EvaluatedModels) -> list[list[Task]]:
     """Return the tasks of each column of a battery, in order.
 
-    White-box attacks that need a gradient are left out for models that have none. Models with a float twin, and those
+    White-box attacks that need a gradient are left out for models that have none, and attacks that need more classes
+    than the model has that they are made on. Models with a float twin, and those
     whose gradient is zero in many entries, have a second search.
     """
     completed: dict[tuple[str, float], Logits] = {}
@@ -81,6 +82,8 @@ def _first(column: Column, models: EvaluatedModels, ensemble: bool) -> Iterator[
         # White-box examples of an ensemble are none of this attack where an earlier one broke the model.
         apart = ensemble and knowledge == "white"
         for source, shown, surrogate in _pairs(knowledge, attack, models):
+            if source.classes < attack.fewest_classes:
+                continue
             task = found.setdefault((attack, source.logits, apart), Task(attack, source, []))
             task.shown_to.append((shown, Cell(shown.name, column.name, knowledge, surrogate, second_search=False)))
     yield from found.values()
@@ -107,7 +110,9 @@ def _second(column: Column, models: EvaluatedModels, completed: dict[tuple[str, 
         return
     for model in models.models:
         twin = models.float_twins.get(model.name)
-        if model.gradients is None or not (twin or model.gradients.entries > MANY_ZEROS):
+        if model.classes < max(attack.fewest_classes, search.fewest_classes) or model.gradients is None:
+            continue
+        if not (twin or model.gradients.entries > MANY_ZEROS):
             continue
         searched = model.logits
         if model.gradients.entries > FEW_ZEROS:

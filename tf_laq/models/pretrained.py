@@ -56,6 +56,11 @@ class Card(Document):
     scores: tuple[Mapping[str, Any], ...]
     sha256: str
 
+    @property
+    def clean_accuracy(self) -> float | None:
+        """Its accuracy without an attack, if it was measured."""
+        return next((float(score["accuracy"]) for score in self.scores if score["attack"] == "none"), None)
+
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Card:
         """Build the card from what `to_dict` returned."""

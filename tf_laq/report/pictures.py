@@ -102,7 +102,8 @@ def chosen_rows(examples: Sequence[AdversarialExamples], count: int) -> npt.NDAr
 
 def _rows(shown: Sequence[AdversarialExamples], class_names: Sequence[str] | None) -> list[_Row]:
     def named(labels: npt.NDArray[np.int64]) -> list[str]:
-        return [class_names[label] if class_names is not None else str(label) for label in labels.tolist()]
+        names = labels.tolist() if class_names is None else [class_names[max(label, 0)] for label in labels]
+        return ["no class" if label < 0 else str(name) for label, name in zip(labels, names, strict=True)]
 
     first = shown[0]
     none = np.zeros(len(first.labels), np.bool_)

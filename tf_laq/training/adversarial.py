@@ -18,7 +18,7 @@ from tf_laq._internal.validation import real, whole
 from tf_laq.adapters import keras_module, keras_version
 from tf_laq.adapters.copying import probe
 from tf_laq.adapters.heads import class_logits, only_output
-from tf_laq.attacks.base import Logits
+from tf_laq.attacks.base import Logits, by_example
 from tf_laq.attacks.cleverhans import gradient_step, project
 from tf_laq.attacks.pgd import PGD
 from tf_laq.errors import InputError
@@ -32,7 +32,7 @@ else:
     _Model = object
 
 _VALIDATION_STEPS = 10
-_LOOKED_AT = 8
+_LOOKED_AT = 2
 
 
 class AdversarialModel(_Model):  # type: ignore[misc]
@@ -210,8 +210,8 @@ tf_keras.layers.Dense(10)])
         step = self.optimizer.iterations
         examples = self.perturb(images, labels, step)
         if self.clean_fraction > 0.0:
-            drawn = tf.random.stateless_uniform(_one_each(images), self._random_seed(step, 1))
-            examples = tf.where(drawn < self.clean_fraction, tf.cast(images, tf.float32), examples)
+            drawn = tf.random.stateless_uniform([tf.shape(images)[0]], self._random_seed(step, 1))
+            examples = tf.where(by_example(drawn, images) < self.clean_fraction, tf.cast(images, tf.float32), examples)
         logs = super().train_step((examples, labels, weights))
         return {name: value for name, value in logs.items() if name != ROBUST_ACCURACY}
 
@@ -322,19 +322,14 @@ def _class_numbers(labels: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.reshape(labels, [-1]), tf.int64)
 
 
-def _one_each(images: tf.Tensor) -> tf.Tensor:
-    """Return the shape of one number an image, such that it multiplies images."""
-    return tf.concat([tf.shape(images)[:1], tf.ones(images.shape.rank - 1, tf.int32)], 0)
-
-
 def _uniform_in_ball(shape: tf.Tensor, epsilon: tf.Tensor, norm: str, seed: tf.Tensor) -> tf.Tensor:
     """Draw uniformly from the ball of radius `epsilon`, as `attacks.randomness.uniform_in_ball` does."""
     if norm == "linf":
         return epsilon * tf.random.stateless_uniform(shape, seed, -1.0, 1.0)
     direction = tf.random.stateless_normal(shape, seed)
-    length = tf.random.stateless_uniform(_one_each(direction), tf.random.fold_in(seed, 1))
+    length = by_example(tf.random.stateless_uniform(shape[:1], tf.random.fold_in(seed, 1)), direction)
     dimensions = tf.cast(tf.reduce_prod(shape[1:]), tf.float32)
-    norms = tf.sqrt(tf.reduce_sum(direction**2, axis=list(range(1, direction.shape.rank)), keepdims=True))
+    norms = tf.sqrt(tf.reduce_sum(direction**2, axis=list(range(1, len(direction.shape))), keepdims=True))
     return epsilon * length ** (1.0 / dimensions) * direction / norms
 
 

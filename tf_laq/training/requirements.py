@@ -17,7 +17,7 @@ RANGE = "images in [0, 1]"
 DIVIDE = "Divide images of 0 to 255 by 255."
 
 # Logits of images far from [0, 1] are far from it too; what has come through a softmax or sigmoid never is.
-_SCALES = (1.0, 100.0, -100.0)
+_SCALES = [sign * 2.0**power for power in range(8) for sign in (1.0, -1.0)]
 
 
 def check_network(keras: Any, model: Any) -> None:
