@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +73,45 @@ def test_mnist_keeps_its_published_test_images_and_cuts_validation_from_training
     assert np.bincount(mnist.test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     assert not set(rows(mnist.train)) & set(rows(mnist.validation))
     assert mnist.classes == tuple("0123456789")
+
+
+@pytest.mark.parametrize(("name", "by_environment"), [("mnist", False), ("cifar10", False), ("mnist", True)])
+def test_missing_files_are_not_downloaded_unasked_and_nothing_is_written(tmp_path, monkeypatch, name, by_environment):
+    import tensorflow_datasets as tfds
+
+    def refuse(*_, **__):
+        raise AssertionError("a download was begun")
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", refuse)
+    monkeypatch.setattr(tfds.download.DownloadManager, "__init__", refuse)
+    folder = tmp_path / "data"
+    monkeypatch.setenv("TFDS_DATA_DIR", str(folder))
+    with pytest.raises(InputError, match=rf"{name}: expected its prepared files in .*data.*download=True"):
+        datasets.load(name, data_dir=None if by_environment else folder)
+    assert not list(tmp_path.iterdir())
+
+
+@needs_files
+def test_a_failed_download_leaves_nothing_behind_and_a_whole_one_is_put_in_its_place(tmp_path, monkeypatch) -> None:
+    import tensorflow_datasets as tfds
+
+    prepared = tfds.core.read_only_builder.builder_from_files("mnist", data_dir=os.environ["TFDS_DATA_DIR"]).data_dir
+
+    def stop(builder, **_) -> None:
+        Path(builder.data_dir).mkdir(parents=True)
+        raise ConnectionError("no route to host")
+
+    def arrive(builder, **_) -> None:
+        shutil.copytree(prepared, builder.data_dir)
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", stop)
+    with pytest.raises(InputError, match="a network to download them.*ConnectionError: no route to host"):
+        datasets.load("mnist", data_dir=tmp_path / "new" / "data", download=True)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", arrive)
+    datasets._prepared_builder("mnist", tmp_path / "new", download=True)
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*")] == ["new/mnist"]
+    datasets._prepared_builder("mnist", tmp_path / "new", download=False)
 
 
 def test_files_that_are_neither_there_nor_can_be_made_say_what_to_do(tmp_path) -> None:

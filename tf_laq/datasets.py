@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,7 @@ def load(
     name: str,
     *,
     data_dir: str | os.PathLike[str] | None = None,
+    download: bool = False,
     seed: int = 0,
     validation_fraction: float = 0.1,
 ) -> Dataset:
@@ -87,7 +89,9 @@ def load(
         name: "digits" (1,797 images of 8x8, in scikit-learn; 500 of them are the test images), "mnist" or
             "cifar10".
         data_dir: The folder of TensorFlow Datasets; None takes TFDS_DATA_DIR from the environment, else its
-            default. A set that is not there is downloaded into it. Ignored for the digits.
+            default. Ignored for the digits.
+        download: Download a set that is not there into that folder, whole or not at all. Otherwise nothing is
+            written anywhere, and the network is not used.
         seed: Chooses the validation images.
         validation_fraction: The share of the training images to validate on, in [0, 1).
 
@@ -95,8 +99,8 @@ def load(
         Images as float32 in [0, 1], labels as int64.
 
     Raises:
-        InputError: Unknown name, a fraction out of range, or a set that is neither there nor could be
-            downloaded.
+        InputError: Unknown name, a fraction out of range, or a set that is not there and was not to be downloaded,
+            or could not be.
 
     Example:
         >>> digits = load("digits")
@@ -109,7 +113,7 @@ def load(
     whole("seed", seed, minimum=0)
     if name == "digits":
         return _digits(seed, validation_fraction)
-    return _from_tensorflow_datasets(name, data_dir, seed, validation_fraction)
+    return _from_tensorflow_datasets(name, data_dir, download, seed, validation_fraction)
 
 
 def _digits(seed: int, validation_fraction: float) -> Dataset:
@@ -131,9 +135,10 @@ def _digits(seed: int, validation_fraction: float) -> Dataset:
 
 
 def _from_tensorflow_datasets(
-    name: str, data_dir: str | os.PathLike[str] | None, seed: int, validation_fraction: float
+    name: str, data_dir: str | os.PathLike[str] | None, download: bool, seed: int, validation_fraction: float
 ) -> Dataset:
-    builder = _prepared_builder(name, data_dir)
+    folder = data_dir if data_dir is not None else os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    builder = _prepared_builder(name, Path(folder).expanduser(), download)
     training, test = (_arrays(builder, split) for split in ("train", "test"))
     kept, validation = _stratified(training[1], round(validation_fraction * len(training[1])), seed)
     return Dataset(
@@ -145,29 +150,49 @@ def _from_tensorflow_datasets(
     )
 
 
-def _prepared_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
+def _prepared_builder(name: str, folder: Path, download: bool) -> Any:
+    """Return the builder of a set that is prepared in a folder, or that is downloaded into it."""
     import tensorflow_datasets as tfds
 
-    folder = data_dir if data_dir is not None else os.environ.get("TFDS_DATA_DIR") or None
-    folder = None if folder is None else str(Path(folder).expanduser())
-    try:
-        with warnings.catch_warnings():
-            # It asks protobuf for what is deprecated there; made an error, that warning would be the failure.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            builder = tfds.builder(name, data_dir=folder)
-            builder.download_and_prepare()
-    # A download fails in as many ways as there are network layers, and none of them tells the user what to do.
-    except Exception as error:
-        raise InputError(
-            f"data set {name}",
-            expected=f"its files in {folder or '~/tensorflow_datasets'}, or a network to download them",
-            received=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
-            remedy=(
-                "Set TFDS_DATA_DIR (or data_dir) to a folder that TensorFlow Datasets has prepared, or run "
-                f"`tfds build {name}` where there is a network and copy the folder. 'digits' needs no files."
-            ),
-        ) from error
-    return builder
+    # A builder made from the files alone neither writes nor asks a server.
+    ways = {"its prepared files": tfds.core.read_only_builder.builder_from_files}
+    if download:
+        ways["a network to download them"] = _downloaded
+    with warnings.catch_warnings():
+        # It asks protobuf for what is deprecated there; made an error, that warning would be the failure.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        for way in ways.values():
+            # Files are damaged and downloads fail in many ways, and no message of theirs says what to do.
+            try:
+                return way(name, data_dir=str(folder))
+            except Exception as error:
+                failure = error
+    absent = isinstance(failure, tfds.core.registered.DatasetNotFoundError)
+    raise InputError(
+        f"data set {name}",
+        expected=f"{' or '.join(ways)} in {folder}",
+        received="none" if absent else f"{type(failure).__name__}: {str(failure).strip().partition(chr(10))[0]}",
+        remedy=(
+            f"Run `tfds build {name}`, or load it with download=True (--download), where there is a network, and name "
+            "the folder by TFDS_DATA_DIR or data_dir. 'digits' needs no files."
+        ),
+    ) from failure
+
+
+def _downloaded(name: str, *, data_dir: str) -> Any:
+    """Prepare a set beside the folder, and put it in its place when it is whole."""
+    import tensorflow_datasets as tfds
+
+    folder = Path(data_dir).absolute()
+    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    with tempfile.TemporaryDirectory(prefix=".downloading-", dir=nearest) as temporary:
+        builder = tfds.builder(name, data_dir=temporary)
+        builder.download_and_prepare()
+        prepared = Path(builder.data_dir)
+        place = folder / prepared.relative_to(temporary)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        prepared.rename(place)
+    return tfds.builder_from_directory(str(place))
 
 
 def _arrays(builder: Any, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -237,8 +237,15 @@ def test_mixed_precision_trains_float32_weights(digits, compiled) -> None:
 
 def test_images_of_bytes_are_refused(digits, small_network, compiled) -> None:
     model = compiled(AdversarialModel(small_network(), PGD(epsilon=0.1, steps=1)))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="Divide images"):
+    with pytest.raises(InputError, match="x: expected images.*from 0 to 255.*Divide images"):
         model.fit(digits.train.images * 255, digits.train.labels, verbose=0)
+    data = (digits.train.images * 255, digits.train.labels)
+    with pytest.raises(InputError, match="validation_data: expected images"):
+        model.fit(digits.train.images, digits.train.labels, validation_data=data, verbose=0)
+    with pytest.raises(InputError, match="x: expected images"):
+        model.train_on_batch(*data)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Divide images"):
+        model.fit(tf.data.Dataset.from_tensor_slices(data).batch(32), verbose=0)
 
 
 @pytest.mark.parametrize("loss", ["sparse_categorical_crossentropy", tf_keras.losses.CategoricalCrossentropy()])

@@ -119,34 +119,35 @@ def checked_labels(labels: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
     """Return the true labels as an int64 array of shape (count,).
 
     Args:
-        labels: Class numbers from 0, one per image.
+        labels: One per image, in a form that Keras takes: whole class numbers from 0, of shape (count,) or (count, 1),
+            or one-hot rows of shape (count, classes).
         count: The number of images.
 
     Returns:
-        The same labels as int64.
+        The class numbers as int64.
 
     Raises:
-        InputError: The labels are one-hot, not whole numbers, negative, or not one per image.
+        InputError: The labels are neither whole numbers nor one-hot, or negative, or not one per image.
 
     Example:
-        >>> checked_labels([[0, 1], [1, 0]], 2)  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        ...
-        tf_laq.errors.InputError: labels: expected whole class numbers of shape (2,). Received: ...
+        >>> checked_labels([[0, 1], [1, 0]], 2).tolist()
+        [1, 0]
     """
     array = np.asarray(labels)
-    expected = f"whole class numbers of shape ({count},)"
-    if array.ndim != 1:
-        column = array.ndim == 2 and array.shape[1] == 1
-        remedy = "Use labels[:, 0]." if column else "If they are one-hot, use np.argmax(labels, axis=1)."
-        raise InputError("labels", expected=expected, received=f"shape {array.shape}", remedy=remedy)
+    expected = f"whole class numbers of shape ({count},), or one-hot rows"
+    if array.ndim not in (1, 2) or array.shape[0] != count or array.size == 0:
+        raise InputError("labels", expected=expected, received=f"shape {array.shape} for {count} images")
+    if array.ndim == 2 and array.shape[1] > 1:
+        if not np.isin(array, (0, 1)).all() or not (array.sum(axis=1) == 1).all():
+            received = f"rows of shape {array.shape} that are not one-hot"
+            remedy = "Use np.argmax(labels, axis=1) if they are probabilities of the classes."
+            raise InputError("labels", expected=expected, received=received, remedy=remedy)
+        return np.asarray(np.argmax(array, axis=1), np.int64)
     if not np.issubdtype(array.dtype, np.integer):
         raise InputError("labels", expected=expected, received=f"dtype {array.dtype}")
-    if array.shape[0] != count:
-        raise InputError("labels", expected=expected, received=f"shape {array.shape} for {count} images")
     if array.min() < 0:
         raise InputError("labels", expected=expected, received=f"the negative label {array.min()}")
-    return array.astype(np.int64, copy=False)
+    return array.reshape(count).astype(np.int64, copy=False)
 
 
 def check_logits(logits: npt.NDArray[Any], labels: npt.NDArray[np.int64], subject: str = "model") -> None:

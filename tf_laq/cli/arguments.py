@@ -112,15 +112,17 @@ def _load(path: str, unsafe_lambdas: bool) -> Any:
     return load_model(path, unsafe_lambdas)
 
 
-def first_images(dataset: str, part: Literal["train", "test"], count: int, argument: str = "examples") -> Split:
+def first_images(
+    dataset: str, part: Literal["train", "test"], count: int, argument: str = "examples", *, download: bool = False
+) -> Split:
     """Return the first images of a part of a data set with their labels: `count`, or all if there are fewer.
 
     Raises:
-        InputError: There is no such data set, or the count is not a whole number of at least 1.
+        InputError: There is no such data set, its files are missing, or the count is not a whole number of at least 1.
     """
     whole(argument, count)
     one_of("dataset", dataset, datasets.names())
-    split: Split = getattr(datasets.load(dataset), part)
+    split: Split = getattr(datasets.load(dataset, download=download), part)
     return Split(split.images[:count], split.labels[:count])
 
 

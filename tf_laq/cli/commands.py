@@ -23,6 +23,7 @@ def demo(
     keras: int = 2,
     seed: int = 0,
     retrain: bool = False,
+    download: bool = False,
 ) -> None:
     """Run the whole experiment: train, quantize in three ways, attack, export, report.
 
@@ -41,15 +42,16 @@ def demo(
         keras: Version of Keras that the networks are built with: 2 (tf_keras) or 3.
         seed: Seed of the network and the attacks; the twin has the next one.
         retrain: Train even where the folder has the network.
+        download: Download the data set if it is not there.
     """
-    from tf_laq import demo
+    from tf_laq import datasets, demo
 
     settings: dict[str, Any] = {"out": out, "recipe": recipe, "preset": preset, "examples": examples}
     settings |= {"keras": keras, "seed": seed}
     given = {"dataset": dataset, **settings, "attacks": attacks, "surrogates": surrogates}
     flags = [f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value != ""]
     summary = demo.run(
-        dataset,
+        datasets.load(dataset, seed=seed, download=True) if download else dataset,
         **settings,
         attacks=words(attacks) or None,
         surrogates=words(surrogates),
@@ -67,6 +69,7 @@ def train(
     keras: int = 2,
     seed: int = 0,
     retrain: bool = False,
+    download: bool = False,
 ) -> None:
     """Train a network adversarially and save it.
 
@@ -79,11 +82,14 @@ def train(
         keras: Version of Keras that the network is built with: 2 (tf_keras) or 3.
         seed: Seed of the weights, the order of the images and the random starts.
         retrain: Train even if the file is there.
+        download: Download the data set if it is not there.
     """
+    from tf_laq import datasets
     from tf_laq.training import trained_model
 
     check_ending(out, ".keras")
-    model = trained_model(dataset, recipe, out, keras=keras, seed=seed, retrain=retrain)
+    data = datasets.load(dataset, seed=seed, download=True) if download else dataset
+    model = trained_model(data, recipe, out, keras=keras, seed=seed, retrain=retrain)
     print(f"{out}: {model.name}, {model.count_params():,} parameters; see laq evaluate for its accuracy")
 
 

@@ -32,6 +32,7 @@ def evaluate(
     outputs: str = "",
     bounds: str = "",
     data_format: str = "channels_last",
+    download: bool = False,
     unsafe_lambdas: bool = False,
 ) -> None:
     """Attack saved models and write their accuracy as tables, plots and a page, and their adversarial examples.
@@ -56,6 +57,7 @@ def evaluate(
         outputs: logits; or probabilities, whose logarithms are attacked; empty to see by the values.
         bounds: Range of the models' inputs, such as 0,255; empty for 0,1 or what a first Rescaling layer tells.
         data_format: channels_last; or channels_first for models of images (n, channels, height, width).
+        download: Download the data set if it is not there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
     from tf_laq import evaluation, report
@@ -63,7 +65,7 @@ def evaluate(
 
     battery = Battery.preset(dataset, preset)
     battery = battery.only(words(attacks)) if attacks else battery
-    test = first_images(dataset, "test", examples)
+    test = first_images(dataset, "test", examples, download=download)
     folder = Path(out)
     seam = seam_settings(output, outputs, bounds, data_format)
     found = evaluation.evaluate(
@@ -128,6 +130,7 @@ def curve(
     outputs: str = "",
     bounds: str = "",
     data_format: str = "channels_last",
+    download: bool = False,
     unsafe_lambdas: bool = False,
 ) -> None:
     """Measure the accuracy of saved models against the strength of an attack, as a table and a plot.
@@ -145,6 +148,7 @@ def curve(
         outputs: logits; or probabilities, whose logarithms are attacked; empty to see by the values.
         bounds: Range of the models' inputs, such as 0,255; empty for 0,1 or what a first Rescaling layer tells.
         data_format: channels_last; or channels_first for models of images (n, channels, height, width).
+        download: Download the data set if it is not there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
     from tf_laq import attacks, evaluation
@@ -152,7 +156,7 @@ def curve(
 
     strengths = numbers(epsilons, "epsilons")
     chosen = attacks.get(attack, epsilon=strengths[-1])
-    test = first_images(dataset, "test", examples)
+    test = first_images(dataset, "test", examples, download=download)
     seam = seam_settings(output, outputs, bounds, data_format)
     found = evaluation.accuracy_curve(
         load_classifiers(models, "models", seam, unsafe_lambdas),

@@ -16,6 +16,7 @@ def finetune(
     examples: str = "both",
     epochs: int | None = None,
     seed: int = 0,
+    download: bool = False,
     unsafe_lambdas: bool = False,
 ) -> None:
     """Train a network adversarially under a plan, and save it with quantized values as weights.
@@ -29,16 +30,18 @@ def finetune(
         examples: What examples are made on: quantized (the network itself), float (the weights underneath), or both.
         epochs: Passes through the training images, in place of the recipe's own.
         seed: Seed of the order of the images and the random starts.
+        download: Download the data set if it is not there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
-    from tf_laq import api
+    from tf_laq import api, datasets
     from tf_laq.plan import QuantizationPlan
     from tf_laq.training import fine_tune, recipe as recipe_named
 
     check_ending(out, ".keras")
     chosen, settings = QuantizationPlan.load(plan), recipe_named(dataset, recipe)
     settings = settings if epochs is None else dataclasses.replace(settings, epochs=epochs)
-    tuned = fine_tune(load_model(model, unsafe_lambdas), chosen, dataset, settings, examples=examples, seed=seed)
+    data = datasets.load(dataset, download=True) if download else dataset
+    tuned = fine_tune(load_model(model, unsafe_lambdas), chosen, data, settings, examples=examples, seed=seed)
     save(api.strip(tuned), out, f"{chosen.average_bits:.2f} bits a weight on average; ")
 
 
@@ -48,6 +51,7 @@ def correct(
     dataset: str = "digits",
     out: str = "corrected.keras",
     images: int = 1000,
+    download: bool = False,
     unsafe_lambdas: bool = False,
 ) -> None:
     """Give the layers of a quantized model the mean outputs of its float twin, by their biases, and save it.
@@ -58,12 +62,13 @@ def correct(
         dataset: digits, mnist or cifar10.
         out: File to write, ending in .keras.
         images: Number of training images to take the means from, from the first on.
+        download: Download the data set if it is not there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
     from tf_laq.training import correct_biases
 
     check_ending(out, ".keras")
-    seen = first_images(dataset, "train", images, "images")
+    seen = first_images(dataset, "train", images, "images", download=download)
     save(correct_biases(load_model(model, unsafe_lambdas), load_model(float_twin, unsafe_lambdas), seen.images), out)
 
 
@@ -74,6 +79,7 @@ def recalibrate(
     out: str = "recalibrated.keras",
     images: int = 1000,
     seed: int = 0,
+    download: bool = False,
     unsafe_lambdas: bool = False,
 ) -> None:
     """Give the batch normalisation of a quantized network the statistics of its own activations, and save it.
@@ -87,6 +93,7 @@ def recalibrate(
         out: File to write, ending in .keras.
         images: Number of training images, from the first on.
         seed: Seed of the attack.
+        download: Download the data set if it is not there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
     from tf_laq.adapters import logits_function
@@ -94,7 +101,7 @@ def recalibrate(
     from tf_laq.training import recalibrate_batch_norm, recipe
 
     check_ending(out, ".keras")
-    clean = first_images(dataset, "train", images, "images")
+    clean = first_images(dataset, "train", images, "images", download=download)
     seen = clean.images
     if float_twin:
         attack = PGD(**(recipe(dataset).attack or {}))

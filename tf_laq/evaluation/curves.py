@@ -15,6 +15,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 from typing_extensions import Self
 
+from tf_laq._internal.batches import ImageData
 from tf_laq._internal.documents import Document
 from tf_laq._internal.validation import one_of, real
 from tf_laq.attacks import registry
@@ -113,8 +114,8 @@ class AccuracyCurve(Document):
 
 def accuracy_curve(
     models: Mapping[str, Any],
-    images: npt.ArrayLike,
-    labels: npt.ArrayLike,
+    images: ImageData,
+    labels: npt.ArrayLike | None = None,
     *,
     attack: Attack,
     epsilons: Iterable[float],
@@ -129,8 +130,8 @@ def accuracy_curve(
 
     Args:
         models: Name to model, as `evaluate` takes them.
-        images: Floating-point images, as `evaluate` takes them.
-        labels: True class numbers, shape (n,).
+        images: Floating-point images or batches, as `evaluate` takes them.
+        labels: True classes; none beside batches.
         attack: An attack inside a ball. Its epsilon is replaced, and a given step size grows in proportion.
         epsilons: Radii of the ball in pixel units, above 0 and rising; 0, no attack, is put before them.
         batch_size: Largest number of images attacked at a time.
@@ -250,8 +251,8 @@ class MinimalPerturbations(Document):
 
 def minimal_perturbations(
     models: Mapping[str, Any],
-    images: npt.ArrayLike,
-    labels: npt.ArrayLike,
+    images: ImageData,
+    labels: npt.ArrayLike | None = None,
     *,
     attack: Attack,
     batch_size: int = 128,

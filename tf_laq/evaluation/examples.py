@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tf_laq._internal.batches import ImageData, images_and_labels
 from tf_laq._internal.validation import checked_images, checked_indices, checked_labels, whole
 from tf_laq.attacks.base import Attack, Images, Indices, Labels, Logits, MinimumNormAttack, margins
 from tf_laq.evaluation.outcomes import Correct
@@ -53,9 +54,15 @@ class Examples:
 
     @classmethod
     def checked(
-        cls, images: npt.ArrayLike, labels: npt.ArrayLike, indices: npt.ArrayLike | None, batch_size: int, seed: int
+        cls,
+        images: ImageData,
+        labels: npt.ArrayLike | None,
+        indices: npt.ArrayLike | None,
+        batch_size: int,
+        seed: int,
     ) -> Examples:
         """Return the examples of these arguments of an evaluation, or raise an `InputError` that names one."""
+        images, labels = images_and_labels(images, labels)
         images = checked_images(images)
         labels, numbers = checked_labels(labels, len(images)), checked_indices(indices, len(images))
         whole("batch_size", batch_size)

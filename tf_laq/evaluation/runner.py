@@ -12,6 +12,7 @@ from typing import Any
 import numpy.typing as npt
 import tensorflow as tf
 
+from tf_laq._internal.batches import ImageData
 from tf_laq._internal.validation import whole
 from tf_laq.attacks.battery import Battery, Column
 from tf_laq.attacks.clean import Clean
@@ -35,8 +36,8 @@ from tf_laq.evaluation.tasks import Task, cells_of, tasks_of
 
 def evaluate(
     models: Mapping[str, Any],
-    images: npt.ArrayLike,
-    labels: npt.ArrayLike,
+    images: ImageData,
+    labels: npt.ArrayLike | None = None,
     *,
     battery: Battery,
     indices: npt.ArrayLike | None = None,
@@ -74,8 +75,9 @@ def evaluate(
         models: Name to Keras model, to a callable from float32 images to logits, both tensors or both arrays, or to
             whatever else `Classifier` takes; or to a `Classifier`, which says how the model is to be called.
         images: Floating-point images (n, height, width, channels) in [0, 1], or signals (n, length, channels) or
-            features (n, features) for attacks that need no image.
-        labels: True class numbers, shape (n,).
+            features (n, features) for attacks that need no image; or batches of these and labels: a
+            `tf.data.Dataset`, a Keras Sequence or PyDataset, or a generator that ends.
+        labels: True classes, as whole numbers of shape (n,) or (n, 1) or one-hot; none beside batches.
         battery: The attacks; a clean column is put first if there is none.
         indices: Number of each image in its data set, shape (n,), so that some of the images get the random numbers
             that they get among all. 0 to n - 1 unless told.

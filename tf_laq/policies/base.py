@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from tf_laq import lipschitz, quantizers
+from tf_laq._internal.batches import ImageData
 from tf_laq.errors import InputError
 from tf_laq.plan import FLOAT_BITS, LeftAlone, PlanEntry, QuantizationPlan
 from tf_laq.quantizers import Quantizer
@@ -57,12 +58,13 @@ class DataDrivenPolicy(abc.ABC):
     """A policy that looks at a model and at images before it chooses; `laq.search` has it measure its model.
 
     Attributes:
-        images: float images (n, height, width, channels) in [0, 1] to measure on.
-        labels: Their class numbers (n,).
+        images: float images (n, height, width, channels) in [0, 1] to measure on, or batches of images and labels: a
+            `tf.data.Dataset`, a Keras Sequence or PyDataset, or a generator that ends.
+        labels: Their classes, as whole numbers of shape (n,) or (n, 1) or one-hot; none beside batches.
     """
 
-    images: npt.ArrayLike
-    labels: npt.ArrayLike
+    images: ImageData
+    labels: npt.ArrayLike | None = None
 
     @abc.abstractmethod
     def measure(self, model: Any, *, progress: bool = True) -> Policy:

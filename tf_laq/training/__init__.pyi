@@ -3,5 +3,6 @@ from .corrections import correct_biases as correct_biases, recalibrate_batch_nor
 from .finetuning import fine_tune as fine_tune
 from .fitting import train as train
 from .lipschitz_penalty import add_lipschitz_penalty as add_lipschitz_penalty
+from .overfitting import CatastrophicOverfittingWarning as CatastrophicOverfittingWarning
 from .recipes import Recipe as Recipe, recipe as recipe
 from .reusing import TrainingRecord as TrainingRecord, trained_model as trained_model

@@ -5,18 +5,25 @@ Source: Madry et al. 2018, "Towards Deep Learning Models Resistant to Adversaria
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import inspect
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 
+from tf_laq._internal.batches import first_inputs, only_input
 from tf_laq._internal.validation import real, whole
 from tf_laq.adapters import keras_module, keras_version
+from tf_laq.adapters.copying import probe
+from tf_laq.adapters.heads import class_logits, only_output
 from tf_laq.attacks.base import Logits, by_example
 from tf_laq.attacks.cleverhans import gradient_step, project
 from tf_laq.attacks.pgd import PGD
 from tf_laq.errors import InputError
+from tf_laq.training.overfitting import ROBUST_ACCURACY, OverfittingWatch
+from tf_laq.training.requirements import assert_range, check_loss, check_network, check_outputs, check_range
 
 # A model of either Keras: `adversarial_class` puts the real class in its place.
 if TYPE_CHECKING:
@@ -24,7 +31,8 @@ if TYPE_CHECKING:
 else:
     _Model = object
 
-ROBUST_ACCURACY = "robust_accuracy"
+_VALIDATION_STEPS = 10
+_LOOKED_AT = 2
 
 
 class AdversarialModel(_Model):  # type: ignore[misc]
@@ -40,23 +48,25 @@ class AdversarialModel(_Model):  # type: ignore[misc]
     continues with the examples it would have made.
 
     Args:
-        model: A Keras model from images in [0, 1] (n, height, width, channels) to logits (n, classes).
+        model: A Keras model from images in [0, 1] (n, height, width, channels) to logits (n, classes), or to one logit
+            (n, 1) for two classes. It may be Sequential, functional or subclassed, built or not; one input or output
+            in a dict or list is taken.
         attack: The PGD to train on; one restart. Default: epsilon 0.3 in 7 steps.
         warmup_steps: Optimizer steps over which epsilon and the step size rise linearly from 0 to those of
             the attack. On MNIST at 0.3, training does not get off the ground without.
         clean_fraction: The share of examples that stay clean, in [0, 1], drawn anew in each step.
         robust_accuracy: Let `evaluate` and validation report "robust_accuracy", the accuracy under
             `validation_attack`.
-        validation_attack: A PGD with one restart; default: `attack`. Where training takes one or two steps, give
-            more here: a network can learn to withstand just those (catastrophic overfitting).
+        validation_attack: A PGD with one restart; default: `attack` in at least ten steps, since a network can learn to
+            withstand just the one or two steps that it is trained on (catastrophic overfitting).
         examples_from: A function from images to logits that the training examples are made on, where the model's own
             gradient is blinded (see `fine_tune`); None for the model. It is not saved with the model.
         seed: Seed of the random starts.
         **options: `name` and `dtype`, as for any Keras model.
 
     Raises:
-        InputError: The model is not a Keras model, the attack is not a PGD with one restart, or a number
-            is out of range.
+        InputError: The model is not a Keras model, has several inputs, ends in a softmax or overrides Keras's training
+            step; the attack is not a PGD with one restart; or a number is out of range.
 
     Example:
         >>> import tf_keras
@@ -89,9 +99,11 @@ tf_keras.layers.Dense(10)])
     ) -> None:
         super().__init__(**options)
         attack = PGD(epsilon=0.3, steps=7) if attack is None else attack
-        validation_attack = attack if validation_attack is None else validation_attack
-        _check_model(self._keras, model)
+        check_network(self._keras, model)
         _check_attack("attack", attack)
+        if validation_attack is None:
+            steps = max(attack.steps, _VALIDATION_STEPS)
+            validation_attack = dataclasses.replace(attack, steps=steps, step_size=None)
         _check_attack("validation_attack", validation_attack)
         whole("warmup_steps", warmup_steps, minimum=0)
         real("clean_fraction", clean_fraction, maximum=1.0)
@@ -103,35 +115,66 @@ tf_keras.layers.Dense(10)])
         self.clean_fraction = clean_fraction
         self.seed = seed
         self._robust_accuracy = self._keras.metrics.Mean(ROBUST_ACCURACY) if robust_accuracy else None
+        # Puts the image into the dict or list that the network takes it in, as soon as that is known.
+        self._packed: Any = lambda images: images
+        self._outputs_checked = False
         # CleverHans keeps one graph per callable, so it must be one object for the life of the model.
-        self._logits: Any = lambda images: tf.cast(model(images, training=False), tf.float32)
+        self._logits: Any = lambda images: class_logits(only_output(model(self._packed(images), training=False)))
         self._examples_from: Any = self._logits if examples_from is None else examples_from
-        if model.built:
-            self.build(model.input_shape)
+        inputs = probe(model) if model.built else None
+        if inputs is not None:
+            self._only_input(inputs)
+            self.build(tf.nest.map_structure(lambda values: (None, *values.shape[1:]), inputs))
 
     def call(self, images: Any, training: Any = None) -> Any:
-        """Return the logits of the wrapped model."""
-        return self.model(images, training=training)
+        """Return what the wrapped model returns for images, bare or in the dict or list that it takes them in."""
+        return self.model(self._packed(images) if tf.is_tensor(images) else images, training=training)
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **options: Any) -> None:
         """Set the optimizer, loss and metrics as for any Keras model; a cross-entropy must take logits.
 
         Raises:
-            InputError: The loss is a cross-entropy of probabilities.
+            InputError: The loss is one of probabilities.
         """
-        settings = loss.get_config() if isinstance(loss, self._keras.losses.Loss) else {}
-        if isinstance(loss, str) and loss.endswith("crossentropy"):
-            settings = {"from_logits": False}
-        if settings.get("from_logits") is False:
-            raise InputError(
-                "loss",
-                expected="a loss of logits",
-                received=f"{loss!r}, which takes probabilities",
-                remedy=f"Use {self._keras.__name__}.losses.SparseCategoricalCrossentropy(from_logits=True).",
-            )
+        check_loss(self._keras, loss)
         # Keras 3 would compile the step with XLA, which on processors makes the attack several times slower.
         settings = {"jit_compile": False, **options} if self._keras.__name__ == "keras" else options
         super().compile(optimizer=optimizer, loss=loss, **settings)
+
+    def fit(self, *args: Any, **options: Any) -> Any:
+        """Train as any Keras model does; arguments and result are those of its `fit`.
+
+        Raises:
+            InputError: Images in arrays are outside [0, 1], or the network's outputs are not logits.
+
+        Warns:
+            CatastrophicOverfittingWarning: The network withstands the training's own examples, but not those of
+                `validation_attack` on the validation images; known where `robust_accuracy` was asked for.
+        """
+        given = inspect.signature(super().fit).bind(*args, **options).arguments
+        check_range("x", given.get("x"))
+        validation = given.get("validation_data")
+        check_range("validation_data", validation[0] if isinstance(validation, (tuple, list)) else None)
+        given["x"] = self._prepared(given.get("x"))
+        callbacks = given.get("callbacks")
+        watch = OverfittingWatch(lambda: int(self.optimizer.iterations) >= self.warmup_steps)
+        look = self._keras.callbacks.LambdaCallback(on_epoch_end=watch.look)
+        if isinstance(callbacks, self._keras.callbacks.CallbackList):
+            callbacks.append(look)
+        else:
+            callbacks = [look, *tf.nest.flatten(callbacks or [])]
+        return super().fit(**{**given, "callbacks": callbacks})
+
+    def train_on_batch(self, *args: Any, **options: Any) -> Any:
+        """Take one training step as any Keras model does; arguments and result are those of its `train_on_batch`.
+
+        Raises:
+            InputError: As for `fit`.
+        """
+        given = inspect.signature(super().train_on_batch).bind(*args, **options).arguments
+        check_range("x", given["x"])
+        self._prepared(given["x"])
+        return super().train_on_batch(**given)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile as the saved model was; Keras asks for this where `compile` is overridden."""
@@ -162,7 +205,8 @@ tf_keras.layers.Dense(10)])
     def train_step(self, data: Any) -> dict[str, Any]:
         """Make adversarial examples of the batch and take an ordinary training step on them."""
         images, labels, weights = self._keras.utils.unpack_x_y_sample_weight(data)
-        _assert_pixel_range(images)
+        images = self._only_input(images)
+        assert_range(images)
         step = self.optimizer.iterations
         examples = self.perturb(images, labels, step)
         if self.clean_fraction > 0.0:
@@ -174,6 +218,7 @@ tf_keras.layers.Dense(10)])
     def test_step(self, data: Any) -> dict[str, Any]:
         """Evaluate the batch clean and, if `robust_accuracy` was asked for, under the attack."""
         images, labels, weights = self._keras.utils.unpack_x_y_sample_weight(data)
+        images = self._only_input(images)
         if self._robust_accuracy is not None:
             attack, seed = self.validation_attack, self._random_seed(self.warmup_steps, 0)
             epsilon = tf.constant(attack.epsilon, tf.float32)
@@ -203,6 +248,29 @@ tf_keras.layers.Dense(10)])
         model = cls._keras.saving.deserialize_keras_object(config["model"], custom_objects=custom_objects)
         attacks = {name: _attack_of(config[name]) for name in ("attack", "validation_attack")}
         return cls(**{**config, "model": model, **attacks})
+
+    def _only_input(self, images: Any) -> Any:
+        """Return the one image tensor of inputs, and note what the network takes it in."""
+        image = only_input(images)
+        if image is not images:
+            structure = tf.nest.map_structure(lambda _: None, images)
+            self._packed = lambda bare: tf.nest.pack_sequence_as(structure, [bare])
+        return image
+
+    def _prepared(self, images: Any) -> Any:
+        """Build the network and refuse outputs that are not logits, once; return the images with all batches."""
+        if self._outputs_checked:
+            return images
+        inputs = probe(self.model)
+        if inputs is None:
+            inputs, images = first_inputs(images)
+            inputs = tf.nest.map_structure(lambda values: tf.convert_to_tensor(values[:_LOOKED_AT]), inputs)
+        self._only_input(inputs)
+        # The attack runs in a graph of its own, in which no variables can be made.
+        with self.distribute_strategy.scope():
+            check_outputs(self.model, inputs)
+        self._outputs_checked = True
+        return images
 
     def _random_seed(self, step: int | tf.Tensor, stream: int) -> tf.Tensor:
         """Return a seed for stateless random numbers that no other step, replica or stream has."""
@@ -242,18 +310,6 @@ def _attack_of(config: dict[str, Any]) -> PGD:
     return PGD(**{name: value for name, value in config.items() if name != "name"})
 
 
-def _check_model(keras: Any, model: Any) -> None:
-    last: Any = model.layers[-1] if model.layers else None
-    softmax = keras.activations.softmax
-    if isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is softmax:
-        raise InputError(
-            "model",
-            expected="a model that outputs logits",
-            received=f"one that ends with the softmax of layer {last.name!r}",
-            remedy="Leave the softmax out and train with a loss that has from_logits=True.",
-        )
-
-
 def _check_attack(argument: str, attack: Any) -> None:
     if not isinstance(attack, PGD) or attack.restarts != 1:
         raise InputError(argument, expected="a PGD attack with one restart", received=repr(attack))
@@ -264,14 +320,6 @@ def _class_numbers(labels: tf.Tensor) -> tf.Tensor:
     if labels.shape.rank == 2 and labels.shape[-1] != 1:
         return tf.argmax(labels, axis=-1)
     return tf.cast(tf.reshape(labels, [-1]), tf.int64)
-
-
-def _assert_pixel_range(images: tf.Tensor) -> None:
-    """Stop on images outside [0, 1], which the projection would otherwise turn into noise without a word."""
-    message = "AdversarialModel: images: expected values in [0, 1]. Divide images of 0 to 255 by 255."
-    images = tf.cast(images, tf.float32)
-    tf.debugging.assert_less_equal(tf.reduce_max(images), 1.0, message)
-    tf.debugging.assert_greater_equal(tf.reduce_min(images), 0.0, message)
 
 
 def _uniform_in_ball(shape: tf.Tensor, epsilon: tf.Tensor, norm: str, seed: tf.Tensor) -> tf.Tensor:

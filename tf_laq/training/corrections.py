@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tf_laq._internal.batches import ImageData, images_alone
 from tf_laq._internal.validation import checked_images, whole
 from tf_laq.adapters import adapter_of
 from tf_laq.adapters.observing import before_activation, observed
@@ -19,7 +20,7 @@ from tf_laq.training.copying import copy_of
 Values = npt.NDArray[np.float64]
 
 
-def recalibrate_batch_norm(model: Any, images: npt.ArrayLike, *, batch_size: int = 256) -> Any:
+def recalibrate_batch_norm(model: Any, images: ImageData, *, batch_size: int = 256) -> Any:
     """Return a network whose batch normalisation has the statistics of the values that it normalises.
 
     Quantized kernels give other activations than those that the moving averages were taken from. Here each
@@ -32,8 +33,8 @@ def recalibrate_batch_norm(model: Any, images: npt.ArrayLike, *, batch_size: int
 
     Args:
         model: A built Sequential or functional model, plain, baked or wrapped; it stays as it is.
-        images: Float images in [0, 1] (n, height, width, channels), of the kind that the network was trained on: of an
-            adversarially trained one, adversarial images.
+        images: Float images in [0, 1] (n, height, width, channels), or batches of them with or without labels, of the
+            kind that the network was trained on: of an adversarially trained one, adversarial images.
         batch_size: Images in a call; the statistics do not depend on it.
 
     Raises:
@@ -47,7 +48,7 @@ def recalibrate_batch_norm(model: Any, images: npt.ArrayLike, *, batch_size: int
         >>> [value.item() for value in recalibrate_batch_norm(model, images).get_weights()[2:]]
         [0.5, 0.0625]
     """
-    images = checked_images(images)
+    images = checked_images(images_alone(images))
     whole("batch_size", batch_size)
     keras = adapter_of(model).keras
     if not _normalisations(model):
@@ -72,7 +73,7 @@ def _normalisations(model: Any) -> list[Any]:
     return [layer for layer in adapter.layers(model) if isinstance(layer, adapter.keras.layers.BatchNormalization)]
 
 
-def correct_biases(model: Any, float_twin: Any, images: npt.ArrayLike, *, batch_size: int = 256) -> Any:
+def correct_biases(model: Any, float_twin: Any, images: ImageData, *, batch_size: int = 256) -> Any:
     """Return a quantized model whose layers have, before their activations, the means of its float twin's.
 
         b' = b + E[z] - E[z_q]
@@ -89,7 +90,8 @@ def correct_biases(model: Any, float_twin: Any, images: npt.ArrayLike, *, batch_
     Args:
         model: A Sequential or functional model, baked or stripped; it stays as it is.
         float_twin: The full-precision model that it was made from.
-        images: Float images in [0, 1] (n, height, width, channels), of the kind that the model was trained on.
+        images: Float images in [0, 1] (n, height, width, channels), or batches of them with or without labels, of the
+            kind that the model was trained on.
         batch_size: Images in a call; the means do not depend on it.
 
     Raises:
@@ -105,7 +107,7 @@ def correct_biases(model: Any, float_twin: Any, images: npt.ArrayLike, *, batch_
         >>> kernel.ravel().tolist(), bias.tolist()
         ([0.0, 1.0], [0.25])
     """
-    images = checked_images(images)
+    images = checked_images(images_alone(images))
     whole("batch_size", batch_size)
     wanted_layers = _layers_with_bias(float_twin)
     if not wanted_layers:

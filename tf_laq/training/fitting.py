@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import shutil
@@ -19,13 +18,13 @@ from tf_laq.attacks.pgd import PGD
 from tf_laq.datasets import Dataset, Split
 from tf_laq.errors import InputError
 from tf_laq.training import recipes
-from tf_laq.training.adversarial import ROBUST_ACCURACY, AdversarialModel
+from tf_laq.training.adversarial import AdversarialModel
 from tf_laq.training.copying import with_precision
 from tf_laq.training.lipschitz_penalty import add_lipschitz_penalty
+from tf_laq.training.overfitting import ROBUST_ACCURACY
 from tf_laq.training.recipes import Recipe
 
 _VALIDATION_IMAGES = 1000
-_VALIDATION_STEPS = 10
 
 
 def train(
@@ -128,13 +127,11 @@ def _check_images(dataset: Dataset, recipe: Recipe) -> None:
 
 
 def _adversarial(model: Any, recipe: Recipe, steps: int, seed: int, examples_from: Logits | None) -> AdversarialModel:
-    attack = PGD(**(recipe.attack or {}))
     return AdversarialModel(
         model,
-        attack,
+        PGD(**(recipe.attack or {})),
         warmup_steps=round(recipe.epsilon_warmup * steps),
         robust_accuracy=True,
-        validation_attack=dataclasses.replace(attack, step_size=None, steps=max(attack.steps, _VALIDATION_STEPS)),
         examples_from=examples_from,
         seed=seed,
     )

@@ -12,7 +12,8 @@ from tf_laq.evaluation import Outcome, RobustnessReport, Share
 
 
 @pytest.mark.parametrize(
-    "name", ["anchors", "architectures", "cards", "equality", "gradient_part", "keras_versions", "runtimes"]
+    "name",
+    ["anchors", "architectures", "autoattack", "cards", "equality", "gradient_part", "keras_versions", "runtimes"],
 )
 def test_every_program_explains_itself(name, capsys):
     with pytest.raises(SystemExit, match="0"):

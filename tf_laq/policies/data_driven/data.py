@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tf_laq._internal.batches import ImageData, images_and_labels
 from tf_laq._internal.validation import checked_images, checked_labels
 from tf_laq.adapters import adapter_of
 from tf_laq.adapters.kernels import tensorflow_variable
@@ -21,8 +22,9 @@ Key = tuple[str, str]
 _SMALLEST_PROBABILITY = 1e-12
 
 
-def checked_batch(images: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[tf.Tensor, tf.Tensor]:
+def checked_batch(images: ImageData, labels: npt.ArrayLike | None) -> tuple[tf.Tensor, tf.Tensor]:
     """Return images and labels as tensors, or raise an `InputError` that names one."""
+    images, labels = images_and_labels(images, labels)
     batch = checked_images(images)
     return tf.constant(batch), tf.constant(checked_labels(labels, len(batch)))
 

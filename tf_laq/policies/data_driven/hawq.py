@@ -15,6 +15,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tf_laq import quantizers
+from tf_laq._internal.batches import ImageData
 from tf_laq._internal.validation import one_of, whole
 from tf_laq.policies.base import DataDrivenPolicy
 from tf_laq.policies.budget import Budget, Limit
@@ -49,9 +50,9 @@ class Hawq(DataDrivenPolicy):
     """The least sum over layers of trace_l / n_l * ||W_l - Q(W_l)||_F^2 within a limit on the size.
 
     Attributes:
-        images: float images (n, height, width, channels) in [0, 1] to measure the curvature on; with the labels, the
-            only settings that may be given without their names.
-        labels: Their class numbers (n,).
+        images: Images to measure the curvature on, as for every `DataDrivenPolicy`; with the labels, the only settings
+            that may be given without their names.
+        labels: Their classes; none beside batches.
         limit: What all codes may take together.
         curvature: "hessian" for the trace of the Hessian of the cross-entropy by Hutchinson's estimator; "gradient"
             for the squared norm of its gradient, which costs one step.
@@ -91,8 +92,8 @@ class Hawq(DataDrivenPolicy):
 
 def hessian_traces(
     model: Any,
-    images: npt.ArrayLike,
-    labels: npt.ArrayLike,
+    images: ImageData,
+    labels: npt.ArrayLike | None = None,
     *,
     samples: int = 16,
     seed: int = 0,
@@ -140,7 +141,7 @@ def hessian_traces(
     return totals
 
 
-def squared_gradients(model: Any, images: npt.ArrayLike, labels: npt.ArrayLike) -> dict[Key, float]:
+def squared_gradients(model: Any, images: ImageData, labels: npt.ArrayLike | None = None) -> dict[Key, float]:
     """Return the squared norm of the gradient of the mean cross-entropy for every weight tensor."""
     batch, variables = checked_batch(images, labels), kernels(model)
     with tf.GradientTape() as tape:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tf_laq import quantizers
+from tf_laq._internal.batches import ImageData, images_and_labels
 from tf_laq._internal.validation import checked_images, whole
 from tf_laq.adapters import adapter_of
 from tf_laq.attacks.base import Attack, Images
@@ -77,8 +78,8 @@ class NoiseSensitivity(DataDrivenPolicy):
     """Bits in proportion to ANS_l, a layer's adversarial noise sensitivity (`noise_sensitivities`).
 
     Attributes:
-        images: float images (n, height, width, channels) in [0, 1].
-        labels: Their class numbers (n,).
+        images: Images to attack, as for every `DataDrivenPolicy`.
+        labels: Their classes; none beside batches.
         attack: Makes the adversarial images, such as `attacks.PGD(epsilon=0.3)`.
         initial_bits: Bits of the most sensitive layer.
         quantizers: Names of the quantizers to choose from; None for all but those that are `by_name_only`.
@@ -104,9 +105,10 @@ class NoiseSensitivity(DataDrivenPolicy):
 
 
 def noise_sensitivities(
-    model: Any, images: npt.ArrayLike, labels: npt.ArrayLike, *, attack: Attack, seed: int = 0
+    model: Any, images: ImageData, labels: npt.ArrayLike | None = None, *, attack: Attack, seed: int = 0
 ) -> dict[str, float]:
     """Return ANS_l, the mean over examples of ||a_adv - a|| / ||a||, a the output of layer l, by layer path."""
+    images, labels = images_and_labels(images, labels)
     clean = checked_images(images)
     return relative_changes(model, clean, attack(adapter_of(model).logits(model), clean, labels, seed=seed))
 
