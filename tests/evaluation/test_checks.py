@@ -53,13 +53,13 @@ def warnings(report: RobustnessReport) -> set[str]:
     return {check.name for check in report.checks if check.verdict == "warning"}
 
 
-def zero_gradient(network, share=1.0):
-    """Return the network with a share of its input gradient set to zero at every point."""
-    kept = (np.random.default_rng(0).random((8, 8, 1)) >= share).astype(np.float32)
+def zero_gradient(network, share=1.0, number=0.0):
+    """Return the network with a share of its input gradient set to zero, or another number, at every point."""
+    kept = np.random.default_rng(0).random((8, 8, 1)) >= share
 
     @tf.custom_gradient
     def masked(images):
-        return images, lambda upstream: upstream * kept
+        return images, lambda upstream: tf.where(kept, upstream, number)
 
     return lambda images: network(masked(images))
 
@@ -72,7 +72,7 @@ def test_a_sound_network_passes_every_check(run, network) -> None:
 
 
 class TestPlantedDefects:
-    """Six defects that make a robust accuracy misleading, each with the check that names it."""
+    """Defects that make a robust accuracy misleading, each with the check that names it."""
 
     def test_logits_times_a_hundred(self, run, network) -> None:
         assert "logits_scale" in warnings(run(lambda images: 100.0 * network(images)))
@@ -93,6 +93,24 @@ class TestPlantedDefects:
         assert report.rows()[1][2] == "-"
         assert report.rows()[1][3].endswith("/-")
         assert report.accuracy("m", "square", "white").value < report.accuracy("m", "clean").value
+
+    @pytest.mark.parametrize("share", [0.01, 0.6])
+    @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+    def test_gradients_that_are_no_numbers(self, number, share, run, network) -> None:
+        report = run(zero_gradient(network, share, number), check_strength=True)
+        assert "zero_gradients" in warnings(report)
+        found = next(check for check in report.checks if check.name == "zero_gradients")
+        assert found.figures["non_finite"] == pytest.approx(share, abs=0.1)
+        assert f"or not finite and taken as 0 ({found.figures['non_finite']:.0%}"[:-2] in found.sentence
+        assert np.isfinite([outcome.correct.mean() for outcome in report.outcomes]).all()
+        assert "inside_the_ball" not in warnings(report)
+
+    @pytest.mark.parametrize("number", [np.nan, np.inf])
+    def test_an_attack_whose_images_are_no_numbers(self, number, run, network) -> None:
+        report = run(network, with_white_pgd(Lost(epsilon=EPSILON, steps=3, number=number), noise=EPSILON))
+        assert report.accuracy("m", "pgd", "white").value == 0.0
+        assert "inside_the_ball" in warnings(report)
+        assert "an adversarial image has pixels that are infinite or NaN" in str(report)
 
     def test_softmax_outputs(self, run, network) -> None:
         with pytest.raises(InputError, match=r"models\['m'\]: expected logits. Received: probabilities"):
@@ -122,6 +140,19 @@ class Flipped(PGD):
 
     def _perturb(self, logits, images, labels, seed, indices):
         return super()._perturb(lambda x: -logits(x), images, labels, seed, indices)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lost(PGD):
+    """PGD that leaves a pixel without a value."""
+
+    name: ClassVar[str] = "lost"
+    number: float = np.nan
+
+    def _perturb(self, logits, images, labels, seed, indices):
+        found = super()._perturb(logits, images, labels, seed, indices)
+        found[:, 0, 0] = self.number
+        return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

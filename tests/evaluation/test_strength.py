@@ -81,6 +81,22 @@ def test_in_l2_the_accuracy_need_not_reach_chance(run) -> None:
     assert found.verdict == "ok"
 
 
+@pytest.mark.parametrize(
+    "attack", [PGD(epsilon=0.5, norm="l2", steps=3), APGDCrossEntropy(epsilon=0.25, norm="l2", steps=5)]
+)
+def test_in_l2_grey_is_not_within_half_of_the_range(attack, run) -> None:
+    found = run(attack)["epsilon"]
+    assert found.verdict == "ok"
+    assert found.figures["epsilon 0.5"] > 0.3
+
+
+@pytest.mark.parametrize(("epsilon", "named"), [(1.9, False), (2.0, True), (4.5, True)])
+def test_in_l2_grey_is_within_half_the_root_of_the_number_of_pixels(epsilon, named, run) -> None:
+    sentence = run(Timid(epsilon=epsilon, norm="l2", steps=5))["epsilon"].sentence
+    radius = max(4.0, epsilon)
+    assert (f"stays above chance at {radius:g}, where every image can be grey" in sentence) == named
+
+
 def test_only_the_first_examples_are_looked_at_and_none_if_turned_off(run, noting) -> None:
     names = {"more_steps", "more_restarts", "epsilon"}
     assert not names & set(run(noting, count=LOOKED_AT + 40, check_strength=False))

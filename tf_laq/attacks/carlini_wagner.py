@@ -114,14 +114,15 @@ class CarliniWagner(MinimumNormAttack):
 def _balance(logits: Logits, clean: tf.Tensor, labels: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
     """Return the constants at which the two terms of the loss pull images equally, shape (n,).
 
-    An image that is the clean one counts as 1 away from it.
+    An image that is the clean one counts as 1 away from it, and a slope of 0 as 1.
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
         margin = margins(logits(images), labels)
     gradient = finite(tape.gradient(margin, images))
     distance, slope = (tf.norm(tf.reshape(v, [tf.size(labels), -1]), axis=1) for v in (images - clean, gradient))
-    return 2.0 * tf.where(distance > 0.0, distance, 1.0) / tf.maximum(slope, 1e-6)
+    distance, slope = (tf.where(value > 0.0, value, 1.0) for value in (distance, slope))
+    return 2.0 * distance / slope
 
 
 @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped

@@ -17,11 +17,11 @@ from tf_laq.attacks.base import Logits, margins
 
 NORM_ORDERS: dict[str, float | int] = {"linf": np.inf, "l2": 2}
 
-# The margin above which logits are scaled down. From half of it on, 1 - p is 0 in float32 (24 bits), and the gradient
-# of the cross-entropy loses the true class; up to here attacks take the steps that they take in other packages.
-LARGE = 48 * math.log(2)
-# The margin to which they are scaled: it leaves 1 - p half of its bits.
-SCALED = 12 * math.log(2)
+# The margin from which 1 - p is 0 in float32 (24 bits): the gradient of the cross-entropy has lost the true class.
+LOST = 24 * math.log(2)
+# The margin above which logits are scaled down, and to which. Up to there attacks follow the other classes alone, as
+# they do in other packages; of two classes, the other one may have nothing to follow.
+LARGE, SCALED = 2 * LOST, LOST / 2
 # How far a pixel is moved from a place where the model has no gradient: the smallest normal number of float16.
 NUDGE = 2.0**-14
 # The bits of a float32 that hold its exponent.
@@ -31,8 +31,8 @@ EXPONENT = 0x7F800000
 def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Return the cross-entropy -log(p) of the true classes, with a gradient for logits of any scale.
 
-    Where the margin is above 48 log 2, the gradient is that of the logits scaled down to a margin of 12 log 2, since
-    nothing is left of their own in float32; the value there is such that it still falls with the margin.
+    Where the margin is above 48 log 2, or 24 log 2 for two classes, the gradient is that of the logits scaled down to a
+    margin of 12 log 2, since nothing is left of their own in float32; the value there still falls with the margin.
 
     Args:
         labels: int64 tensor (n,) of true class numbers.
@@ -50,7 +50,7 @@ def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         [[-1.0, 1.0]]
     """
     margin = tf.stop_gradient(margins(logits, labels))
-    large = margin > LARGE
+    large = margin > tf.where(tf.shape(logits)[1] > 2, LARGE, LOST)
     factor = tf.where(large, SCALED / margin, 1.0)
     excess = tf.where(large, margin - SCALED, 0.0)
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits * factor[:, None]) - excess
