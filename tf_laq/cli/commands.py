@@ -93,6 +93,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "train": train,
     "quantize": quantize,
     "finetune": retraining.finetune,
+    "match": retraining.match,
     "correct": retraining.correct,
     "recalibrate": retraining.recalibrate,
     "evaluate": evaluation.evaluate,
