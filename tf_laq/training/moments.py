@@ -32,7 +32,7 @@ class Moments:
 
     def __init__(self, axis: Any) -> None:
         self._axes = np.atleast_1d(np.asarray(axis, np.int64))
-        self.count, self._squares = 0, np.zeros(())
+        self._count, self._squares = 0, np.zeros(())
         self.mean: Values = np.zeros(())
 
     def add(self, batch: Any) -> None:
@@ -41,16 +41,16 @@ class Moments:
         kept = {int(axis) % values.ndim for axis in self._axes}
         others = tuple(axis for axis in range(values.ndim) if axis not in kept)
         count, mean = values.size // int(np.prod([values.shape[axis] for axis in kept])), values.mean(others)
-        total = self.count + count
+        total = self._count + count
         shift = mean - self.mean
-        self._squares = self._squares + values.var(others) * count + shift**2 * self.count * count / total
+        self._squares = self._squares + values.var(others) * count + shift**2 * self._count * count / total
         self.mean = self.mean + shift * count / total
-        self.count = total
+        self._count = total
 
     @property
     def variance(self) -> Values:
         """Of the population."""
-        return self._squares / self.count
+        return self._squares / self._count
 
     @property
     def varies(self) -> npt.NDArray[np.bool_]:
@@ -72,20 +72,9 @@ class Place:
     axis: Any
     values: Callable[[Any], Any]
 
-    def watched(self, sees: Callable[[Moments], Any], moments: Moments | None = None) -> Any:
-        """Return a scope in which `sees` is told before each call of the layer: the moments up to this call.
-
-        Args:
-            sees: Called with the moments.
-            moments: Those to merge the values into; None for those of each call alone.
-        """
-
-        def receives(inputs: Any) -> None:
-            found = Moments(self.axis) if moments is None else moments
-            found.add(self.values(inputs))
-            sees(found)
-
-        return observed(self.layer, receives)
+    def moments(self) -> Moments:
+        """Return moments for these values, still of none."""
+        return Moments(self.axis)
 
 
 def normalisations(model: Any) -> list[Place]:
@@ -143,10 +132,10 @@ def _by_name(places: list[Place]) -> Iterator[tuple[tuple[str, int], Place]]:
 
 def moments_at(places: Sequence[Place], model: Any, images: Images, batch_size: int) -> list[Moments]:
     """Return the moments at places of a model, over all images and all calls of their layers."""
-    found = [Moments(place.axis) for place in places]
+    found = [place.moments() for place in places]
     with contextlib.ExitStack() as stack:
         for place, moments in zip(places, found, strict=True):
-            stack.enter_context(place.watched(lambda _: None, moments))
+            stack.enter_context(observed(place.layer, _adding(place, moments)))
         _run(model, images, batch_size)
     return found
 
@@ -175,7 +164,7 @@ def correct_in_order(
     if len(images) <= batch_size and len(order) == len(calls):
         with contextlib.ExitStack() as stack:
             for number in order:
-                stack.enter_context(places[number].watched(_correcting(correct, number)))
+                stack.enter_context(observed(places[number].layer, _correcting(places[number], correct, number)))
             _run(model, images, batch_size)
         return
     for number in order:
@@ -187,8 +176,17 @@ def _noting(calls: list[int], number: int) -> Callable[[Any], None]:
     return lambda inputs: calls.append(number)
 
 
-def _correcting(correct: Callable[[int, Moments], None], number: int) -> Callable[[Moments], None]:
-    return lambda moments: correct(number, moments)
+def _adding(place: Place, moments: Moments) -> Callable[[Any], None]:
+    return lambda inputs: moments.add(place.values(inputs))
+
+
+def _correcting(place: Place, correct: Callable[[int, Moments], None], number: int) -> Callable[[Any], None]:
+    def receives(inputs: Any) -> None:
+        moments = place.moments()
+        moments.add(place.values(inputs))
+        correct(number, moments)
+
+    return receives
 
 
 def _run(model: Any, images: Images, batch_size: int) -> None:
