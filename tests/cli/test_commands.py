@@ -9,7 +9,8 @@ import pytest
 import tf_keras
 
 import tf_laq as laq
-from tf_laq import datasets
+from tf_laq import datasets, training
+from tf_laq.attacks import PGD
 from tf_laq.cli import commands
 from tf_laq.evaluation import AccuracyCurve, RobustnessReport
 from tf_laq.saving import load_model, save_model
@@ -192,6 +193,18 @@ def test_biases_are_corrected_and_normalisation_is_recalibrated_on_examples(save
     assert means[1] != pytest.approx(means[0], abs=1e-4)
 
 
+def test_a_network_is_matched_to_its_float_twin_on_images_half_of_which_are_examples(saved, tmp_path, laq_command):
+    quantized, matched, seen = tmp_path / "q.keras", tmp_path / "m.keras", datasets.load("digits").train.images[:20]
+    laq_command("quantize", saved, "--out", quantized, "--policy", "uniform", "--quantizers", "linear", "--bits", 3)
+    assert laq_command("match", quantized, saved, "--images", 20, "--seed", 1, "--out", matched)[0] == 0
+    model, twin = load_model(quantized), load_model(saved)
+    attack = PGD(epsilon=training.recipe("digits").attack["epsilon"], steps=10)
+    expected = training.match_statistics(model, twin, seen, attack=attack, seed=1)
+    for found, wanted in zip(load_model(matched).get_weights(), expected.get_weights(), strict=True):
+        assert np.array_equal(found, wanted)
+    assert laq.plan_of(load_model(matched)).average_bits == 3.0
+
+
 def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, saved, tmp_path, laq_command):
     assert "linear, log, kmeans, apot, clipped, ternary" in laq_command("quantize", "--help")[1]
     out = tmp_path / "q.keras"
@@ -241,6 +254,8 @@ def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, sa
         (["recalibrate", "SAVED", "--dataset", "imagenet"], "dataset: expected one of"),
         (["recalibrate", "SAVED", "--original", "SAVED"], "Could not consume arg: --original"),
         (["correct", "SAVED", "SAVED", "--images", "0"], "images: expected"),
+        (["match", "SAVED", "SAVED", "--images", "0"], "images: expected"),
+        (["match", "SAVED", "SAVED", "--out", "m.h5"], "out: expected a file name that ends in .keras"),
         (["correct", "SAVED", "SAVED", "--out", "c.h5"], "out: expected a file name that ends in .keras"),
         (["train", "--recipe", "slow"], "recipe for digits"),
         (["demo", "--preset", "hard"], "preset"),

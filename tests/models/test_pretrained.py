@@ -56,6 +56,16 @@ def test_the_file_of_a_network_is_at_most_16_megabytes() -> None:
         assert (module._folder() / name / module.WEIGHTS).stat().st_size <= 16e6
 
 
+@pytest.mark.parametrize("name", ["cifar10_wrn4_adv", "cifar10_wrn4_twin"])
+def test_what_a_file_stores_in_float16_is_float32_in_either_keras(name: str) -> None:
+    weights = models.load(name).get_weights()
+    assert sum(weight.size for weight in weights) == 7_366_138
+    for weight, other in zip(weights, models.load(name, keras=3).get_weights(), strict=True):
+        assert weight.dtype == other.dtype == np.float32
+        assert weight.tobytes() == other.tobytes()
+        assert weight.ndim == 1 or np.array_equal(weight.astype(np.float16), weight)
+
+
 @pytest.mark.parametrize("damage", ["truncated", "changed", "missing"])
 def test_a_damaged_file_is_refused_with_its_path(folder, damage: str) -> None:
     path = folder / "mnist_adv" / module.WEIGHTS

@@ -14,6 +14,7 @@ from .clean import Clean as Clean
 from .ddn import DDN as DDN
 from .diva import DIVA as DIVA
 from .fgsm import FGSM as FGSM
+from .half import half_adversarial as half_adversarial
 from .mim import MIM as MIM
 from .noise import GaussianNoise as GaussianNoise, UniformNoise as UniformNoise
 from .pgd import PGD as PGD

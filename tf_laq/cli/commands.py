@@ -78,7 +78,8 @@ def train(
     Args:
         dataset: digits, mnist or cifar10.
         out: File to write, ending in .keras; what it was trained with goes beside it, into .training.json.
-        recipe: Training recipe: fast, full, plain (no attack); for mnist also madry and separable, other networks.
+        recipe: Training recipe: fast, full, plain (no attack); other networks: madry and separable for mnist, wide for
+            cifar10.
         keras: Version of Keras that the network is built with: 2 (tf_keras) or 3.
         seed: Seed of the weights, the order of the images and the random starts.
         retrain: Train even if the file is there.
@@ -98,6 +99,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "train": train,
     "quantize": quantize,
     "finetune": retraining.finetune,
+    "match": retraining.match,
     "correct": retraining.correct,
     "recalibrate": retraining.recalibrate,
     "evaluate": evaluation.evaluate,

@@ -45,6 +45,41 @@ def finetune(
     save(api.strip(tuned), out, f"{chosen.average_bits:.2f} bits a weight on average; ")
 
 
+def match(
+    model: str,
+    float_twin: str,
+    dataset: str = "digits",
+    out: str = "matched.keras",
+    images: int = 256,
+    seed: int = 0,
+    download: bool = False,
+    unsafe_lambdas: bool = False,
+) -> None:
+    """Give the layers of a quantized model the means and variances of its float twin, without training, and save it.
+
+    Half of the images are taken as they are. The others become PGD examples of the float twin in ten steps, in the ball
+    of the recipe fast.
+
+    Args:
+        model: Saved Keras model, quantized.
+        float_twin: The full-precision model that it was made from.
+        dataset: digits, mnist or cifar10.
+        out: File to write, ending in .keras.
+        images: Number of training images, from the first on. Their labels are not used.
+        seed: Seed of the attack.
+        download: Download the data set if it is not there.
+        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
+    """
+    from tf_laq.attacks import PGD
+    from tf_laq.training import match_statistics, recipe
+
+    check_ending(out, ".keras")
+    clean = first_images(dataset, "train", images, "images", download=download).images
+    quantized, twin = (load_model(path, unsafe_lambdas) for path in (model, float_twin))
+    attack = PGD(epsilon=(recipe(dataset).attack or {})["epsilon"], steps=10)
+    save(match_statistics(quantized, twin, clean, attack=attack, seed=seed), out)
+
+
 def correct(
     model: str,
     float_twin: str,

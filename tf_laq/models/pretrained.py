@@ -33,8 +33,8 @@ class Card(Document):
         options: Its options for `build`.
         recipe: All settings of its training.
         seed: Seed of its training.
-        command: What trains it again.
-        minutes: Processor time of the training.
+        command: What trains it again, or one like it where the recipe names another framework.
+        minutes: Time of the training, of the processor or of the device that the recipe names.
         epochs: The log of the training: one mapping of losses and accuracies per epoch.
         scores: Accuracies, each with its attack, count, 95 % Wilson interval, seed and command.
         sha256: Of the file of weights.

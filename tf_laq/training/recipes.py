@@ -96,7 +96,8 @@ def recipe(dataset: str, name: str = "fast") -> Recipe:
     Args:
         dataset: "digits", "mnist" or "cifar10".
         name: "fast" for adversarial training; "full" for more of it, on MNIST and CIFAR-10; "plain" for training
-            without an attack; "finetune" for `fine_tune`.
+            without an attack; "finetune" for `fine_tune`. Other networks: "madry" and "separable" on MNIST, "wide" on
+            CIFAR-10.
 
     Raises:
         InputError: There is no such recipe.

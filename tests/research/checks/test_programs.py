@@ -6,21 +6,43 @@ import os
 import numpy as np
 import pytest
 
-from research.checks import anchors, architectures, builders, cards, equality, gradient_part, keras_versions, runtimes
+import tf_laq as laq
+from research.checks import (
+    anchors,
+    architectures,
+    builders,
+    cards,
+    converted,
+    equality,
+    gradient_part,
+    keras_versions,
+    runtimes,
+)
+from tf_laq import models
 from tf_laq.attacks import Battery
 from tf_laq.evaluation import Outcome, RobustnessReport, Share
 
 
 @pytest.mark.parametrize(
     "name",
-    ["anchors", "architectures", "autoattack", "cards", "equality", "gradient_part", "keras_versions", "runtimes"],
+    [
+        "anchors",
+        "architectures",
+        "autoattack",
+        "cards",
+        "converted",
+        "equality",
+        "gradient_part",
+        "keras_versions",
+        "runtimes",
+    ],
 )
 def test_every_program_explains_itself(name, capsys):
     with pytest.raises(SystemExit, match="0"):
         importlib.import_module(f"research.checks.{name}").main(["--help"])
     text = capsys.readouterr().out
     assert f"python -m research.checks.{name}" in text
-    assert ("--results" in text) == (name != "cards")
+    assert ("--results" in text) == (name not in ("cards", "converted"))
 
 
 @pytest.fixture
@@ -111,3 +133,39 @@ def test_the_range_over_seeds_is_in_words():
 def test_anchors_are_attacks_in_one_ball():
     assert {attack.epsilon for attack in anchors.ATTACKS.values()} == {anchors.EPSILON}
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
+
+
+def test_a_file_has_float16_where_that_is_exact_and_loads_as_float32(tmp_path):
+    model = models.build("digits_cnn", seed=0)
+    kernel, *others = model.get_weights()
+    model.set_weights([kernel.astype(np.float16), *others])
+    path, whole = tmp_path / "packed.keras", tmp_path / "whole.keras"
+    path.write_bytes(cards.packed(model))
+    model.save(whole)
+    assert path.stat().st_size < whole.stat().st_size
+    for given, loaded in zip(model.get_weights(), laq.load_model(path).get_weights(), strict=True):
+        assert loaded.dtype == np.float32
+        assert given.tobytes() == loaded.tobytes()
+
+
+def test_a_log_and_scores_in_percent_become_those_of_a_card():
+    assert converted.epochs([{"epoch": 0, "loss": 2.5, "val_accuracy": 55.0, "val_pgd10": 34.0}]) == (
+        {"epoch": 0.0, "batch_loss": 2.5, "val_accuracy": 0.55, "val_robust_accuracy": 0.34},
+    )
+    clean, attacked = converted.scores({"clean, first 1,000": 80.6, "PGD-10 (2/255), first 300": 48.7})
+    assert (clean["attack"], clean["count"], clean["accuracy"]) == ("none", 1000, 0.806)
+    assert (attacked["count"], round(attacked["accuracy"] * 300)) == (300, 146)
+
+
+def test_weights_that_are_not_those_of_the_network_are_refused(monkeypatch):
+    monkeypatch.setattr(converted, "OPTIONS", {"width": 1})
+    weights = {
+        f"{layer.name}__{converted._name(weight)}": weight.numpy().astype(np.float16)
+        for layer in models.build("wide_resnet", width=1, seed=0).layers
+        for weight in layer.weights
+    }
+    taken = converted.network(weights).get_weights()
+    assert [weight.dtype for weight in taken] == [np.float32] * len(weights)
+    del weights["logits__bias"]
+    with pytest.raises(SystemExit, match="logits__bias is only in the network"):
+        converted.network(weights)

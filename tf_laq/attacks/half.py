@@ -1,0 +1,42 @@
+"""Images of which one half are adversarial examples: what corrections and policies look at."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tf_laq._internal.validation import checked_images
+from tf_laq.attacks.base import Attack, Images, Logits
+from tf_laq.errors import InputError
+
+
+def half_adversarial(logits: Logits, images: npt.ArrayLike, attack: Attack, *, seed: int = 0) -> Images:
+    """Return images, the second half of them as adversarial examples.
+
+    The examples lead away from what the model takes the images for, so that no labels are needed.
+
+    Args:
+        logits: Callable from float32 images to logits (n, classes).
+        images: Floating-point images (n, height, width, channels) in [0, 1], at least two.
+        attack: Makes the examples.
+        seed: Seed of the attack.
+
+    Returns:
+        float32 images of the same shape.
+
+    Raises:
+        InputError: An argument is not as above.
+
+    Example:
+        >>> from tf_laq.attacks import FGSM
+        >>> brightness = lambda x: tf.reduce_sum(x - 0.5, [1, 2, 3])[:, None] * [[-1.0, 1.0]]
+        >>> half_adversarial(brightness, np.full((2, 1, 1, 1), 0.75), FGSM(epsilon=0.25)).ravel().tolist()
+        [0.75, 0.5]
+    """
+    images = checked_images(images)
+    if len(images) < 2:
+        raise InputError("images", expected="at least two, the second half of which is attacked", received="one")
+    clean, attacked = np.split(images, [len(images) // 2])
+    predicted = np.argmax(np.asarray(logits(tf.constant(attacked))), axis=1)
+    return np.concatenate([clean, attack(logits, attacked, predicted, seed=seed)])
