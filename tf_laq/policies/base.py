@@ -58,11 +58,9 @@ class DataDrivenPolicy(abc.ABC):
 
     Attributes:
         images: float images (n, height, width, channels) in [0, 1] to measure on.
-        labels: Their class numbers (n,).
     """
 
     images: npt.ArrayLike
-    labels: npt.ArrayLike
 
     @abc.abstractmethod
     def measure(self, model: Any, *, progress: bool = True) -> Policy:

@@ -35,10 +35,19 @@ def kernels(model: Any) -> dict[Key, tf.Variable]:
 def cross_entropy(model: Any, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Return the mean cross-entropy of a model that outputs logits or probabilities, in inference mode."""
     outputs = tf.cast(model(images, training=False), tf.float32)
-    sums = tf.reduce_sum(outputs, axis=1)
-    probabilities = tf.reduce_all(outputs >= 0) & tf.reduce_all(tf.abs(sums - 1) < 1e-3)
-    logits = tf.where(probabilities, tf.math.log(tf.maximum(outputs, _SMALLEST_PROBABILITY)), outputs)
+    logits = logits_of(outputs, are_probabilities(outputs))
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+
+
+def are_probabilities(outputs: tf.Tensor) -> tf.Tensor:
+    """Return whether outputs (n, classes) are probabilities: not negative, and 1 in sum for every example."""
+    sums = tf.reduce_sum(outputs, axis=1)
+    return tf.reduce_all(outputs >= 0) & tf.reduce_all(tf.abs(sums - 1) < 1e-3)
+
+
+def logits_of(outputs: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+    """Return outputs as they are, or their logarithms if they are probabilities."""
+    return tf.where(probabilities, tf.math.log(tf.maximum(outputs, _SMALLEST_PROBABILITY)), outputs)
 
 
 @contextlib.contextmanager

@@ -64,6 +64,7 @@ class Hawq(DataDrivenPolicy):
         InputError: A setting is out of range.
     """
 
+    labels: npt.ArrayLike = dataclasses.field(kw_only=False)
     limit: Limit
     curvature: Curvature = "hessian"
     samples: int = 16

@@ -88,6 +88,7 @@ class NoiseSensitivity(DataDrivenPolicy):
         InputError: A setting is out of range.
     """
 
+    labels: npt.ArrayLike = dataclasses.field(kw_only=False)
     attack: Attack
     initial_bits: int = 8
     quantizers: tuple[str, ...] | None = None
