@@ -137,7 +137,7 @@ def test_the_plan_fits_its_limit_and_tells_what_it_costs(keras, limit):
 
 
 @pytest.mark.parametrize("bits", [2.5, 3, 3.5, 4, 5])
-def test_no_plan_of_this_size_that_was_tried_has_a_lower_sum_and_that_of_budget_was(bits):
+def test_the_sum_is_never_above_that_of_the_plan_of_budget_and_near_the_least_there_is(bits):
     model, limit = two_layers(tf_keras), Limit(average_bits=bits)
     divergence = Divergence(model, IMAGES)
 
