@@ -41,6 +41,7 @@ def test_quantize_searches_layer_by_layer_unless_told_otherwise(saved, tmp_path,
     [
         ("--policy", "budget", "--average-bits", 3.5),
         ("--policy", "random", "--max-bytes", 5000, "--seed", 1),
+        ("--policy", "calibrated", "--average-bits", 3.5, "--dataset", "digits", "--examples", 8, "--max-bits", 6),
         ("--policy", "hawq", "--average-bits", 3.5, "--dataset", "digits", "--examples", 8, "--quantizers", "linear"),
         ("--policy", "noise_sensitivity", "--dataset", "digits", "--examples", 8, "--max-bits", 5),
     ],
@@ -67,8 +68,8 @@ def test_quantize_takes_every_policy_with_its_settings(settings, saved, tmp_path
         ("--quantizers cubic", "quantizer: expected one of linear, log"),
         (
             "--policy magic",
-            "policy: expected one of guarded, paper, budget, random, uniform, hawq, noise_sensitivity. "
-            "Received: 'magic'",
+            "policy: expected one of guarded, paper, budget, random, uniform, calibrated, hawq, "
+            "noise_sensitivity. Received: 'magic'",
         ),
         (
             "--policy uniform --quantizers linear",
@@ -129,6 +130,7 @@ HAS = {
     "budget": ["quantizers", "max_bits", "average_bits", "max_bytes"],
     "random": ["quantizers", "max_bits", "average_bits", "max_bytes", "seed"],
     "uniform": ["quantizers", "bits"],
+    "calibrated": ["quantizers", "max_bits", "average_bits", "max_bytes", "dataset", "examples", "seed"],
     "hawq": ["quantizers", "max_bits", "average_bits", "max_bytes", "dataset", "examples", "seed"],
     "noise_sensitivity": ["quantizers", "max_bits", "dataset", "examples", "seed"],
 }

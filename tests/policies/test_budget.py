@@ -44,6 +44,15 @@ def test_tensors_set_by_hand_count_towards_the_limit(network):
             make_plan(network, [], policy, overrides={"layer1": None})
 
 
+def test_a_limit_on_tensors_that_are_all_set_by_hand_is_no_more_than_checked(network):
+    by_hand = {"*": quantizers.get("linear", 4)}
+    for policy in (Budget, RandomBits):
+        plan = make_plan(network, [], policy(limit=Limit(average_bits=4)), overrides=by_hand)
+        assert plan.average_bits == 4
+        with pytest.raises(InputError, match="limit: expected enough for the narrowest"):
+            make_plan(network, [], policy(limit=Limit(average_bits=3.9)), overrides=by_hand)
+
+
 @pytest.mark.parametrize("policy", [Budget, RandomBits])
 def test_a_limit_below_the_narrowest_settings_is_refused(network, policy):
     with pytest.raises(InputError, match=r"1.5 bits a weight, 2,136 bits too few"):

@@ -388,8 +388,13 @@ def test_a_planned_weight_that_the_model_does_not_use_is_an_error(tmp_path):
             return inputs * 2.0
 
     model = sequential((6,), layers.Dense(4), Idle(4, name="idle"), layers.Dense(3))
+    plan = laq.uniform(model, "linear", 4)
+    with pytest.raises(laq.InputError, match=r"layer 'idle', weight 'kernel': expected.*overrides=.*'idle'"):
+        laq.export_tflite(model, tmp_path / "m.tflite", plan)
+    for layer in (model.layers[0], model.get_layer("idle"), model.layers[-1]):
+        layer.kernel.assign(quantizers.get("linear", 4).quantize(layer.kernel))
     with pytest.raises(ExportError, match=r"layer 'idle', weight 'kernel'.*Received: none.*overrides=.*'idle'"):
-        laq.export_tflite(model, tmp_path / "m.tflite", laq.uniform(model, "linear", 4))
+        laq.export_tflite(model, tmp_path / "m.tflite", plan)
     plan = laq.uniform(model, "linear", 4, overrides={"idle": "float32"})
     assert laq.export_tflite(model, tmp_path / "m.tflite", plan).parity.holds
 

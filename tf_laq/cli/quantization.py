@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tf_laq import api, policies, quantizers as known_quantizers
 from tf_laq._internal.validation import one_of
@@ -13,6 +14,9 @@ from tf_laq.cli.arguments import check_ending, first_images, load_model, parse_o
 from tf_laq.errors import InputError
 from tf_laq.policies import DataDrivenPolicy, Policy
 from tf_laq.saving import save_model
+
+if TYPE_CHECKING:
+    from tf_laq.attacks import PGD
 
 
 def quantize(
@@ -38,17 +42,17 @@ def quantize(
         out: File to write, ending in .keras. It holds the plan, which goes beside it too, into .plan.json.
         policy: What chooses: guarded (the fewest bits within relative limits), paper (Algorithm 1), budget (the least
             predicted loss within a size), random (within a size), uniform (the same everywhere); and, on images of
-            a data set, hawq (error times curvature, within a size) and noise_sensitivity (bits by how much adversarial
-            noise changes a layer's outputs).
+            a data set, calibrated (the least change of the predictions, within a size), hawq (error times curvature,
+            within a size) and noise_sensitivity (bits by how much adversarial noise changes a layer's outputs).
         quantizers: Quantizers to choose from (<quantizers>), separated by commas; empty for all but clipped, for paper
             for linear and log. For uniform, the one to use.
         bits: Bit width, for uniform.
         max_bits: Widest setting to try; for noise_sensitivity, that of the most sensitive layer.
-        average_bits: Most bits a weight on average, for budget, random and hawq; either this or max_bytes.
+        average_bits: Most bits a weight on average, for budget, random, calibrated and hawq; either this or max_bytes.
         max_bytes: Most bytes of all codes, for the same.
-        dataset: digits, mnist or cifar10, for hawq and noise_sensitivity.
-        examples: Number of its training images to measure on; 256 unless told.
-        seed: Seed of random, hawq and noise_sensitivity; 0 unless told.
+        dataset: digits, mnist or cifar10, for calibrated, hawq and noise_sensitivity.
+        examples: Number of its training images to measure on; unless told 64 for calibrated, 256 for the others.
+        seed: Seed of random, calibrated, hawq and noise_sensitivity; 0 unless told.
         norm: Norm that is limited: spectral or inf.
         overrides: Layers set by hand, as '{"conv*": "linear:8", "dense1": "float32"}': a name or shell pattern, then
             a quantizer with its bits, or float32.
@@ -106,6 +110,21 @@ def _uniform(quantizers: tuple[str, ...], bits: int) -> Policy:
     return policies.Uniform(known_quantizers.get(quantizers[0], bits))
 
 
+def _calibrated(
+    dataset: str,
+    examples: int = 64,
+    average_bits: float | None = None,
+    max_bytes: int | None = None,
+    quantizers: tuple[str, ...] | None = None,
+    max_bits: int | None = None,
+    seed: int = 0,
+) -> DataDrivenPolicy:
+    limit = policies.Limit(average_bits=average_bits, max_bytes=max_bytes)
+    images = first_images(dataset, "train", examples).images
+    attack = dataclasses.replace(_pgd(dataset), steps=10, step_size=None)
+    return policies.Calibrated(images, limit=limit, attack=attack, quantizers=quantizers, max_bits=max_bits, seed=seed)
+
+
 def _hawq(
     dataset: str,
     examples: int = 256,
@@ -127,17 +146,23 @@ def _noise_sensitivity(
     max_bits: int = 8,
     seed: int = 0,
 ) -> DataDrivenPolicy:
+    seen = first_images(dataset, "train", examples)
+    return policies.NoiseSensitivity(
+        seen.images, seen.labels, attack=_pgd(dataset), initial_bits=max_bits, quantizers=quantizers, seed=seed
+    )
+
+
+def _pgd(dataset: str) -> PGD:
+    """Return PGD at the field's strength."""
     from tf_laq.attacks import Battery
 
-    seen = first_images(dataset, "train", examples)
     attack = Battery.preset(dataset).only("pgd").columns[0].attacks["white"]
-    return policies.NoiseSensitivity(
-        seen.images, seen.labels, attack=attack, initial_bits=max_bits, quantizers=quantizers, seed=seed
-    )
+    return cast("PGD", attack)
 
 
 _OTHERS: dict[str, Callable[..., Policy | DataDrivenPolicy]] = {
     "uniform": _uniform,
+    "calibrated": _calibrated,
     "hawq": _hawq,
     "noise_sensitivity": _noise_sensitivity,
 }

@@ -7,6 +7,7 @@
 | `Budget` | "budget" | the least predicted loss within a size | a limit |
 | `RandomBits` | "random" | at random within a size | a limit |
 | `Uniform` | | the same for every tensor | a setting |
+| `Calibrated` | | as `Budget`, the loss measured as the change of the predictions | a limit, images |
 | `Hawq` | | as `Budget`, the loss predicted from the error and the curvature of the loss | a limit, a batch |
 | `NoiseSensitivity` | | bits by the sensitivity of a layer's output to adversarial noise | a batch, an attack |
 """

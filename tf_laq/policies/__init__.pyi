@@ -8,6 +8,7 @@ from .base import (
     measured_entry as measured_entry,
 )
 from .budget import COSTS as COSTS, Budget as Budget, Cost as Cost, Limit as Limit
+from .data_driven.calibrated import Calibrated as Calibrated
 from .data_driven.hawq import Hawq as Hawq, hessian_traces as hessian_traces
 from .data_driven.noise_sensitivity import (
     BitsBySensitivity as BitsBySensitivity,

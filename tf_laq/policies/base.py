@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy.typing as npt
 from tqdm import tqdm
 
 from tf_laq import lipschitz, quantizers
@@ -60,11 +59,9 @@ class DataDrivenPolicy(abc.ABC):
     Attributes:
         images: float images (n, height, width, channels) in [0, 1] to measure on, or batches of images and labels: a
             `tf.data.Dataset`, a Keras Sequence or PyDataset, or a generator that ends.
-        labels: Their classes, as whole numbers of shape (n,) or (n, 1) or one-hot; none beside batches.
     """
 
     images: ImageData
-    labels: npt.ArrayLike | None = None
 
     @abc.abstractmethod
     def measure(self, model: Any, *, progress: bool = True) -> Policy:

@@ -30,6 +30,8 @@ def cheapest(costs: Sequence[Sequence[float]], sizes: Sequence[Sequence[int]], l
     smallest = sum(size[option[0]] for option, size in zip(options, sizes, strict=True))
     if smallest > limit:
         return None
+    if not options:
+        return []
     chosen = _solve(options, costs, sizes, limit)
     excess = _total(sizes, chosen) - limit
     while excess > 0:  # The solver keeps the limit to its tolerance only.

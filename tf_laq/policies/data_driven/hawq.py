@@ -65,6 +65,7 @@ class Hawq(DataDrivenPolicy):
         InputError: A setting is out of range.
     """
 
+    labels: npt.ArrayLike | None = dataclasses.field(default=None, kw_only=False)
     limit: Limit
     curvature: Curvature = "hessian"
     samples: int = 16

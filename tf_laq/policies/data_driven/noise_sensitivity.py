@@ -89,6 +89,7 @@ class NoiseSensitivity(DataDrivenPolicy):
         InputError: A setting is out of range.
     """
 
+    labels: npt.ArrayLike | None = dataclasses.field(default=None, kw_only=False)
     attack: Attack
     initial_bits: int = 8
     quantizers: tuple[str, ...] | None = None
