@@ -1,0 +1,137 @@
+"""What plans and matched statistics leave of a network of a real size: clean accuracy and the worst case.
+
+Every row is attacked on the same images: PGD in ten steps, Auto-PGD on the cross-entropy (30 steps), targeted
+Auto-PGD (3 targets, 20 steps), and then Square, each on what the ones before it left. An image counts if it
+withstands all of them.
+
+    python -m research.checks.real_size                                WRN-32-4: an hour on two cores
+    python -m research.checks.real_size --rows guarded guarded+match --examples 100 --queries 200
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import tf_laq as laq
+from research.checks.program import argument_parser, publish
+from research.statistics import drop, share
+from tf_laq import datasets, evaluation, policies, training
+from tf_laq.attacks import PGD, Battery, Column, get
+from tf_laq.errors import InputError
+from tf_laq.models import trained
+from tf_laq.policies import Limit
+
+FLOAT = "float"
+MATCHED = "+match"
+EPSILONS = {"cifar10": 8 / 255, "mnist": 0.3}
+ROWS = (FLOAT, "guarded", "guarded+match", "calibrated-2.8+match", "kmeans-3+match")
+GRADIENT_FREE = "square"
+HEADERS = ["network", "bits", "clean", "below float", "PGD", "Auto-PGD", "then Square", "below float"]
+
+
+def battery(epsilon: float, queries: int) -> Battery:
+    """Return the attacks, from the quickest to the dearest."""
+    settings: dict[str, dict[str, Any]] = {
+        "pgd": {"steps": 10, "step_size": epsilon / 4},
+        "apgd_ce": {"steps": 30},
+        "apgd_t": {"steps": 20, "targets": 3},
+        GRADIENT_FREE: {"queries": queries},
+    }
+    columns = [Column(name=name, attacks={"white": get(name, epsilon=epsilon, **of)}) for name, of in settings.items()]
+    return Battery(name="real size", columns=tuple(columns), ensemble=True, second_search=False)
+
+
+def quantized(model: Any, row: str, images: Any, attack: PGD) -> tuple[Any, float]:
+    """Return the network of a row, and its bits a weight.
+
+    Args:
+        model: The full-precision network.
+        row: "guarded", "calibrated-2.8" or a quantizer and its bits, such as "kmeans-3"; with "+match" after it.
+        images: Training images for what needs some.
+        attack: Perturbs half of them.
+    """
+    name, _, number = row.removesuffix(MATCHED).partition("-")
+    if name == "guarded":
+        plan = laq.search(model, progress=False)
+    elif name == "calibrated":
+        limit = Limit(average_bits=float(number))
+        plan = laq.search(model, policy=policies.Calibrated(images[:64], limit=limit, attack=attack), progress=False)
+    elif number:
+        plan = laq.uniform(model, name, int(number), progress=False)
+    else:
+        expected = "guarded, calibrated-BITS or QUANTIZER-BITS, and +match after it"
+        raise InputError("rows", expected=expected, received=repr(row))
+    made = laq.bake(model, plan)
+    if row.endswith(MATCHED):
+        made = training.match_statistics(made, model, images, attack=attack)
+    return made, plan.average_bits
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the check."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("--network", default="cifar10_wrn4_adv", help="trained network (default: cifar10_wrn4_adv)")
+    parser.add_argument("--rows", nargs="+", default=list(ROWS[1:]), help=f"rows (default: {' '.join(ROWS[1:])})")
+    parser.add_argument("--images", type=int, default=256, help="training images for the corrections (default: 256)")
+    parser.add_argument("--clean", type=int, default=1000, help="test images for the clean accuracy (default: 1000)")
+    parser.add_argument("--examples", type=int, default=200, help="test images for the attacks (default: 200)")
+    parser.add_argument("--queries", type=int, default=1000, help="queries of Square (default: 1000)")
+    options = parser.parse_args(argv)
+    dataset = trained()[options.network].dataset
+    data, model = datasets.load(dataset), laq.models.load(options.network, keras=3)
+    attack = PGD(epsilon=EPSILONS[dataset], steps=10, step_size=EPSILONS[dataset] / 4)
+    networks, bits = {FLOAT: model}, {FLOAT: 32.0}
+    for row in options.rows:
+        networks[row], bits[row] = quantized(model, row, data.train.images[: options.images], attack)
+        print(f"{row}: {bits[row]:.2f} bits", flush=True)
+    table = battery(EPSILONS[dataset], options.queries)
+    report = evaluation.evaluate(
+        networks,
+        data.test.images[: options.examples],
+        data.test.labels[: options.examples],
+        battery=table,
+        batch_size=100,
+        check_strength=False,
+    )
+    wanted = data.test.labels[: options.clean]
+    clean = {
+        name: np.argmax(made.predict(data.test.images[: options.clean], batch_size=250, verbose=0), axis=1) == wanted
+        for name, made in networks.items()
+    }
+    columns = {"PGD": "pgd", "Auto-PGD": "apgd_t"}
+    rows = [
+        [
+            name,
+            f"{bits[name]:.2f}",
+            str(share(clean[name])),
+            str(drop(clean[FLOAT], clean[name])) if name != FLOAT else "",
+            *(str(report.accuracy(name, column, "white")) for column in columns.values()),
+            str(report.worst_case(name)),
+            str(drop(report.surviving(FLOAT), report.surviving(name))) if name != FLOAT else "",
+        ]
+        for name in networks
+    ]
+    command = (
+        f"python -m research.checks.real_size --network {options.network} --rows {' '.join(options.rows)} --images "
+        f"{options.images} --clean {options.clean} --examples {options.examples} --queries {options.queries}"
+    )
+    text = (
+        f"`{options.network}`: clean accuracy on the first {options.clean} test images; attacks on the first "
+        f"{report.count} (L-inf {EPSILONS[dataset]:.4g}, seed {report.seed}; Square with {options.queries} queries), "
+        "each on what the ones before it left, without a second search. Percent with 95 % Wilson intervals; points "
+        f"below full precision on the same images. `+match`: statistics matched on {options.images} training images "
+        "without labels, half of them PGD examples of the full-precision network; `calibrated` sees the first 64 of "
+        f"them. `{command}`."
+    )
+    title = f"Bits of a network of a real size: {options.network}"
+    publish(f"{options.network}_real_size", title, text, HEADERS, rows, options.results)
+    print(f"\n{text}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
