@@ -15,6 +15,7 @@ from tf_laq.attacks import PGD, half_adversarial
 from tf_laq.policies import Budget, Calibrated, Limit
 from tf_laq.policies.data_driven.calibrated import DivergenceCost
 from tf_laq.policies.data_driven.divergence import LARGEST, Divergence
+from tf_laq.policies.data_driven.statistics import MatchedStatistics
 from tf_laq.sensitivity import TensorSensitivity
 
 random = np.random.default_rng(0)
@@ -69,8 +70,8 @@ def settings_of(plan):
 def numbers_in(plan):
     """Return the divergence of the whole plan and the sum of the single ones, as its description tells them."""
     told = plan.policy.rpartition("KL divergence ")[2].rstrip(")")
-    together, alone = map(float, told.split(", the sum over its tensors one by one "))
-    return together, alone
+    together, alone = told.split(", the sum over its tensors one by one ")
+    return float(together.partition(" ")[0]), float(alone)
 
 
 def test_the_divergence_is_that_between_the_class_probabilities_of_both_networks():
@@ -104,6 +105,47 @@ def test_a_divergence_is_never_negative_and_leaves_the_model_and_later_ones_as_t
 
 DIVERGENCE_MODEL = two_layers(tf_keras)
 DIVERGENCE = Divergence(DIVERGENCE_MODEL, IMAGES)
+
+
+def normalised(keras):
+    layers = [keras.layers.Flatten(), keras.layers.Dense(9, use_bias=False, name="hidden")]
+    after = [keras.layers.BatchNormalization(), keras.layers.Dense(3, "relu"), keras.layers.Dense(2, name="out")]
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((3, 3, 1)), *layers, *after])
+    layers[1].set_weights([np.eye(9) * 0.75])
+    after[0].set_weights([np.full(9, value) for value in (1.5, 0.1, 0.2, 0.3)])
+    return model
+
+
+def test_a_change_that_matched_statistics_take_away_costs_nothing(keras):
+    model = normalised(keras)
+    divergence = Divergence(model, IMAGES)
+    setting = {("hidden", "kernel"): quantizers.Log(2)}  # It makes 1 of 0.75 everywhere.
+    assert divergence(setting) == pytest.approx(0, abs=1e-5)
+    assert divergence.unmatched(setting) > 1e-3
+    assert divergence({}) == pytest.approx(0, abs=1e-6)
+    assert divergence.unmatched({}) == 0.0
+    plan = laq.search(model, policy=Calibrated(IMAGES, limit=LIMIT), progress=False)
+    assert "with matched statistics and" in plan.policy
+
+
+def test_the_statistics_are_matched_in_the_order_of_the_layers_with_their_gain_and_epsilon(keras):
+    model = normalised(keras)
+    statistics = MatchedStatistics(model, IMAGES)
+    dense, norm = model.layers[1], model.layers[2]
+    before, kernel = np.asarray(model(IMAGES)), np.asarray(dense.kernel)
+    with statistics.in_every_call():
+        dense.kernel.assign(kernel * 3)
+        np.testing.assert_allclose(model(IMAGES), before, atol=1e-5)
+    assert np.std(np.asarray(norm.moving_variance) / (9 * (0.3 + norm.epsilon) - norm.epsilon)) < 1e-5
+    statistics.restore()
+    assert np.allclose(norm.moving_variance, 0.3)
+
+
+def test_a_normalisation_that_is_called_twice_stays_as_it_is(keras):
+    images, norm = keras.Input((3, 3, 1)), keras.layers.BatchNormalization()
+    model = keras.Model(images, keras.layers.Flatten()(norm(norm(images))))
+    assert MatchedStatistics(model, IMAGES).layers == []
 
 
 def test_probabilities_count_as_the_logits_that_they_were_made_of(keras):

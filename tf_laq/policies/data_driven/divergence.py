@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,20 @@ from tf_laq.adapters.signature import signature_of
 from tf_laq.attacks.base import Images
 from tf_laq.errors import InputError
 from tf_laq.policies.data_driven.data import Key, as_float, kernels
+from tf_laq.policies.data_driven.statistics import MatchedStatistics
 from tf_laq.quantizers import Quantizer
 
 LARGEST = -math.log(1e-12)
 """No image counts more than this; where the outputs are not finite, it counts this."""
 
-_BATCH = 64
-
 
 class Divergence:
     """The mean over images of KL(p || q): p the class probabilities of a model, q the same with quantized tensors.
+
+    The statistics of batch normalisations are matched in every measurement: their shift adds up over the layers and
+    hides what else a setting does, and it is what `training.match_statistics` takes away at no cost. A plan for
+    WRN-32-4 with 2.6 bits that was chosen so had half the divergence, once its statistics were matched, and no more
+    than the other where they were not.
 
     Args:
         model: A built Keras model of images, whose outputs are logits or probabilities; it stays as it is.
@@ -44,21 +48,40 @@ class Divergence:
     """
 
     def __init__(self, model: Any, images: Images) -> None:
+        batch = tf.constant(images)
         twin = adapter_of(model).copy(model)
         self._variables = kernels(twin)
-        self._batches = [tf.constant(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
-        self._run = tf.function(adapter_of(twin).logits(twin), reduce_retracing=True)
-        logits = self._logits()
+        self._statistics = MatchedStatistics(twin, batch)
+        outputs = adapter_of(twin).logits(twin)
+        self._plain = tf.function(lambda: outputs(batch)).get_concrete_function()
+        with self._statistics.in_every_call():
+            self._matched = tf.function(lambda: outputs(batch)).get_concrete_function()
+        logits = self._plain()
         check_logits(logits.numpy(), np.argmax(logits, axis=1))
         self._before = tf.nn.log_softmax(logits)
 
+    @property
+    def matches(self) -> bool:
+        """Whether there are statistics to match."""
+        return bool(self._statistics.layers)
+
     def __call__(self, settings: Mapping[Key, Quantizer]) -> float:
-        """Return the divergence with these tensors quantized and all others in float."""
+        """Return the divergence with these tensors quantized, all others in float, and matched statistics."""
+        try:
+            return self._measured(settings, self._matched)
+        finally:
+            self._statistics.restore()
+
+    def unmatched(self, settings: Mapping[Key, Quantizer]) -> float:
+        """Return the same with the statistics as they are."""
+        return self._measured(settings, self._plain)
+
+    def _measured(self, settings: Mapping[Key, Quantizer], run: Callable[[], tf.Tensor]) -> float:
         before = {key: self._variables[key].numpy() for key in settings}
         try:
             for key, quantizer in settings.items():
                 self._assign(key, quantizer.quantize(before[key]))
-            after = tf.nn.log_softmax(self._logits())
+            after = tf.nn.log_softmax(run())
         finally:
             for key, values in before.items():
                 self._assign(key, values)
@@ -69,9 +92,6 @@ class Divergence:
     def _assign(self, key: Key, values: Any) -> None:
         variable = self._variables[key]
         variable.assign(values.astype(variable.dtype.as_numpy_dtype, copy=False))
-
-    def _logits(self) -> tf.Tensor:
-        return tf.concat([self._run(batch) for batch in self._batches], axis=0)
 
 
 def check_one_input(model: Any) -> None:
