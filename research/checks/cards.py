@@ -175,6 +175,15 @@ def percent(score: Mapping[str, Any]) -> str:
     return f"{100 * score['accuracy']:.2f} [{100 * low:.1f}, {100 * high:.1f}], N = {score['count']:,}"
 
 
+def ship(card: Card, content: bytes) -> None:
+    """Write a trained network, its card and the page of all of them, and print its scores."""
+    folder = SAVED_MODELS / card.name
+    files.write(folder / WEIGHTS, content)
+    card.save(folder / CARD)
+    files.write(SAVED_MODELS / "README.md", readme())
+    print(json.dumps(card.scores, indent=1))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -205,11 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         scores=scores(model, record["dataset"], options.examples, options.queries),
         sha256=hashlib.sha256(content).hexdigest(),
     )
-    folder = SAVED_MODELS / options.name
-    files.write(folder / WEIGHTS, content)
-    card.save(folder / CARD)
-    files.write(SAVED_MODELS / "README.md", readme())
-    print(json.dumps(card.scores, indent=1))
+    ship(card, content)
     return 0
 
 

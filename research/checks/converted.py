@@ -22,12 +22,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from research import files
-from research.checks.cards import packed, readme, score
-from research.checks.program import SAVED_MODELS
+from research.checks.cards import packed, score, ship
 from tf_laq import models
 from tf_laq.evaluation import Share
-from tf_laq.models import CARD, WEIGHTS, Card
+from tf_laq.models import Card
 
 DATASET, NETWORK, OPTIONS = "cifar10", "wide_resnet", {"width": 4}
 
@@ -105,11 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         scores=scores(training["test"]),
         sha256=hashlib.sha256(content).hexdigest(),
     )
-    folder = SAVED_MODELS / options.name
-    files.write(folder / WEIGHTS, content)
-    card.save(folder / CARD)
-    files.write(SAVED_MODELS / "README.md", readme())
-    print(json.dumps(card.scores, indent=1))
+    ship(card, content)
     return 0
 
 

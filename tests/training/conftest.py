@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tf_laq import datasets
@@ -8,6 +9,11 @@ from tf_laq import datasets
 @pytest.fixture(scope="session")
 def digits() -> datasets.Dataset:
     return datasets.load("digits")
+
+
+@pytest.fixture(scope="session")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).random((50, 6, 6, 2)).astype(np.float32)
 
 
 @pytest.fixture

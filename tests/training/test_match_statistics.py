@@ -10,11 +10,6 @@ from tf_laq.errors import InputError
 from tf_laq.training import correct_biases, match_statistics
 
 
-@pytest.fixture(scope="module")
-def images() -> np.ndarray:
-    return np.random.default_rng(0).random((50, 6, 6, 2)).astype(np.float32)
-
-
 def network(version: int, nested: bool = False):
     """Return a network with normalisations, in a nested model too, and with biases before and beside them."""
     keras = keras_module(version)

@@ -9,11 +9,6 @@ from tf_laq.errors import InputError
 from tf_laq.training import recalibrate_batch_norm
 
 
-@pytest.fixture(scope="module")
-def images() -> np.ndarray:
-    return np.random.default_rng(0).random((50, 6, 6, 2)).astype(np.float32)
-
-
 def network(version: int, nested: bool = False):
     """Return a network with two normalisations, the second on the channels of a flat vector."""
     keras = keras_module(version)
