@@ -9,6 +9,7 @@ import numpy as np
 from tf_laq._internal.batches import ImageData, images_alone
 from tf_laq._internal.validation import checked_images, whole
 from tf_laq.adapters import adapter_of, logits_function
+from tf_laq.adapters.normalisation import matched_statistics
 from tf_laq.adapters.reaching import consumers_of
 from tf_laq.attacks.base import Attack
 from tf_laq.attacks.half import half_adversarial
@@ -214,18 +215,17 @@ def correct_biases(model: Any, float_twin: Any, images: ImageData, *, batch_size
 
 def _match_batch_norm(layer: Any, of_float: Any, found: Moments, wanted: Moments) -> None:
     """Let a normalisation give values of the moments that it gives in the float twin."""
-    mean, variance = (
-        np.asarray(value, np.float64).ravel() for value in (of_float.moving_mean, of_float.moving_variance)
+    mean, variance = matched_statistics(
+        _flat(of_float.moving_mean, of_float.moving_variance),
+        float(of_float.epsilon),
+        found=_flat(found.mean, found.variance),
+        wanted=_flat(wanted.mean, wanted.variance),
     )
-    epsilon = float(of_float.epsilon)
-    known = found.varies & wanted.varies
-    ratio = np.where(known, found.variance, 1.0).ravel() / np.where(known, wanted.variance, 1.0).ravel()
-    # In forms that give back the statistics themselves, to the last bit, where nothing differs.
-    matched = np.maximum(variance * ratio + epsilon * (ratio - 1.0), 0.0)
-    positive = variance + epsilon > 0.0
-    stretch = np.sqrt(np.where(positive, matched + epsilon, 1.0) / np.where(positive, variance + epsilon, 1.0))
-    shift = found.mean.ravel() - wanted.mean.ravel() * stretch
-    _set_statistics(layer, mean * stretch + shift, matched)
+    _set_statistics(layer, np.asarray(mean), np.asarray(variance))
+
+
+def _flat(mean: Any, variance: Any) -> tuple[Values, Values]:
+    return np.asarray(mean, np.float64).ravel(), np.asarray(variance, np.float64).ravel()
 
 
 def _set_statistics(layer: Any, mean: Values, variance: Values) -> None:

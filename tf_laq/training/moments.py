@@ -19,9 +19,6 @@ from tf_laq.errors import InputError
 Images = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]
 
-# Of float32, after some additions.
-_ROUNDING = 1e-5
-
 
 class Moments:
     """Mean and variance per channel, merged over batches in float64 (Chan, Golub, LeVeque 1983).
@@ -51,11 +48,6 @@ class Moments:
     def variance(self) -> Values:
         """Of the population."""
         return self._squares / self._count
-
-    @property
-    def varies(self) -> npt.NDArray[np.bool_]:
-        """Whether a channel has more than one value, but for rounding."""
-        return np.asarray(np.sqrt(self.variance) > _ROUNDING * np.abs(self.mean))
 
 
 @dataclass(frozen=True)
