@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tf_laq._internal.messages import without_native_messages
+
 # HiGHS stops within an absolute gap of 1e-6: costs are scaled up until that no longer counts.
 _LARGEST_COST = 1e6
 
@@ -61,13 +63,14 @@ def _solve(
     cost = np.array([costs[item][option] for item, option in flat])
     size = np.array([sizes[item][option] for item, option in flat], np.float64)
     one_each = csr_array((np.ones(len(items)), (items, np.arange(len(items)))))
-    found = milp(
-        cost / (np.abs(cost).max() or 1.0) * _LARGEST_COST,
-        integrality=np.ones(len(items)),
-        bounds=Bounds(0, 1),
-        constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(size[None, :], ub=limit)],
-        options={"mip_rel_gap": 0.0},
-    )
+    with without_native_messages(1):  # HiGHS prints some of its doubts whatever it is told.
+        found = milp(
+            cost / (np.abs(cost).max() or 1.0) * _LARGEST_COST,
+            integrality=np.ones(len(items)),
+            bounds=Bounds(0, 1),
+            constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(size[None, :], ub=limit)],
+            options={"mip_rel_gap": 0.0},
+        )
     return [kept[int(np.argmax(found.x[items == item]))] for item, kept in enumerate(options)]
 
 
