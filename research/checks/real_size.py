@@ -4,7 +4,7 @@ Every row is attacked on the same images: PGD in ten steps, Auto-PGD on the cros
 Auto-PGD (3 targets, 20 steps), and then Square, each on what the ones before it left. An image counts if it
 withstands all of them.
 
-    python -m research.checks.real_size                                WRN-32-4: an hour on two cores
+    python -m research.checks.real_size                                WRN-32-4: hours on two cores
     python -m research.checks.real_size --rows guarded guarded+match --examples 100 --queries 200
 """
 
