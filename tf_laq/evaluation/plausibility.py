@@ -41,11 +41,11 @@ def check_attacks(attacks: Mapping[str, Attack], images: Images) -> None:
                 remedy="Leave the attack out, as with Battery.only.",
             )
         ball = ball_of(attack)
-        if ball is not None and ball[1] > _diameter(ball[0], images) * (1.0 + 1e-6):
+        if ball is not None and ball[1] > diameter(ball[0], images) * (1.0 + 1e-6):
             norm, epsilon = ball
             raise InputError(
                 f"{subject}, epsilon",
-                expected=f"at most {_diameter(norm, images):g}, the distance from black to white in {norm}",
+                expected=f"at most {diameter(norm, images):g}, the distance from black to white in {norm}",
                 received=f"{epsilon:g}",
                 remedy=f"It is in pixel units of [0, 1]: give {epsilon:g} / 255 for {epsilon:g} of 255.",
             )
@@ -95,7 +95,7 @@ def _radius(battery: Battery, model: str, images: Images) -> Iterator[Check]:
     balls = {name: ball for name, attack in attacks_of(battery).items() if (ball := ball_of(attack)) is not None}
     if not balls:
         return
-    shares = {name: epsilon / _diameter(norm, images) for name, (norm, epsilon) in balls.items()}
+    shares = {name: epsilon / diameter(norm, images) for name, (norm, epsilon) in balls.items()}
     largest = max(shares, key=lambda name: shares[name])
     yield verdict(
         model,
@@ -119,5 +119,6 @@ def _searched(report: RobustnessReport, model: str) -> Check:
     )
 
 
-def _diameter(norm: str, images: Images) -> float:
+def diameter(norm: str, images: Images) -> float:
+    """Return the distance from a black image to a white one."""
     return 1.0 if norm == "linf" else math.sqrt(math.prod(images.shape[1:]))

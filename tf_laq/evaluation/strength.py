@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Iterator
 
 from tf_laq.attacks.apgd import APGD
@@ -18,6 +17,7 @@ from tf_laq.evaluation.checks import SIGNIFICANT, Stepping, significance, verdic
 from tf_laq.evaluation.examples import LOOKED_AT, Examples
 from tf_laq.evaluation.models import EvaluatedModel
 from tf_laq.evaluation.outcomes import Correct
+from tf_laq.evaluation.plausibility import diameter
 from tf_laq.evaluation.report import Check, RobustnessReport
 from tf_laq.evaluation.statistics import Share, mcnemar
 
@@ -141,7 +141,7 @@ class _Trial:
     @property
     def _grey(self) -> float:
         """Radius of the ball around any image that has plain grey in it."""
-        return GREY if self.attack.norm == "linf" else GREY * math.sqrt(self.examples.images[0].size)
+        return GREY * diameter(self.attack.norm, self.examples.images)
 
     def _at(self, epsilon: float, once: Correct) -> Correct:
         same = epsilon == self.attack.epsilon
