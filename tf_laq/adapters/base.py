@@ -121,9 +121,9 @@ class Adapter(abc.ABC):
             InputError: The plan is for another model, or the model cannot be copied or wrapped.
         """
         self.check_plan(model, plan)
-        twin = self._copy_to_quantize(model, plan)
-        variables = self.variables(twin)
-        planned = {id(variables[key]): quantizer for key, quantizer in _quantizers(plan).items()}
+        quantizers = _quantizers(plan)
+        twin, variables = self._copy_to_quantize(model, quantizers)
+        planned = {id(variables[key]): quantizer for key, quantizer in quantizers.items()}
 
         def weights_in(part: Any) -> Weights:
             # By identity: a layer may take the kernel of another one.
@@ -146,8 +146,9 @@ class Adapter(abc.ABC):
             InputError: The plan is for another model, or the model cannot be copied.
         """
         self.check_plan(model, plan)
-        twin = self._copy_to_quantize(model, plan)
-        self._quantize(twin, _quantizers(plan))
+        quantizers = _quantizers(plan)
+        twin, variables = self._copy_to_quantize(model, quantizers)
+        _quantize(variables, quantizers)
         return twin
 
     def check_plan(self, model: Any, plan: QuantizationPlan) -> None:
@@ -167,7 +168,7 @@ class Adapter(abc.ABC):
         with _nodes_as_they_are(model):
             twin = self.float_twin(model)
             plain = self.copy(twin)
-        self._quantize(plain, self._quantizers_in(model, twin))
+        _quantize(self.variables(plain), self._quantizers_in(model, twin))
         return plain
 
     def float_twin(self, model: Any) -> Any:
@@ -311,26 +312,27 @@ class Adapter(abc.ABC):
     def _inner(self, path: str, layer: Any) -> Any:
         return layer.layer if isinstance(layer, self.wrapper) else layer
 
-    def _quantize(self, model: Any, quantizers: Mapping[Key, Quantizer]) -> None:
-        """Put weights of a plain model through their quantizers."""
-        variables = self.variables(model)
-        for key, quantizer in quantizers.items():
-            values = quantizer.quantize(value_of(variables[key]))
-            variables[key].assign(values.astype(tf.as_dtype(variables[key].dtype).as_numpy_dtype, copy=False))
-
-    def _copy_to_quantize(self, model: Any, plan: QuantizationPlan) -> Any:
-        """Return a copy of a model that computes with the planned weights.
+    def _copy_to_quantize(self, model: Any, quantizers: Mapping[Key, Quantizer]) -> tuple[Any, dict[Key, Any]]:
+        """Return a copy of a model that computes with the weights to be quantized, and all its weights.
 
         Raises:
             InputError: The model cannot be copied, or does not compute with one of these weights as it is.
         """
         twin = self.copy(model)
-        check_used(twin, self.variables(twin), _quantizers(plan))
-        return twin
+        variables = self.variables(twin)
+        check_used(twin, variables, quantizers)
+        return twin, variables
 
 
 def _quantizers(plan: QuantizationPlan) -> dict[Key, Quantizer]:
     return {(e.layer, e.weight): q for e in plan.entries if (q := e.make_quantizer()) is not None}
+
+
+def _quantize(variables: Mapping[Key, Any], quantizers: Mapping[Key, Quantizer]) -> None:
+    """Put weights of a plain model through their quantizers."""
+    for key, quantizer in quantizers.items():
+        values = quantizer.quantize(value_of(variables[key]))
+        variables[key].assign(values.astype(tf.as_dtype(variables[key].dtype).as_numpy_dtype, copy=False))
 
 
 @contextlib.contextmanager
