@@ -84,6 +84,40 @@ def test_only_keeps_the_order_of_the_battery() -> None:
     assert Battery.preset("mnist").only("pgd").names == ("pgd",)
 
 
+# Where the data sets' presets differ, the rule is the digits' one, or that of the two others.
+AS_IN_THE_PRESETS = {
+    "digits": ("clean", "fgsm_weak", "fgsm_strong", "pgd", "bim", "mim", "uniform", "square"),
+    "mnist": ("clean", "fgsm_strong", "gaussian", "uniform"),
+    "cifar10": ("clean", "fgsm_strong", "gaussian", "uniform", "square"),
+}
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_a_radius_gives_the_numbers_of_the_presets(dataset) -> None:
+    preset, strong = (Battery.preset(dataset, name) for name in ("standard", "strong"))
+    epsilon = attacks_of(preset, "fgsm_strong")["white"].epsilon
+    battery = Battery.within(epsilon)
+    assert battery.names == tuple(name for name in COLUMNS if name != "cw_l2")
+    for name in AS_IN_THE_PRESETS[dataset]:
+        assert attacks_of(battery, name) == attacks_of(preset, name)
+    assert Battery.within(epsilon, preset="strong").columns == strong.columns
+    assert Battery.within(epsilon, preset="strong").ensemble
+    assert Battery.within(epsilon, preset="quick").columns == battery.only(["clean", "pgd"]).columns
+
+
+def test_an_l2_radius_has_attacks_of_that_norm_only(tmp_path) -> None:
+    names = (*COLUMNS[:7], "uniform")
+    for preset, columns in {"standard": names, "quick": ("clean", "pgd")}.items():
+        assert Battery.within(0.5, norm="l2", preset=preset).names == columns
+    for preset in ("standard", "strong"):
+        battery = Battery.within(0.5, norm="l2", preset=preset)
+        attacks = [attack for column in battery.columns[1:] for attack in column.attacks.values()]
+        assert {getattr(attack, "norm", "l2") for attack in attacks} == {"l2"}
+        assert all(attack.epsilon <= 0.5 for attack in attacks)
+        battery.save(tmp_path / "battery.json")
+        assert Battery.load(tmp_path / "battery.json") == battery
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -92,6 +126,11 @@ def test_only_keeps_the_order_of_the_battery() -> None:
         (lambda: Battery.preset("mnist").only(["pdg"]), r"column: expected one of clean, .* Received: 'pdg'"),
         (lambda: Battery.preset("mnist").only([]), r"columns: "),
         (lambda: Battery(name="none", columns=()), r"columns: "),
+        (lambda: Battery.within(0), r"epsilon: expected a radius above 0. Received: 0"),
+        (lambda: Battery.within(8), r"epsilon: expected at most 1 in L-inf"),
+        (lambda: Battery.within("8/255"), r"epsilon: expected a finite number"),
+        (lambda: Battery.within(0.3, norm="l1"), r"norm: expected one of linf, l2"),
+        (lambda: Battery.within(0.3, preset="paper"), r"preset: expected one of quick, standard, strong"),
         (lambda: Column(name="pgd", attacks={}), r"column pgd: "),
         (lambda: Column(name="pgd", attacks={"black": get("clean")}), r"column pgd: .*black"),
         (lambda: Column(name="pgd", attacks={"white": "pgd"}), r"column pgd, white: expected an Attack"),

@@ -15,6 +15,7 @@ from tf_laq._internal.documents import Document
 from tf_laq._internal.validation import one_of
 from tf_laq.attacks import registry
 from tf_laq.attacks.base import Attack
+from tf_laq.attacks.radius import battery_within
 from tf_laq.errors import InputError
 
 # What the attacker knows: nothing, a model of the same structure, the model itself.
@@ -110,6 +111,43 @@ class Battery(Document):
         one_of("dataset", dataset, batteries)
         one_of("preset", preset, batteries[dataset])
         return cls.from_dict({"name": f"{dataset}/{preset}", **batteries[dataset][preset]})
+
+    @classmethod
+    def within(cls, epsilon: float, *, norm: str = "linf", preset: str = "standard") -> Battery:
+        """Return the battery of a radius, for data without a preset of its own.
+
+        The numbers are those of the presets where the presets agree with one another, else those of the named ones:
+
+        | attack | rule | as in |
+        | --- | --- | --- |
+        | PGD | 40 steps of epsilon / 10 | digits; 40 steps also in Madry et al. (2018) on MNIST |
+        | BIM, MIM | 20 steps of epsilon / 10 | digits |
+        | FGSM, weak and strong | epsilon / 2 and epsilon | digits |
+        | Gaussian noise | standard deviation epsilon | MNIST, CIFAR-10 |
+        | uniform noise | epsilon | all |
+        | Square | 1,000 queries, in "strong" 5,000 | digits, CIFAR-10; AutoAttack (Croce and Hein 2020) |
+        | Auto-PGD, in "strong" | 100 steps, nine targets | all; AutoAttack |
+
+        In "l2" there is no Gaussian noise, whose length grows with the number of pixels, and no Square, which this
+        package has for "linf" only; CW-L2, in "strong" DDN, is there instead. Every attack of an "l2" battery
+        therefore needs the gradient, and a quantized model that hides it can look better than it is.
+
+        Args:
+            epsilon: The radius in pixel units of [0, 1], above 0.
+            norm: "linf" or "l2". Attacks of the other norm are left out.
+            preset: "quick": clean images and PGD. "standard": the columns of `preset`. "strong": an ensemble like
+                AutoAttack: fewer attacks, the most effective ones.
+
+        Raises:
+            InputError: The radius is not above 0, or in "linf" above 1, or there is no such norm or preset.
+
+        Example:
+            >>> Battery.within(8 / 255).only("pgd").columns[0].attacks["white"].steps
+            40
+            >>> Battery.within(0.5, norm="l2", preset="strong").names
+            ('clean', 'uniform', 'mim', 'apgd_ce', 'apgd_t', 'ddn')
+        """
+        return cls.from_dict(battery_within(epsilon, norm, preset))
 
     def only(self, names: Iterable[str]) -> Battery:
         """Return the battery with these columns only, in the battery's order.

@@ -137,15 +137,34 @@ def words(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def number(text: str, argument: str) -> float:
+    """Return the number that a text has as a decimal or as a fraction.
+
+    Raises:
+        InputError: It has none.
+
+    Example:
+        >>> number("8/255", "epsilon") == 8 / 255
+        True
+        >>> number("0.3", "epsilon")
+        0.3
+    """
+    numerator, slash, denominator = text.partition("/")
+    try:
+        return float(numerator) / (float(denominator) if slash else 1.0)
+    except (ValueError, ZeroDivisionError):
+        raise InputError(argument, expected="a number such as 0.3 or 8/255", received=repr(text)) from None
+
+
 def numbers(text: str, argument: str) -> list[float]:
-    """Return the numbers of a text that commas separate.
+    """Return the numbers of a text that commas separate, each as in `number`.
 
     Raises:
         InputError: There is none, or a part is no number.
     """
     try:
-        return [float(part) for part in words(text)] or [float("")]
-    except ValueError:
+        return [number(part, argument) for part in words(text)] or [float("")]
+    except (ValueError, InputError):
         raise InputError(argument, expected="numbers, separated by commas", received=repr(text)) from None
 
 
