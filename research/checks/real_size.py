@@ -18,10 +18,11 @@ import numpy as np
 
 import tf_laq as laq
 from research.checks.program import argument_parser, publish
-from research.statistics import drop, share
+from research.statistics import share
 from tf_laq import datasets, evaluation, policies, training
 from tf_laq.attacks import PGD, Battery, Column, get
 from tf_laq.errors import InputError
+from tf_laq.evaluation import drop
 from tf_laq.models import trained
 from tf_laq.policies import Limit
 

@@ -13,8 +13,8 @@ from research.paper.figure import BITS, FLOAT, QUANTIZERS, ROLES as CURVE_ROLES,
 from research.paper.plans import Judged, judge, judge_sample
 from research.paper.settings import PGD_COLUMN
 from research.paper.study import WORST_CASE, Study
-from research.statistics import drop, drop_difference, share, spearman
-from tf_laq.evaluation import Correct
+from research.statistics import drop_difference, share, spearman
+from tf_laq.evaluation import Correct, drop
 from tf_laq.report import PALETTE, panels, png
 
 _COLUMNS = {"clean": "no attack", PGD_COLUMN: "the paper's PGD", WORST_CASE: "worst case with Square"}

@@ -16,9 +16,9 @@ from research.paper.plans import Candidate, Judged
 from research.paper.roles import UNIFORM_BITS, Network, Networks
 from research.paper.settings import GRADIENT_FREE, PGD_COLUMN as PGD
 from research.paper.study import WORST_CASE, Study
-from research.statistics import Difference, drop
 from tf_laq import datasets, policies, training
 from tf_laq.errors import InputError
+from tf_laq.evaluation import Difference, drop
 from tf_laq.plan import FLOAT_BITS, QuantizationPlan
 from tf_laq.policies import Limit
 from tf_laq.report import PALETTE, ModelSize, panels, png

@@ -10,9 +10,9 @@ from research.paper import reference
 from research.paper.facts import facts_of, named, worst_case_fact
 from research.paper.settings import GRADIENT_FREE
 from research.paper.study import WORST_CASE, Study
-from research.statistics import Difference, drop, share
+from research.statistics import share
 from tf_laq.attacks import KNOWLEDGE, Attack
-from tf_laq.evaluation import Correct, Share
+from tf_laq.evaluation import Correct, Difference, Share, drop
 
 GRAY_TABLES, FULL_TABLES = (1, 2), (3, 4)
 # The networks of Tables 1 and 2.

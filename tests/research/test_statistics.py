@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, strategies as st
 from scipy import stats
 
-from research.statistics import drop, drop_difference, spearman, spread
+from research.statistics import drop_difference, spearman, spread
+from tf_laq.evaluation import drop
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=30))

@@ -11,4 +11,10 @@ from .models import FEW_ZEROS as FEW_ZEROS, zero_gradients as zero_gradients
 from .outcomes import Correct as Correct, Outcome as Outcome
 from .report import Check as Check, RobustnessReport as RobustnessReport
 from .runner import evaluate as evaluate
-from .statistics import Share as Share, mcnemar as mcnemar, wilson_interval as wilson_interval
+from .statistics import (
+    Difference as Difference,
+    Share as Share,
+    drop as drop,
+    mcnemar as mcnemar,
+    wilson_interval as wilson_interval,
+)

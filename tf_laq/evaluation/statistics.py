@@ -1,4 +1,4 @@
-"""Shares with their confidence intervals."""
+"""Shares and their differences on the same images, with their confidence intervals."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import dataclasses
 import math
 from statistics import NormalDist
 
+import numpy as np
+import numpy.typing as npt
+
 from tf_laq._internal.validation import whole
 from tf_laq.errors import InputError
+
+_QUANTILE = NormalDist().inv_cdf(0.975)
 
 
 def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -97,3 +102,39 @@ class Share:
     def __str__(self) -> str:
         lower, upper = self.interval
         return f"{100 * self.value:.1f} [{100 * lower:.1f}, {100 * upper:.1f}]"
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A difference of accuracies in percentage points, with the ends of its 95 % interval."""
+
+    value: float
+    lower: float
+    upper: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.1f} [{self.lower:.1f}, {self.upper:.1f}]"
+
+
+def drop(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> Difference:
+    """Return how much accuracy is lost between two models on the same images.
+
+    The interval is Agresti and Min's (2005) for matched pairs: with b images that only the first gets right, c that
+    only the second does and n in all, b' = b + 1/2, c' = c + 1/2, n' = n + 2:
+    (b' - c')/n' +- z sqrt(b' + c' - (b' - c')^2/n')/n'.
+
+    Args:
+        before: Where the first model is right, shape (n,).
+        after: Where the second one is.
+
+    Example:
+        >>> print(drop(np.repeat(True, 100), np.arange(100) >= 20))
+        20.0 [11.7, 27.5]
+    """
+    count = len(before)
+    only_first, only_second = float((before & ~after).sum()), float((after & ~before).sum())
+    b, c, n = only_first + 0.5, only_second + 0.5, count + 2
+    center, half = (b - c) / n, _QUANTILE * math.sqrt(b + c - (b - c) ** 2 / n) / n
+    value, lower, upper = (only_first - only_second) / count, max(center - half, -1.0), min(center + half, 1.0)
+    # The added halves could leave the difference itself outside, at -1 and 1.
+    return Difference(100 * value, 100 * min(lower, value), 100 * max(upper, value))

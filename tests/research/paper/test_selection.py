@@ -8,8 +8,8 @@ import pytest
 
 from research.paper.plans import Candidate, Judged
 from research.paper.selection import Standing, candidates, draw_front, pareto, selection_table
-from research.statistics import Difference
 from tf_laq import quantizers
+from tf_laq.evaluation import Difference
 
 
 @pytest.fixture(scope="module")
