@@ -1,5 +1,6 @@
 from . import (
     attacks as attacks,
+    compression as compression,
     datasets as datasets,
     evaluation as evaluation,
     models as models,
@@ -11,6 +12,7 @@ from . import (
 )
 from .adapters import plan_of as plan_of
 from .api import apply as apply, bake as bake, measure as measure, search as search, strip as strip, uniform as uniform
+from .compression import Candidate as Candidate, Compression as Compression, Rule as Rule, compress as compress
 from .errors import InputError as InputError
 from .evaluation import evaluate as evaluate
 from .plan import PlanEntry as PlanEntry, QuantizationPlan as QuantizationPlan

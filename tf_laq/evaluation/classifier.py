@@ -42,12 +42,16 @@ class SettledClassifier:
         classes: The number of logits.
         steps: What stands between the model and these logits, in words; none for a model of float32 logits itself.
         sha256: Of a Keras model's weights; "" for other models.
+        bounds: The range of images that the model itself takes.
+        left_out: The activation at its end that is left out; "" for none.
     """
 
     logits: Logits
     classes: int
     steps: tuple[str, ...]
     sha256: str
+    bounds: Bounds
+    left_out: Activation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +147,8 @@ class Classifier:
                 chosen, or it gives no finite logits for these labels.
         """
         model, steps = loaded(self.model), list[str]()
-        prepare = self._preparation(model, images, steps, subject)
+        bounds = self._bounds(model, steps)
+        prepare = self._preparation(model, bounds, images, steps, subject)
         if is_keras_model(model):
             outputs = adapter_of(model).outputs(model, self.output, subject)
         else:
@@ -177,16 +182,23 @@ class Classifier:
         values = np.asarray(_logits(first, activation))
         check_logits(values, labels, subject)
         sha256 = archives.sha256(model.get_weights()) if is_keras_model(model) else ""
-        return SettledClassifier(logits, values.shape[1], tuple(steps), sha256)
+        return SettledClassifier(logits, values.shape[1], tuple(steps), sha256, bounds, left_out)
 
-    def _preparation(self, model: Any, images: Images, steps: list[str], subject: str) -> Callable[[Any], Any]:
-        """Return the function from images to the inputs of the model, and tell its steps."""
-        low, high = self.bounds or UNIT
+    def _bounds(self, model: Any, steps: list[str]) -> Bounds:
+        """Return the range of the model's inputs, and tell if it is not that of images."""
         if self.bounds is None and self.preprocessing is None and _takes_bytes(model):
-            low, high = BYTES
             steps.append("inputs scaled to [0, 255], from which the first layer, a Rescaling, takes them")
-        elif (low, high) != UNIT:
+            return BYTES
+        low, high = self.bounds or UNIT
+        if (low, high) != UNIT:
             steps.append(f"inputs scaled to [{low:g}, {high:g}]")
+        return low, high
+
+    def _preparation(
+        self, model: Any, bounds: Bounds, images: Images, steps: list[str], subject: str
+    ) -> Callable[[Any], Any]:
+        """Return the function from images to the inputs of the model, and tell its steps."""
+        low, high = bounds
         preprocessing = self.preprocessing
         if preprocessing is not None:
             steps.append(f"inputs prepared by {self.settings['preprocessing']}")

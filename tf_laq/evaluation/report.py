@@ -7,7 +7,7 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -99,6 +99,27 @@ class RobustnessReport(Document):
     checks: tuple[Check, ...] = ()
     classes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     steps: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def joined(cls, reports: Sequence[RobustnessReport]) -> RobustnessReport:
+        """Return the reports of different models on the same images, under the same battery and seed, as one.
+
+        Raises:
+            InputError: There is no report, or they are of other images, batteries or seeds, or of one model twice.
+        """
+        alike = {(len(report.surrogates), report.count, report.seed, report.battery.to_json()) for report in reports}
+        models = tuple(model for report in reports for model in report.models)
+        if len(alike) != 1 or len(set(models)) != len(models):
+            expected = "reports of different models, of as many images, by one battery and seed"
+            raise InputError("reports", expected=expected, received=f"{len(alike)} kinds, of {', '.join(models)}")
+        return dataclasses.replace(
+            reports[0],
+            models=models,
+            outcomes=tuple(outcome for report in reports for outcome in report.outcomes),
+            checks=tuple(check for report in reports for check in report.checks),
+            classes={name: classes for report in reports for name, classes in report.classes.items()},
+            steps={name: steps for report in reports for name, steps in report.steps.items()},
+        )
 
     def has(self, model: str, column: str, knowledge: str) -> bool:
         """Return whether there is an outcome of a model, column and knowledge."""

@@ -1,0 +1,9 @@
+from .candidates import Candidate as Candidate
+from .result import (
+    CompressedModel as CompressedModel,
+    Compression as Compression,
+    FileCheck as FileCheck,
+    Recommendation as Recommendation,
+    Rule as Rule,
+)
+from .run import compress as compress

@@ -1,0 +1,82 @@
+"""The ways to quantize a model that are tried."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from tf_laq import policies, quantizers
+from tf_laq.attacks.base import Attack
+from tf_laq.policies import DataDrivenPolicy, Limit, Policy
+from tf_laq.training.recipes import Recipe
+
+Images = npt.NDArray[np.float32]
+
+_AVERAGE_BITS = (3.0, 2.5, 2.0)
+"""Sizes of the plans to try: on the networks of docs/results the least that keeps the worst case lies between them."""
+
+_CALIBRATION_IMAGES = 64
+_TUNED = "+ft"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A way to quantize a model.
+
+    Attributes:
+        name: Its name in tables and files.
+        policy: Chooses the bits.
+        tuning: The recipe of an adversarial fine-tuning under the plan; None for none.
+        can_be_tuned: Whether fine-tuning it could make a smaller file good enough.
+        always_attacked: Attack it in full even where it cannot be recommended, for a comparison.
+    """
+
+    name: str
+    policy: Policy | DataDrivenPolicy
+    tuning: Recipe | None = None
+    can_be_tuned: bool = False
+    always_attacked: bool = False
+
+    def tuned(self, recipe: Recipe) -> Candidate:
+        """Return the same plan, fine-tuned."""
+        return dataclasses.replace(self, name=f"{self.name}{_TUNED}", tuning=recipe, can_be_tuned=False)
+
+
+def data_free() -> list[Candidate]:
+    """Return the candidates that look at weights alone: eight bits as the safe one, `guarded`, and three sizes."""
+    return [
+        Candidate(name="linear-8", policy=policies.Uniform(quantizers.get("linear", 8))),
+        Candidate(name="guarded", policy=policies.Guarded(), can_be_tuned=True),
+        *(
+            Candidate(
+                name=f"budget-{bits:g}", policy=policies.Budget(limit=Limit(average_bits=bits)), can_be_tuned=True
+            )
+            for bits in _AVERAGE_BITS
+        ),
+    ]
+
+
+def calibrated(images: Images, attack: Attack, seed: int) -> list[Candidate]:
+    """Return the candidates whose bits are chosen by what the model does with images, of which they see 64.
+
+    Args:
+        images: Training images.
+        attack: Perturbs half of them.
+        seed: Of the attack.
+    """
+    return [
+        Candidate(
+            name=f"calibrated-{bits:g}",
+            policy=policies.Calibrated(
+                images[:_CALIBRATION_IMAGES], limit=Limit(average_bits=bits), attack=attack, seed=seed
+            ),
+        )
+        for bits in _AVERAGE_BITS[:2]
+    ]
+
+
+def of_bytes(code_bytes: int) -> Candidate:
+    """Return the candidate whose codes take at most so many bytes."""
+    return Candidate(name="budget-fit", policy=policies.Budget(limit=Limit(max_bytes=code_bytes)), can_be_tuned=True)

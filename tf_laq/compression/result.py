@@ -1,0 +1,293 @@
+"""What came of a compression: every candidate with its file and its losses, and the one to ship."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from tabulate import tabulate
+
+from tf_laq._internal.documents import Document
+from tf_laq._internal.validation import real, whole
+from tf_laq.errors import InputError
+from tf_laq.evaluation import Difference, RobustnessReport, drop
+from tf_laq.plan import FLOAT_BITS, QuantizationPlan
+from tf_laq.tflite import ExportReport
+
+ORIGINAL = "original"
+CLEAN = "clean"
+
+_VERDICT_WIDTH = 44
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What a file has to keep to be recommended; the smallest that does is.
+
+    Attributes:
+        max_loss: Most points of accuracy that the file may lose against the original model, in the worst case and
+            without an attack, on the same images.
+        max_bytes: Largest file; None for any.
+
+    Raises:
+        InputError: A limit is out of range.
+    """
+
+    max_loss: float = 1.0
+    max_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        real("max_loss", self.max_loss, maximum=100.0)
+        if self.max_bytes is not None:
+            whole("max_bytes", self.max_bytes)
+
+    def __str__(self) -> str:
+        most = "" if self.max_bytes is None else f" of at most {self.max_bytes:,} bytes"
+        return f"the smallest file{most} that loses at most {points(self.max_loss)}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompressedModel:
+    """A model that was made, and its file.
+
+    Attributes:
+        name: Its name.
+        steps: How it was made, in words.
+        plan: Its bits; None for the original.
+        export: Its file.
+        verdict: What came of it: how far it was attacked, and why no further.
+    """
+
+    name: str
+    steps: tuple[str, ...]
+    plan: QuantizationPlan | None
+    export: ExportReport
+    verdict: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the file."""
+        return self.export.file_bytes
+
+    @property
+    def average_bits(self) -> float:
+        """Bits per weight, over the weights that can be quantized."""
+        return float(FLOAT_BITS) if self.plan is None else self.plan.average_bits
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> CompressedModel:
+        """Build the model from its fields as JSON has them."""
+        return cls(
+            name=content["name"],
+            steps=tuple(content["steps"]),
+            plan=None if content["plan"] is None else QuantizationPlan.from_dict(content["plan"]),
+            export=ExportReport.from_dict(content["export"]),
+            verdict=content["verdict"],
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """The model to ship.
+
+    Attributes:
+        name: Its name.
+        keeps_rule: Whether it keeps the rule; if none does, it is what comes nearest.
+        reason: Why it is this one, in words.
+    """
+
+    name: str
+    keeps_rule: bool
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FileCheck:
+    """What the recommended file itself made of the examples that its Keras model is least right about.
+
+    Attributes:
+        count: Number of images.
+        withstood: Of how many the file got the example right.
+        same: On how many examples file and Keras model were both right or both wrong.
+    """
+
+    count: int
+    withstood: int
+    same: int
+
+    def __str__(self) -> str:
+        return (
+            f"On the worst examples of its Keras model, the file is right on {self.withstood:,} of {self.count:,}, "
+            f"with the same verdict on {self.same:,}."
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compression(Document):
+    """The candidates of a compression with their files and losses, and which one to ship.
+
+    Attributes:
+        facts: What was done: a name and a value per line.
+        rule: By what the file to ship was chosen.
+        models: The original, then the candidates, the smallest file first.
+        screening: Accuracy of all models without an attack and under the quickest attack.
+        robustness: Accuracy under the whole battery, of the models that were attacked in full.
+        recommendation: The model to ship.
+        file_check: The comparison of the recommended file with its Keras model under attack.
+        command: The command line that makes these results; "" where there is none.
+    """
+
+    document: ClassVar[str] = "tf_laq compression"
+    version: ClassVar[int] = 1
+
+    facts: Mapping[str, str]
+    rule: Rule
+    models: tuple[CompressedModel, ...]
+    screening: RobustnessReport
+    robustness: RobustnessReport
+    recommendation: Recommendation
+    file_check: FileCheck
+    command: str = ""
+
+    @property
+    def original(self) -> CompressedModel:
+        """The model before the compression."""
+        return self.models[0]
+
+    @property
+    def recommended(self) -> CompressedModel:
+        """The model to ship."""
+        return self.model(self.recommendation.name)
+
+    def model(self, name: str) -> CompressedModel:
+        """Return the model of a name.
+
+        Raises:
+            InputError: There is no such model.
+        """
+        for model in self.models:
+            if model.name == name:
+                return model
+        raise InputError("name", expected=f"one of {', '.join(m.name for m in self.models)}", received=repr(name))
+
+    def attacked(self, name: str) -> bool:
+        """Return whether a model was attacked in full, so that it has a worst case."""
+        return name in self.robustness.models
+
+    def clean_loss(self, name: str) -> Difference:
+        """Return how much accuracy without an attack a model loses against the original, in points."""
+        return clean_loss(self.screening, name)
+
+    def loss(self, name: str) -> Difference:
+        """Return how much of the worst case a model that was attacked in full loses against the original, in points."""
+        return worst_loss(self.robustness, name)
+
+    def front(self) -> list[str]:
+        """Return the models, of those attacked in full, that no other one beats: as small, as robust, better in one."""
+        found = [
+            (model.name, (model.bytes, -self.robustness.worst_case(model.name).successes))
+            for model in self.models
+            if self.attacked(model.name)
+        ]
+        return [
+            name
+            for name, (size, broken) in found
+            if not any(s <= size and b <= broken and (s, b) != (size, broken) for _, (s, b) in found)
+        ]
+
+    def rows(self) -> tuple[list[str], list[list[str]]]:
+        """Return the table's headers and rows, a row per model."""
+        headers = [
+            "model", "bits", "file bytes", "times smaller", "clean", "worst case [95 %]", "below original", "verdict",
+        ]  # fmt: skip
+        rows = []
+        for model in self.models:
+            name = model.name
+            quick = self.screening.worst_case(name)
+            rows.append(
+                [
+                    name,
+                    f"{model.average_bits:.2f}",
+                    f"{model.bytes:,}",
+                    f"{self.original.bytes / model.bytes:.1f}",
+                    f"{100 * self.screening.accuracy(name, CLEAN).value:.1f}",
+                    str(self.robustness.worst_case(name)) if self.attacked(name) else f"<= {100 * quick.value:.1f}",
+                    "" if name == ORIGINAL else self._loss_cell(name),
+                    model.verdict,
+                ]
+            )
+        return headers, rows
+
+    def notes(self) -> list[str]:
+        """Return the lines that say how the table was made and what it does not show."""
+        quick = ", ".join(column for column in self.screening.battery.names if column != CLEAN)
+        return [
+            f"N = {self.robustness.count} images, the same for all; seed {self.robustness.seed}; battery "
+            f"{self.robustness.battery.name}. Worst case: right under every attack, with its 95 % Wilson interval.",
+            "Below original: points of the worst case lost on the same images, with the 95 % interval of Agresti and "
+            "Min for pairs.",
+            f"All models met {quick}. Its images that a model withstands bound its worst case from above (<=): who "
+            "loses too much by that bound cannot win and was attacked no further. The others were attacked in full "
+            "from the smallest file on, first on a quarter of the images: who loses too much there by the whole of its "
+            "interval was stopped. Who is larger than one that keeps the rule cannot win either.",
+            "The file was chosen on these images: its loss on others may be somewhat larger than what is measured here.",
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields as JSON-ready values."""
+        content = super().to_dict()
+        reports = {"screening": self.screening.to_dict(), "robustness": self.robustness.to_dict()}
+        return {**content, **reports}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Compression:
+        """Build the result from what `to_dict` returned."""
+        return cls(
+            facts=content["facts"],
+            rule=Rule(**content["rule"]),
+            models=tuple(CompressedModel.from_dict(model) for model in content["models"]),
+            screening=RobustnessReport.from_dict(content["screening"]),
+            robustness=RobustnessReport.from_dict(content["robustness"]),
+            recommendation=Recommendation(**content["recommendation"]),
+            file_check=FileCheck(**content["file_check"]),
+            command=content["command"],
+        )
+
+    def __str__(self) -> str:
+        headers, rows = self.rows()
+        table = tabulate(
+            rows,
+            headers,
+            disable_numparse=True,
+            colalign=("left", *["right"] * 6, "left"),
+            maxcolwidths=[None] * 7 + [_VERDICT_WIDTH],
+        )
+        notes = "\n".join(self.notes())
+        return f"{self.recommendation.reason}\n\n{table}\n\n{self.file_check}\n{notes}"
+
+    def _loss_cell(self, name: str) -> str:
+        if self.attacked(name):
+            return str(self.loss(name))
+        least = drop(self.robustness.surviving(ORIGINAL), self.screening.surviving(name))
+        return f">= {least.value:.1f}"
+
+
+def clean_loss(screening: RobustnessReport, name: str) -> Difference:
+    """Return the points of accuracy without an attack that a model loses against the original."""
+    return drop(screening.correct(ORIGINAL, CLEAN), screening.correct(name, CLEAN))
+
+
+def worst_loss(robustness: RobustnessReport, name: str) -> Difference:
+    """Return the points of the worst case that a model loses against the original."""
+    return drop(robustness.surviving(ORIGINAL), robustness.surviving(name))
+
+
+def points(number: float) -> str:
+    """Return a number of percentage points in words.
+
+    Example:
+        >>> points(1.0), points(2.5)
+        ('1 point', '2.5 points')
+    """
+    return f"{number:g} point{'' if number == 1 else 's'}"
