@@ -79,4 +79,6 @@ def calibrated(images: Images, attack: Attack, seed: int) -> list[Candidate]:
 
 def of_bytes(code_bytes: int) -> Candidate:
     """Return the candidate whose codes take at most so many bytes."""
-    return Candidate(name="budget-fit", policy=policies.Budget(limit=Limit(max_bytes=code_bytes)), can_be_tuned=True)
+    return Candidate(
+        name=f"budget-{code_bytes}-bytes", policy=policies.Budget(limit=Limit(max_bytes=code_bytes)), can_be_tuned=True
+    )
