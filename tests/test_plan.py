@@ -32,7 +32,7 @@ def test_the_table_shows_every_column_and_every_layer_left_alone():
     for shown in (
         "conv1", "3x3x1x5", "linear", "2.000", "2.100", "1.050", "0.250", "20.000", "17", "passes",
         "block/dense", "NO", "float32", "bn (BatchNormalization): normalisation parameters stay float32",
-        "average", "89 bytes (372 in float32)",
+        "average", "codes: 89 bytes (372 in float32)",
     ):  # fmt: skip
         assert shown in text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from tabulate import tabulate
@@ -13,6 +14,7 @@ from tf_laq.errors import InputError
 from tf_laq.quantizers import Quantizer
 
 FLOAT_BITS = 32
+_SHOWN_NAMES = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +95,8 @@ class QuantizationPlan(Document):
         entries: One per weight tensor, in the model's order.
         left_alone: One per layer without an entry, or with other weights that are no vectors, and one per model with
             weights beside its layers. Together with the entries they account for all weights.
+        file_bytes: Layout -> size of the `.tflite` file in it; empty until `tflite.with_file_bytes` finds it.
+        widened: Layout -> the weights whose bits it cannot keep, which the file has in float16 or float32.
     """
 
     document: ClassVar[str] = "tf_laq quantization plan"
@@ -102,6 +106,9 @@ class QuantizationPlan(Document):
     norm: str
     entries: tuple[PlanEntry, ...]
     left_alone: tuple[LeftAlone, ...] = ()
+    # Both follow from the rest: plans that are the same are equal whether or not somebody has looked.
+    file_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict, compare=False)
+    widened: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict, compare=False)
 
     @property
     def weights(self) -> int:
@@ -123,6 +130,11 @@ class QuantizationPlan(Document):
         """Whether the policy's conditions are met by every entry."""
         return all(entry.satisfied for entry in self.entries)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON-ready values; without the file's sizes where they are not known."""
+        content = super().to_dict()
+        return content if self.file_bytes else {k: v for k, v in content.items() if k not in ("file_bytes", "widened")}
+
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> QuantizationPlan:
         """Build the plan from what `to_dict` returned."""
@@ -131,13 +143,15 @@ class QuantizationPlan(Document):
             norm=content["norm"],
             entries=tuple(PlanEntry(**{**e, "shape": tuple(e["shape"])}) for e in content["entries"]),
             left_alone=tuple(LeftAlone(**layer) for layer in content["left_alone"]),
+            file_bytes=content.get("file_bytes", {}),
+            widened={layout: tuple(names) for layout, names in content.get("widened", {}).items()},
         )
 
     def rows(self) -> tuple[list[str], list[list[Any]]]:
         """Return the table's headers and rows, a row per entry."""
         headers = [
             "layer", "weight", "shape", "weights", "quantizer", "bits", "||W||", "||W_q||", "ratio", "||W-W_q||",
-            "zeros %", "bytes", "met", "why",
+            "zeros %", "code bytes", "met", "why",
         ]  # fmt: skip
         rows = [
             [
@@ -167,9 +181,26 @@ class QuantizationPlan(Document):
         lines = [
             f"Quantization plan: {self.policy}; norm: {self.norm}",
             table,
-            f"{self.average_bits:.2f} bits a weight on average; {self.bytes:,} bytes ({float_bytes:,} in float32)",
+            f"{self.average_bits:.2f} bits a weight on average; "
+            f"codes: {self.bytes:,} bytes ({float_bytes:,} in float32)",
+            *self._file_lines(),
         ]
         if self.left_alone:
             lines.append("Left alone:")
             lines += [f"  {layer.layer} ({layer.kind}): {layer.reason}" for layer in self.left_alone]
         return "\n".join(lines)
+
+    def _file_lines(self) -> list[str]:
+        """Return one line for each size: the layouts with it, and what they cannot keep."""
+        alike: dict[tuple[int, tuple[str, ...]], list[str]] = {}
+        for layout, size in self.file_bytes.items():
+            alike.setdefault((size, self.widened.get(layout, ())), []).append(layout)
+        return [
+            f"File in layout {' or '.join(layouts)}: {size:,} bytes{_widened(names)}"
+            for (size, names), layouts in sorted(alike.items())
+        ]
+
+
+def _widened(names: tuple[str, ...]) -> str:
+    shown = [*names[:_SHOWN_NAMES], *([f"{len(names) - _SHOWN_NAMES} more"] if len(names) > _SHOWN_NAMES else [])]
+    return f"; not at the planned bits: {', '.join(shown)}" if names else ""

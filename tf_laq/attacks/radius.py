@@ -69,7 +69,7 @@ def _strong(epsilon: float, norm: str) -> Columns:
     }
 
 
-def _model_free(name: str, **settings: float) -> dict[str, dict[str, Any]]:
+def _model_free(name: str, **settings: Any) -> dict[str, dict[str, Any]]:
     return {"none": {"name": name, **settings}}
 
 

@@ -12,6 +12,7 @@ from tf_laq import api, policies, quantizers as known_quantizers
 from tf_laq._internal.validation import one_of
 from tf_laq.cli.arguments import check_ending, first_images, load_model, parse_overrides, words
 from tf_laq.errors import InputError
+from tf_laq.plan import QuantizationPlan
 from tf_laq.policies import DataDrivenPolicy, Policy
 from tf_laq.saving import save_model
 
@@ -33,9 +34,12 @@ def quantize(
     seed: int | None = None,
     norm: str = "spectral",
     overrides: str = "",
+    layout: str = "",
     unsafe_lambdas: bool = False,
 ) -> None:
     """Choose a quantizer and a bit width for every kernel, and save the quantized model and the plan.
+
+    The plan says how large the TensorFlow Lite file will be in each layout.
 
     Args:
         model: Saved Keras model.
@@ -56,6 +60,7 @@ def quantize(
         norm: Norm that is limited: spectral or inf.
         overrides: Layers set by hand, as '{"conv*": "linear:8", "dense1": "float32"}': a name or shell pattern, then
             a quantizer with its bits, or float32.
+        layout: Choose only what this layout of the file keeps: int8, auto or packed, as in laq export; empty for any.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
     check_ending(out, ".keras")
@@ -72,11 +77,28 @@ def quantize(
         seed=seed,
     )
     network = load_model(model, unsafe_lambdas)
-    plan = api.search(network, policy=chosen, norm=norm, overrides=by_hand)  # type: ignore[arg-type]
+    plan = api.search(
+        network,
+        policy=chosen,
+        norm=norm,  # type: ignore[arg-type]
+        overrides=by_hand,
+        layout=layout or None,  # type: ignore[arg-type]
+    )
+    plan, no_file = _with_file_bytes(network, plan)
     save_model(api.bake(network, plan), out)
     plan_path = Path(out).with_suffix(".plan.json")
     plan.save(plan_path)
-    print(f"{plan}\n\nQuantized model: {out}\nPlan: {plan_path}")
+    print(f"{plan}\n{no_file}\nQuantized model: {out}\nPlan: {plan_path}")
+
+
+def _with_file_bytes(model: Any, plan: QuantizationPlan) -> tuple[QuantizationPlan, str]:
+    """Return the plan with the sizes of its file; if there can be no file, the plan as it is, and why."""
+    from tf_laq.tflite import with_file_bytes
+
+    try:
+        return with_file_bytes(model, plan), ""
+    except InputError as error:  # A network need not fit TensorFlow Lite to be quantized.
+        return plan, f"No TensorFlow Lite file can be written: {error}\n"
 
 
 def policy_of(name: str, **options: Any) -> Policy | DataDrivenPolicy:
