@@ -48,6 +48,8 @@ class Judge:
             batch_size=self.batch_size,
             seed=self.seed,
             folder=self.folder(made, battery, count),
+            # The folder of the whole compression is asked about once, at its beginning.
+            overwrite=True,
             check_strength=battery is self.task.battery and count is None,
             progress=self.progress,
         )

@@ -231,7 +231,7 @@ class Compression(Document):
             "loses too much by that bound cannot win and was attacked no further. The others were attacked in full "
             "from the smallest file on, first on a quarter of the images: who loses too much there by the whole of its "
             "interval was stopped. Who is larger than one that keeps the rule cannot win either.",
-            "The file was chosen on these images: its loss on others may be somewhat larger than what is measured here.",
+            "The file was chosen on these images: its loss on others may be somewhat larger than what is shown here.",
         ]
 
     def to_dict(self) -> dict[str, Any]:

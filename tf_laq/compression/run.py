@@ -20,7 +20,7 @@ from tf_laq.compression.racing import Judge, Race
 from tf_laq.compression.recommendation import recommend
 from tf_laq.compression.result import ORIGINAL, CompressedModel, Compression, FileCheck, Rule
 from tf_laq.compression.task import Task
-from tf_laq.compression.workbench import Inputs, Workbench
+from tf_laq.compression.workbench import Workbench
 from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
 from tf_laq.evaluation import load_examples
@@ -66,8 +66,8 @@ def compress(
     the rule then meet the whole battery, the smallest file first. With a recipe, plans whose file is smaller than the
     winner's are fine-tuned under their bits, from the smallest on, until one keeps the rule.
 
-    A compression that was stopped goes on where it was if it is started again with the same arguments. What it needs
-    for that is in the folder `work`, which may be removed at the end.
+    A compression that was stopped goes on where it was if it is started again, and one with another rule, recipe or
+    number of images uses what is there. What it needs for that is in the folder `work`, which may be removed.
 
     Args:
         model: A built Keras model, which stays as it is; or a `Classifier` of one, which says how it is to be called.
@@ -84,7 +84,8 @@ def compress(
         examples: Number of test images, from the first on.
         batch_size: Number of images attacked at a time.
         seed: Of the attacks and the training.
-        overwrite: If the folder has a compression of another model, data or settings, begin anew instead of refusing.
+        overwrite: If the folder has a compression of another model, other training images or another radius, layout or
+            seed, begin anew instead of refusing.
         command: The command line that makes these results.
         announce: Receives a line at the start of each stage.
         progress: Show progress bars on a terminal.
@@ -100,15 +101,8 @@ def compress(
     if fine_tune is not None and not task.can_train:
         expected = "None without training images, or for a model that does not take images in [0, 1], channels last"
         raise InputError("fine_tune", expected=expected, received=f"a recipe of {fine_tune.epochs} epochs")
-    settings = {
-        "rule": dataclasses.asdict(rule),
-        "fine_tune": None if fine_tune is None else dataclasses.asdict(fine_tune),
-        "also": [candidate.name for candidate in also],
-        "layout": layout,
-        "seed": seed,
-    }
     folder = Path(out)
-    bench = Workbench(folder / _WORK, task, Inputs.of(task, settings), layout, seed, overwrite=overwrite)
+    bench = Workbench(folder / _WORK, task, layout, seed, overwrite=overwrite)
     judge = Judge(task=task, bench=bench, batch_size=batch_size, seed=seed, progress=progress)
     say = _timed(announce)
     measured = candidates.calibrated(task.dataset.train.images, task.attack, seed) if task.can_train else []

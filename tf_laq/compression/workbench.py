@@ -22,18 +22,21 @@ from tf_laq.training.moments import normalisations
 from tf_laq.version import __version__
 
 _MATCHED_IMAGES = 256
-_PLAN, _WEIGHTS, _REPORT, _FILE = "plan.json", "weights.npz", "export.json", "model.tflite"
+_PLAN, _WEIGHTS, _REPORT, _FILE, _MAKING = "plan.json", "weights.npz", "export.json", "model.tflite", "made.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Inputs(Document):
-    """All that a compression depends on; what was made of others is not used again.
+    """All that the candidates of a folder have in common; what was made of other inputs is not used again.
 
     Attributes:
         release: The version of tf_laq.
         model: SHA-256 of the model's weights.
-        data: SHA-256 of the training images and of the test images, with their labels.
-        settings: The arguments.
+        classifier: How the model is called.
+        images: SHA-256 of the training images, with their labels.
+        attack: The attack on them.
+        layout: Of the files.
+        seed: Of the corrections and the fine-tuning.
     """
 
     document: ClassVar[str] = "tf_laq compression inputs"
@@ -41,19 +44,33 @@ class Inputs(Document):
 
     release: str
     model: str
-    data: tuple[str, str]
-    settings: Mapping[str, Any]
+    classifier: Mapping[str, Any]
+    images: str
+    attack: Mapping[str, Any]
+    layout: str
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Making(Document):
+    """How a candidate of a folder was made.
+
+    Attributes:
+        policy: The policy with its settings.
+        tuning: The fields of the recipe of its fine-tuning; None for none.
+    """
+
+    document: ClassVar[str] = "tf_laq compression candidate"
+    version: ClassVar[int] = 1
+
+    policy: str
+    tuning: Mapping[str, Any] | None
 
     @classmethod
-    def of(cls, task: Task, settings: Mapping[str, Any]) -> Inputs:
-        """Describe a task with further settings, which are JSON-ready."""
-        given = {"classifier": task.classifier.settings, "battery": task.battery.to_dict(), **settings}
-        return cls(
-            release=__version__,
-            model=task.settled.sha256,
-            data=(task.dataset.train.sha256, task.test.sha256),
-            settings={**given, "quick": task.quick.to_dict()},
-        )
+    def of(cls, candidate: Candidate) -> Making:
+        """Describe a candidate."""
+        tuning = None if candidate.tuning is None else dataclasses.asdict(candidate.tuning)
+        return cls(policy=repr(candidate.policy), tuning=tuning)
 
 
 class Workbench:
@@ -62,7 +79,6 @@ class Workbench:
     Args:
         path: The folder; it is made if there is none.
         task: The model, which stays as it is, and the data that the makers may look at.
-        inputs: What the candidates depend on.
         layout: Of the files.
         seed: Of the corrections and the fine-tuning.
         overwrite: Remove what was made of other inputs.
@@ -71,14 +87,23 @@ class Workbench:
         InputError: The folder has candidates of other inputs.
     """
 
-    def __init__(self, path: Path, task: Task, inputs: Inputs, layout: Layout, seed: int, *, overwrite: bool) -> None:
+    def __init__(self, path: Path, task: Task, layout: Layout, seed: int, *, overwrite: bool) -> None:
         self.path, self._task, self._layout, self._seed = path, task, layout, seed
+        inputs = Inputs(
+            release=__version__,
+            model=task.settled.sha256,
+            classifier=task.classifier.settings,
+            images=task.dataset.train.sha256,
+            attack=task.attack.to_dict(),
+            layout=layout,
+            seed=seed,
+        )
         manifest = path / "inputs.json"
         if manifest.is_file() and manifest.read_text(encoding="utf-8") != inputs.to_json():
             if not overwrite:
                 raise InputError(
                     f"folder {path.parent}",
-                    expected="no compression, or one of the same model, data and settings",
+                    expected="no compression, or one of the same model, training images, radius, layout and seed",
                     received="one of others",
                     remedy="Choose another folder, or set overwrite=True to begin anew.",
                 )
@@ -88,8 +113,10 @@ class Workbench:
 
     def original(self) -> CompressedModel:
         """Return the model in float32, with its file."""
-        export = self._exported(ORIGINAL, self._task.model, "float32")
-        return CompressedModel(name=ORIGINAL, steps=(), plan=None, export=export)
+        report = self._place(ORIGINAL) / _REPORT
+        if not report.is_file():
+            self._export(ORIGINAL, self._task.model, "float32")
+        return CompressedModel(name=ORIGINAL, steps=(), plan=None, export=ExportReport.load(report))
 
     def make(self, candidate: Candidate, plan: QuantizationPlan | None = None) -> CompressedModel:
         """Return a candidate, from the folder if it has it.
@@ -101,14 +128,15 @@ class Workbench:
         Raises:
             InputError: The policy finds no plan, or the model cannot be quantized, tuned or exported.
         """
-        place = self._place(candidate.name)
-        # The report comes last: with it, all of the candidate is there.
-        if not (place / _REPORT).is_file():
-            plan = plan or api.search(self._task.model, policy=candidate.policy)
+        place, making = self._place(candidate.name), Making.of(candidate)
+        # It comes last: with it, all of the candidate is there.
+        if not _is(place / _MAKING, making):
+            plan = plan or api.search(self._task.model, policy=candidate.policy, layout=self._layout)
             made = self._quantized(candidate, plan)
             plan.save(place / _PLAN)
             archives.write(place / _WEIGHTS, {f"{n:04d}": value for n, value in enumerate(made.get_weights())})
-            self._exported(candidate.name, made, plan)
+            self._export(candidate.name, made, plan)
+            making.save(place / _MAKING)
         plan = QuantizationPlan.load(place / _PLAN)
         return CompressedModel(
             name=candidate.name,
@@ -160,9 +188,12 @@ class Workbench:
         count = min(_MATCHED_IMAGES, len(self._task.dataset.train))
         return (f"statistics matched on {count} training images",) if self._is_matched() else ()
 
-    def _exported(self, name: str, model: Any, plan: QuantizationPlan | Literal["float32"]) -> ExportReport:
-        report = self._place(name) / _REPORT
-        if not report.is_file():
-            path = self._place(name) / _FILE
-            export_tflite(model, path, plan, layout=self._layout, images=self._task.probe).save(report)
-        return ExportReport.load(report)
+    def _export(self, name: str, model: Any, plan: QuantizationPlan | Literal["float32"]) -> None:
+        place = self._place(name)
+        report = export_tflite(model, place / _FILE, plan, layout=self._layout, images=self._task.probe)
+        report.save(place / _REPORT)
+
+
+def _is(path: Path, making: Making) -> bool:
+    """Return whether a candidate was made, and in this way."""
+    return path.is_file() and path.read_text(encoding="utf-8") == making.to_json()
