@@ -15,7 +15,7 @@ from tf_laq import datasets, models
 from tf_laq.adapters import keras_module, keras_version
 from tf_laq.attacks.base import Logits
 from tf_laq.attacks.pgd import PGD
-from tf_laq.datasets import Dataset, Split
+from tf_laq.datasets import Dataset, ScaledImages, Split
 from tf_laq.errors import InputError
 from tf_laq.training import recipes
 from tf_laq.training.adversarial import AdversarialModel
@@ -157,7 +157,8 @@ def _optimizer(keras: Any, recipe: Recipe, steps: int) -> Any:
 
 def _batches(split: Split, recipe: Recipe, iterations: Any, seed: int) -> tf.data.Dataset:
     """Return the batches of the optimizer's current epoch, in an order that seed and epoch decide."""
-    images, labels = tf.constant(split.images), tf.constant(split.labels)
+    held = split.images.pixels if isinstance(split.images, ScaledImages) else split.images
+    images, labels = tf.constant(held), tf.constant(split.labels)
     steps_per_epoch = math.ceil(len(split) / recipe.batch_size)
 
     def epoch(_: tf.Tensor) -> tf.data.Dataset:
@@ -168,6 +169,8 @@ def _batches(split: Split, recipe: Recipe, iterations: Any, seed: int) -> tf.dat
 
     def batch(some: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         chosen = tf.gather(images, some)
+        if chosen.dtype == tf.uint8:
+            chosen = tf.cast(chosen, tf.float32) / 255.0
         if recipe.augmentation == "crop_and_flip":
             chosen = _crop_and_flip(chosen, tf.random.fold_in(key, tf.cast(some[0], tf.int64)))
         return chosen, tf.gather(labels, some)
