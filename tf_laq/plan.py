@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from tabulate import tabulate
-
 from tf_laq import quantizers
 from tf_laq._internal.documents import Document
+from tf_laq._internal.messages import terminal_width
+from tf_laq._internal.tables import fitted
 from tf_laq.errors import InputError
 from tf_laq.quantizers import Quantizer
 
@@ -175,20 +176,32 @@ class QuantizationPlan(Document):
         return headers, rows
 
     def __str__(self) -> str:
-        headers, rows = self.rows()
-        table = tabulate(rows, headers, floatfmt=".3f", missingval="-")
+        """Return the plan as a table that fits the terminal; in files and pipes, 120 characters."""
+        width = terminal_width()
         float_bytes = self.weights * FLOAT_BITS // 8
-        lines = [
-            f"Quantization plan: {self.policy}; norm: {self.norm}",
-            table,
-            f"{self.average_bits:.2f} bits a weight on average; "
-            f"codes: {self.bytes:,} bytes ({float_bytes:,} in float32)",
-            *self._file_lines(),
+        codes = f"codes: {self.bytes:,} bytes ({float_bytes:,} in float32)"
+        total = f"{self.average_bits:.2f} bits a weight on average; {codes}"
+        left_alone = [f"  {line}" for line in self._left_alone()]
+        return "\n".join(
+            [
+                textwrap.fill(f"Quantization plan: {self.policy}; norm: {self.norm}", width),
+                fitted(*self.rows(), width, spare=_SPARE),
+                textwrap.fill(total, width),
+                *(textwrap.fill(line, width, subsequent_indent="    ") for line in self._file_lines()),
+                *(["Left alone:"] if left_alone else []),
+                *(textwrap.fill(line, width, subsequent_indent="    ") for line in left_alone),
+            ]
+        )
+
+    def _left_alone(self) -> list[str]:
+        """Return a line for the layers of one class that are left alone for one reason."""
+        groups: dict[tuple[str, str], list[str]] = {}
+        for each in self.left_alone:
+            groups.setdefault((each.kind, each.reason), []).append(each.layer)
+        return [
+            f"{layers[0]} ({kind}): {reason}" if len(layers) == 1 else f"{len(layers)} {kind} layers: {reason}"
+            for (kind, reason), layers in groups.items()
         ]
-        if self.left_alone:
-            lines.append("Left alone:")
-            lines += [f"  {layer.layer} ({layer.kind}): {layer.reason}" for layer in self.left_alone]
-        return "\n".join(lines)
 
     def _file_lines(self) -> list[str]:
         """Return one line for each size: the layouts with it, and what they cannot keep."""
@@ -199,6 +212,10 @@ class QuantizationPlan(Document):
             f"File in layout {' or '.join(layouts)}: {size:,} bytes{_widened(names)}"
             for (size, names), layouts in sorted(alike.items())
         ]
+
+
+_SPARE = ("weights", "weight", "||W_q||", "zeros %", "shape", "||W||", "code bytes", "ratio", "||W-W_q||")
+"""Columns that a narrow table is without, from the first on: the file of the plan has all of them."""
 
 
 def _widened(names: tuple[str, ...]) -> str:

@@ -63,12 +63,12 @@ def test_quantize_takes_every_policy_with_its_settings(settings, saved, tmp_path
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--bits 3", "bits: expected none with the policy guarded. Received: 3. It has quantizers, max_bits."),
-        ("--average-bits 3", "average_bits: expected none with the policy guarded"),
-        ("--quantizers cubic", "quantizer: expected one of linear, log"),
+        ("--bits 3", "--bits: expected none with the policy guarded. Received: 3. It has --quantizers, --max_bits."),
+        ("--average-bits 3", "--average_bits: expected none with the policy guarded"),
+        ("--quantizers cubic", "--quantizers: expected one of linear, log"),
         (
             "--policy magic",
-            "policy: expected one of guarded, paper, budget, random, uniform, calibrated, hawq, "
+            "--policy: expected one of guarded, paper, budget, random, uniform, calibrated, hawq, "
             "noise_sensitivity. Received: 'magic'",
         ),
         (
@@ -82,10 +82,10 @@ def test_quantize_takes_every_policy_with_its_settings(settings, saved, tmp_path
         ),
         (
             "--policy uniform --quantizers linear --bits 3 --average_bits 3",
-            "average_bits: expected none with the policy uniform. Received: 3. It has quantizers, bits.",
+            "average_bits: expected none with the policy uniform. Received: 3. It has --quantizers, --bits.",
         ),
         ("--policy uniform --quantizers linear --bits x", "bits: expected"),
-        ("--policy budget", "limit: expected average_bits or max_bytes"),
+        ("--policy budget", "limit: expected --average_bits or --max_bytes. Received: neither."),
         ("--policy hawq --average-bits 3", "dataset: expected a value, which the policy hawq needs. Received: none."),
         ("--policy hawq --average-bits 3 --dataset imagenet", "dataset: expected one of"),
         (
@@ -93,9 +93,9 @@ def test_quantize_takes_every_policy_with_its_settings(settings, saved, tmp_path
             "max_bytes: expected none with the policy noise_sensitivity. Received: 9.",
         ),
         ("--policy noise_sensitivity --dataset digits --examples 0", "examples: expected a whole number of at least 1"),
-        ("--norm l7", "norm"),
-        ("--method budget", "Could not consume arg: --method"),
-        ("--quantizer log", "Could not consume arg: --quantizer"),
+        ("--norm l7", "--norm: expected one of spectral, inf"),
+        ("--method budget", "laq quantize: expected one of its flags. Received: --method. See laq quantize --help."),
+        ("--quantizer log", "Received: --quantizer. Did you mean --quantizers? See laq quantize --help."),
     ],
 )
 def test_a_policy_that_cannot_be_made_is_refused(flags, message, refusal):
@@ -113,6 +113,7 @@ def test_a_policy_that_cannot_be_made_is_refused(flags, message, refusal):
         ('["conv1"]', "overrides: expected a JSON object such as"),
         ('{"conv9": "linear:8"}', "overrides: expected patterns for the layers conv1, conv2, dense1, logits"),
         ('{"conv1": "linear"}', 'overrides[\'conv1\']: expected "quantizer:bits" such as "linear:8"'),
+        ('{"conv1": "linear:99"}', "--overrides['conv1']: expected"),
         ('{"conv1": "linear:99"}', "bits: expected"),
     ],
 )
@@ -143,7 +144,7 @@ def test_an_option_that_the_policy_does_not_have_is_refused_by_name(policy, opti
     with pytest.raises(laq.InputError) as caught:
         policy_of(policy, **{**dict.fromkeys(OPTIONS), option: OPTIONS[option]})
     expected = f"{option}: expected none with the policy {policy}. Received: {OPTIONS[option]!r}."
-    assert str(caught.value) == f"{expected} It has {', '.join(HAS[policy])}."
+    assert str(caught.value) == f"{expected} It has {', '.join(f'--{each}' for each in HAS[policy])}."
 
 
 @pytest.mark.parametrize("policy", HAS)

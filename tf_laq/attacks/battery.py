@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import json
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from typing import Any, ClassVar
 
 from typing_extensions import Self
 
 from tf_laq._internal.documents import Document
 from tf_laq._internal.validation import one_of
-from tf_laq.attacks import registry
+from tf_laq.attacks import presets, registry
 from tf_laq.attacks.base import Attack
 from tf_laq.attacks.radius import battery_within
 from tf_laq.errors import InputError
@@ -107,10 +104,7 @@ class Battery(Document):
         Raises:
             InputError: There is no such data set or preset.
         """
-        batteries = _presets()
-        one_of("dataset", dataset, batteries)
-        one_of("preset", preset, batteries[dataset])
-        return cls.from_dict({"name": f"{dataset}/{preset}", **batteries[dataset][preset]})
+        return cls.from_dict(presets.described(dataset, preset))
 
     @classmethod
     def within(cls, epsilon: float, *, norm: str = "linf", preset: str = "standard") -> Battery:
@@ -179,10 +173,3 @@ class Battery(Document):
         )
         kinds = {name: content[name] for name in ("ensemble", "second_search") if name in content}
         return cls(name=content["name"], columns=columns, source=content["source"], **kinds)
-
-
-@functools.cache
-def _presets() -> dict[str, Any]:
-    text = resources.files("tf_laq.attacks").joinpath("presets.json").read_text(encoding="utf-8")
-    presets: dict[str, Any] = json.loads(text)
-    return presets

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tf_laq._internal.validation import one_of, whole
 from tf_laq.cli import evaluation, retraining, tflite
 from tf_laq.cli.arguments import check_ending, words
+from tf_laq.cli.checks import check_battery, check_data, check_new, check_recipe, check_same_command
 from tf_laq.cli.quantization import quantize
 
 
@@ -23,6 +25,7 @@ def demo(
     keras: int = 2,
     seed: int = 0,
     retrain: bool = False,
+    overwrite: bool = False,
     download: bool = False,
 ) -> None:
     """Run the whole experiment: train, quantize in three ways, attack, export, report.
@@ -42,21 +45,29 @@ def demo(
         keras: Version of Keras that the networks are built with: 2 (tf_keras) or 3.
         seed: Seed of the network and the attacks; the twin has the next one.
         retrain: Train even where the folder has the network.
+        overwrite: Replace what another command left in the folder.
         download: Download the data set if it is not there.
     """
-    from tf_laq import datasets, demo
-
     settings: dict[str, Any] = {"out": out, "recipe": recipe, "preset": preset, "examples": examples}
     settings |= {"keras": keras, "seed": seed}
     given = {"dataset": dataset, **settings, "attacks": attacks, "surrogates": surrogates}
     flags = [f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value != ""]
+    command = " ".join(["laq demo", *flags])
+    check_data(dataset)
+    check_battery(dataset, preset, attacks)
+    whole("examples", examples)
+    one_of("keras", keras, (2, 3))
+    check_same_command(out, command, overwrite)
+    check_recipe(dataset, recipe)
+    from tf_laq import datasets, demo
+
     summary = demo.run(
         datasets.load(dataset, seed=seed, download=True) if download else dataset,
         **settings,
         attacks=words(attacks) or None,
         surrogates=words(surrogates),
         retrain=retrain,
-        command=" ".join(["laq demo", *flags]),
+        command=command,
     )
     page = Path(out) / "report.html"
     print(f"\n{summary.plans['lq']}\n\n{summary}\n\nResults: {out} (open {page})")
@@ -69,11 +80,12 @@ def train(
     keras: int = 2,
     seed: int = 0,
     retrain: bool = False,
+    overwrite: bool = False,
     download: bool = False,
 ) -> None:
     """Train a network adversarially and save it.
 
-    A file that was trained with the same data set, recipe and seed is left as it is.
+    A file that was trained with the same data set, recipe and seed is left as it is, unless it is to be retrained.
 
     Args:
         dataset: digits, mnist or cifar10.
@@ -82,15 +94,22 @@ def train(
             cifar10.
         keras: Version of Keras that the network is built with: 2 (tf_keras) or 3.
         seed: Seed of the weights, the order of the images and the random starts.
-        retrain: Train even if the file is there.
+        retrain: Train even if the file was trained with the same.
+        overwrite: Replace a file that was not.
         download: Download the data set if it is not there.
     """
-    from tf_laq import datasets
-    from tf_laq.training import trained_model
-
     check_ending(out, ".keras")
+    check_data(dataset)
+    one_of("keras", keras, (2, 3))
+    check_recipe(dataset, recipe)
+    from tf_laq import datasets
+    from tf_laq.training import recipe as recipe_named, trained_model, was_trained
+
+    chosen = recipe_named(dataset, recipe)
+    if not was_trained(dataset, chosen, out, keras=keras, seed=seed):
+        check_new(out, overwrite=overwrite)
     data = datasets.load(dataset, seed=seed, download=True) if download else dataset
-    model = trained_model(data, recipe, out, keras=keras, seed=seed, retrain=retrain)
+    model = trained_model(data, chosen, out, keras=keras, seed=seed, retrain=retrain)
     print(f"{out}: {model.name}, {model.count_params():,} parameters; see laq evaluate for its accuracy")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tf_laq._internal import files
+from tf_laq._internal.validation import one_of, whole
 from tf_laq.cli.arguments import (
     check_ending,
     expected_clean,
@@ -14,6 +15,7 @@ from tf_laq.cli.arguments import (
     seam_settings,
     words,
 )
+from tf_laq.cli.checks import check_battery, check_classifiers, check_data, check_file, check_new
 
 
 def evaluate(
@@ -52,7 +54,7 @@ def evaluate(
         attacks: Columns of the table, separated by commas; empty for all.
         seed: Seed of the random attacks.
         batch_size: Number of images attacked at a time.
-        overwrite: Begin anew if the folder has an evaluation of other models, images or settings.
+        overwrite: Begin anew if the folder has an evaluation of other models, images or settings, or other results.
         output: Name of the output to attack, of models that have several.
         outputs: logits; or probabilities, whose logarithms are attacked; empty to see by the values.
         bounds: Range of the models' inputs, such as 0,255; empty for 0,1 or what a first Rescaling layer tells.
@@ -60,14 +62,20 @@ def evaluate(
         download: Download the data set if it is not there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
+    check_data(dataset)
+    check_battery(dataset, preset, attacks)
+    whole("examples", examples)
+    check_classifiers(models=models, surrogates=surrogates, float_twins=float_twins)
+    seam = seam_settings(output, outputs, bounds, data_format)
+    folder = Path(out)
+    if not (folder / "examples" / "inputs.json").exists():
+        check_new(folder / "report.html", overwrite=overwrite)
     from tf_laq import evaluation, report
     from tf_laq.attacks import Battery
 
     battery = Battery.preset(dataset, preset)
     battery = battery.only(words(attacks)) if attacks else battery
     test = first_images(dataset, "test", examples, download=download)
-    folder = Path(out)
-    seam = seam_settings(output, outputs, bounds, data_format)
     found = evaluation.evaluate(
         load_classifiers(models, "models", seam, unsafe_lambdas),
         test.images,
@@ -88,18 +96,23 @@ def evaluate(
     print(f"{found}\n\nResults: {folder} (open {page})")
 
 
-def pictures(folder: str = "evaluation/examples", out: str = "examples.png", count: int = 8) -> None:
+def pictures(
+    folder: str = "evaluation/examples", out: str = "examples.png", count: int = 8, overwrite: bool = False
+) -> None:
     """Draw saved adversarial examples: clean, adversarial, the difference times ten, and the predicted classes.
 
     Args:
         folder: Folder examples of the results of laq evaluate or laq demo, or one .npz file of it.
         out: File to write, ending in .png.
         count: Number of images.
+        overwrite: Replace the file if it is there.
     """
+    check_ending(out, ".png")
+    check_file(folder, "the adversarial examples of at least one model", "laq evaluate --out FOLDER leaves some.")
+    check_new(out, overwrite=overwrite)
     from tf_laq.evaluation import load_examples
     from tf_laq.report import draw_examples
 
-    check_ending(out, ".png")
     content = draw_examples(load_examples(folder), count=count)
     with files.replacing(out) as temporary:
         temporary.write_bytes(content)
@@ -112,9 +125,11 @@ def report(folder: str = "results") -> None:
     Args:
         folder: Results folder of laq demo.
     """
+    results = Path(folder) / "experiment.json"
+    check_file(results, "the results of laq demo")
     from tf_laq.report import Summary
 
-    print(Summary.load(Path(folder) / "experiment.json").write_report(folder))
+    print(Summary.load(results).write_report(folder))
 
 
 def curve(
@@ -126,6 +141,7 @@ def curve(
     examples: int = 500,
     seed: int = 0,
     batch_size: int = 128,
+    overwrite: bool = False,
     output: str = "",
     outputs: str = "",
     bounds: str = "",
@@ -144,6 +160,7 @@ def curve(
         examples: Number of test images, from the first on.
         seed: Seed of the random attacks.
         batch_size: Number of images attacked at a time.
+        overwrite: Replace the curve that the folder has.
         output: Name of the output to attack, of models that have several.
         outputs: logits; or probabilities, whose logarithms are attacked; empty to see by the values.
         bounds: Range of the models' inputs, such as 0,255; empty for 0,1 or what a first Rescaling layer tells.
@@ -151,13 +168,21 @@ def curve(
         download: Download the data set if it is not there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
+    from tf_laq.attacks import registry
+
+    one_of("attack", attack, registry.names())
+    strengths = numbers(epsilons, "epsilons")
+    check_data(dataset)
+    whole("examples", examples)
+    check_classifiers(models=models)
+    seam = seam_settings(output, outputs, bounds, data_format)
+    folder = Path(out)
+    check_new(folder / "curve.json", overwrite=overwrite)
     from tf_laq import attacks, evaluation
     from tf_laq.report import draw_curve
 
-    strengths = numbers(epsilons, "epsilons")
     chosen = attacks.get(attack, epsilon=strengths[-1])
     test = first_images(dataset, "test", examples, download=download)
-    seam = seam_settings(output, outputs, bounds, data_format)
     found = evaluation.accuracy_curve(
         load_classifiers(models, "models", seam, unsafe_lambdas),
         test.images,
@@ -167,7 +192,6 @@ def curve(
         batch_size=batch_size,
         seed=seed,
     )
-    folder = Path(out)
     found.save(folder / "curve.json")
     files.write_text(folder / "curve.csv", found.to_csv())
     files.write_text(folder / "curve.txt", f"{found}\n")

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tf_laq import api, policies, quantizers as known_quantizers
+from tf_laq import api, lipschitz, policies, quantizers as known_quantizers
 from tf_laq._internal.validation import one_of
 from tf_laq.cli.arguments import check_ending, first_images, load_model, parse_overrides, words
+from tf_laq.cli.checks import check_data, check_models, check_new
 from tf_laq.errors import InputError
 from tf_laq.plan import QuantizationPlan
 from tf_laq.policies import DataDrivenPolicy, Policy
@@ -35,6 +36,7 @@ def quantize(
     norm: str = "spectral",
     overrides: str = "",
     layout: str = "",
+    overwrite: bool = False,
     unsafe_lambdas: bool = False,
 ) -> None:
     """Choose a quantizer and a bit width for every kernel, and save the quantized model and the plan.
@@ -61,10 +63,19 @@ def quantize(
         overrides: Layers set by hand, as '{"conv*": "linear:8", "dense1": "float32"}': a name or shell pattern, then
             a quantizer with its bits, or float32.
         layout: Choose only what this layout of the file keeps: int8, auto or packed, as in laq export; empty for any.
+        overwrite: Replace the two files if they are there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
     check_ending(out, ".keras")
+    plan_path = Path(out).with_suffix(".plan.json")
+    check_models(model)
+    check_new(out, plan_path, overwrite=overwrite)
+    one_of("norm", norm, lipschitz.NORMS)
     by_hand = parse_overrides(overrides)
+    for pattern, setting in by_hand.items():
+        known_quantizers.parse(setting, f"overrides[{pattern!r}]")
+    if dataset:
+        check_data(dataset)
     chosen = policy_of(
         policy,
         quantizers=tuple(words(quantizers)) or None,
@@ -86,7 +97,6 @@ def quantize(
     )
     plan, no_file = _with_file_bytes(network, plan)
     save_model(api.bake(network, plan), out)
-    plan_path = Path(out).with_suffix(".plan.json")
     plan.save(plan_path)
     print(f"{plan}\n{no_file}\nQuantized model: {out}\nPlan: {plan_path}")
 
@@ -116,7 +126,7 @@ def policy_of(name: str, **options: Any) -> Policy | DataDrivenPolicy:
     known = policies.settings_of(name) if name in policies.NAMES else inspect.signature(_OTHERS[name]).parameters
     for option, value in given.items():
         if option not in known:
-            remedy = f"It has {', '.join(other for other in options if other in known)}."
+            remedy = f"It has {', '.join(f'--{other}' for other in options if other in known)}."
             raise InputError(option, expected=f"none with the policy {name}", received=repr(value), remedy=remedy)
     if name in policies.NAMES:
         return policies.get(name, **given)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+from tf_laq._internal.messages import print_now
+from tf_laq._internal.validation import whole
 from tf_laq.cli.arguments import check_ending, first_images, load_model, save
+from tf_laq.cli.checks import check_data, check_models, check_new, check_recipe
+from tf_laq.plan import QuantizationPlan
 
 
 def finetune(
@@ -16,6 +20,7 @@ def finetune(
     examples: str = "both",
     epochs: int | None = None,
     seed: int = 0,
+    overwrite: bool = False,
     download: bool = False,
     unsafe_lambdas: bool = False,
 ) -> None:
@@ -30,17 +35,23 @@ def finetune(
         examples: What examples are made on: quantized (the network itself), float (the weights underneath), or both.
         epochs: Passes through the training images, in place of the recipe's own.
         seed: Seed of the order of the images and the random starts.
+        overwrite: Replace the file if it is there.
         download: Download the data set if it is not there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
+    check_ending(out, ".keras")
+    check_models(model)
+    chosen = QuantizationPlan.load(plan)
+    check_data(dataset)
+    check_new(out, overwrite=overwrite)
+    check_recipe(dataset, recipe)
     from tf_laq import api, datasets
-    from tf_laq.plan import QuantizationPlan
     from tf_laq.training import fine_tune, recipe as recipe_named
 
-    check_ending(out, ".keras")
-    chosen, settings = QuantizationPlan.load(plan), recipe_named(dataset, recipe)
+    settings = recipe_named(dataset, recipe)
     settings = settings if epochs is None else dataclasses.replace(settings, epochs=epochs)
     data = datasets.load(dataset, download=True) if download else dataset
+    print_now(f"Fine-tune {model} adversarially on {dataset} by {plan}: {settings.epochs} epochs, seed {seed}")
     tuned = fine_tune(load_model(model, unsafe_lambdas), chosen, data, settings, examples=examples, seed=seed)
     save(api.strip(tuned), out, f"{chosen.average_bits:.2f} bits a weight on average; ")
 
@@ -52,6 +63,7 @@ def match(
     out: str = "matched.keras",
     images: int = 256,
     seed: int = 0,
+    overwrite: bool = False,
     download: bool = False,
     unsafe_lambdas: bool = False,
 ) -> None:
@@ -67,13 +79,18 @@ def match(
         out: File to write, ending in .keras.
         images: Number of training images, from the first on. Their labels are not used.
         seed: Seed of the attack.
+        overwrite: Replace the file if it is there.
         download: Download the data set if it is not there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
+    check_ending(out, ".keras")
+    check_models(model, float_twin)
+    check_data(dataset)
+    whole("images", images)
+    check_new(out, overwrite=overwrite)
     from tf_laq.attacks import PGD
     from tf_laq.training import match_statistics, recipe
 
-    check_ending(out, ".keras")
     clean = first_images(dataset, "train", images, "images", download=download).images
     quantized, twin = (load_model(path, unsafe_lambdas) for path in (model, float_twin))
     attack = PGD(epsilon=(recipe(dataset).attack or {})["epsilon"], steps=10)
@@ -86,6 +103,7 @@ def correct(
     dataset: str = "digits",
     out: str = "corrected.keras",
     images: int = 1000,
+    overwrite: bool = False,
     download: bool = False,
     unsafe_lambdas: bool = False,
 ) -> None:
@@ -97,12 +115,17 @@ def correct(
         dataset: digits, mnist or cifar10.
         out: File to write, ending in .keras.
         images: Number of training images to take the means from, from the first on.
+        overwrite: Replace the file if it is there.
         download: Download the data set if it is not there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
+    check_ending(out, ".keras")
+    check_models(model, float_twin)
+    check_data(dataset)
+    whole("images", images)
+    check_new(out, overwrite=overwrite)
     from tf_laq.training import correct_biases
 
-    check_ending(out, ".keras")
     seen = first_images(dataset, "train", images, "images", download=download)
     save(correct_biases(load_model(model, unsafe_lambdas), load_model(float_twin, unsafe_lambdas), seen.images), out)
 
@@ -114,6 +137,7 @@ def recalibrate(
     out: str = "recalibrated.keras",
     images: int = 1000,
     seed: int = 0,
+    overwrite: bool = False,
     download: bool = False,
     unsafe_lambdas: bool = False,
 ) -> None:
@@ -128,14 +152,19 @@ def recalibrate(
         out: File to write, ending in .keras.
         images: Number of training images, from the first on.
         seed: Seed of the attack.
+        overwrite: Replace the file if it is there.
         download: Download the data set if it is not there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
+    check_ending(out, ".keras")
+    check_models(model, *([float_twin] if float_twin else []))
+    check_data(dataset)
+    whole("images", images)
+    check_new(out, overwrite=overwrite)
     from tf_laq.adapters import logits_function
     from tf_laq.attacks import PGD
     from tf_laq.training import recalibrate_batch_norm, recipe
 
-    check_ending(out, ".keras")
     clean = first_images(dataset, "train", images, "images", download=download)
     seen = clean.images
     if float_twin:

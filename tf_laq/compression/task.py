@@ -59,7 +59,7 @@ class Task:
         """
         whole("examples", examples)
         classifier = Classifier.of(model)
-        dataset = data if isinstance(data, Dataset) else datasets.load(data)
+        dataset = datasets.load(data)
         test = Split(dataset.test.images[:examples], dataset.test.labels[:examples])
         settled = classifier.settled(test.images[:_FIRST_IMAGES], test.labels[:_FIRST_IMAGES])
         if settled.classes != len(dataset.classes):

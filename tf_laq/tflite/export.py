@@ -8,29 +8,28 @@ import lzma
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from tf_laq._internal import files
 from tf_laq.adapters.signature import signature_of
-from tf_laq.errors import InputError
 from tf_laq.plan import FLOAT_BITS, PlanEntry, QuantizationPlan
 from tf_laq.sensitivity import WeightTensor
 from tf_laq.tflite import running
 from tf_laq.tflite.comparison import TOLERANCE, check_parity, file_outputs, own_parity, parity_of
 from tf_laq.tflite.contents import FileContents, read_contents
 from tf_laq.tflite.conversion import stock_files
-from tf_laq.tflite.encodings import LAYOUTS, Choice, Layout
-from tf_laq.tflite.graph import Constant, version_key
+from tf_laq.tflite.encodings import Choice, Layout
+from tf_laq.tflite.graph import Constant
 from tf_laq.tflite.matching import Match
 from tf_laq.tflite.packing import pack, plan_for, quantized_model
 from tf_laq.tflite.probing import comparison_inputs, outputs_in_float32
 from tf_laq.tflite.report import ExportError, ExportReport, TensorExport
+from tf_laq.tflite.settings import Compression, check_settings
 
-Compression = Literal["gz", "xz"]
-_COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
+_COMPRESSORS: dict[Compression, Callable[[bytes], bytes]] = {
     "gz": lambda content: gzip.compress(content, mtime=0),
     "xz": lzma.compress,
 }
@@ -87,7 +86,7 @@ def export_tflite(
             be converted, `strict` is violated, or the outputs of the file differ from the model's.
         InputError: There is no plan, or it is for another model, or an argument is wrong.
     """
-    _check_settings(layout, compress, min_runtime)
+    check_settings(layout, compress, min_runtime)
     plan = plan_for(model, plan)
     signature = signature_of(model)
     inputs = comparison_inputs(signature, images)
@@ -128,15 +127,6 @@ def export_tflite(
         float_accelerated=running.is_accelerated(float_content),
         performance=running.performance(content, float_content) if measure else None,
     )
-
-
-def _check_settings(layout: str, compress: str | None, min_runtime: str | None) -> None:
-    if layout not in LAYOUTS:
-        raise InputError("layout", expected=f"one of {', '.join(LAYOUTS)}", received=repr(layout))
-    if compress is not None and compress not in _COMPRESSORS:
-        raise InputError("compress", expected=f"one of {', '.join(get_args(Compression))}", received=repr(compress))
-    if min_runtime is not None and not (isinstance(min_runtime, str) and version_key(min_runtime)):
-        raise InputError("min_runtime", expected='a version such as "2.7"', received=repr(min_runtime))
 
 
 def _check_kept(matches: Sequence[Match], choices: Sequence[Choice], layout: str) -> None:

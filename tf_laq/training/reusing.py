@@ -82,8 +82,7 @@ def trained_model(
     name = dataset if isinstance(dataset, str) else dataset.name
     recipe = recipes.recipe(name, recipe) if isinstance(recipe, str) else recipe
     data = datasets.load(dataset, seed=seed) if isinstance(dataset, str) else dataset
-    settings = {field: value for field, value in dataclasses.asdict(recipe).items() if field != "about"}
-    wanted = TrainingRecord(name, settings, keras, seed, __version__, _sha256(path))
+    wanted = _record(name, recipe, path, keras, seed)
     record = path.with_suffix(".training.json")
     if not retrain and wanted.sha256 and _saved(record) == wanted:
         announce(f"Use the model trained earlier: {path} (same data set, recipe and seed)")
@@ -100,6 +99,17 @@ def trained_model(
     epochs.replace(path.with_suffix(".log.csv"))
     dataclasses.replace(wanted, sha256=_sha256(path)).save(record)
     return model
+
+
+def was_trained(dataset: str, recipe: Recipe, path: str | os.PathLike[str], *, keras: int = 2, seed: int = 0) -> bool:
+    """Return whether a file is there that `trained_model` trained with these arguments and this version."""
+    wanted = _record(dataset, recipe, Path(path), keras, seed)
+    return bool(wanted.sha256) and _saved(Path(path).with_suffix(".training.json")) == wanted
+
+
+def _record(dataset: str, recipe: Recipe, path: Path, keras: int, seed: int) -> TrainingRecord:
+    settings = {field: value for field, value in dataclasses.asdict(recipe).items() if field != "about"}
+    return TrainingRecord(dataset, settings, keras, seed, __version__, _sha256(path))
 
 
 def _sha256(path: Path) -> str:
