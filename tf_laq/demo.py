@@ -145,7 +145,7 @@ def run(
     attack = ", ".join(f"{name} {value}" for name, value in recipe.attack.items())
     facts = {
         "Data set": f"{data.name}, {robustness.count} test images",
-        "Network": recipe.model,
+        "Network": str(recipe.model),
         "Training": f"adversarial, recipe {name_of_recipe}: {recipe.epochs} epochs of PGD ({attack})",
         "Seeds": f"{seed} (model, attacks, data split), {seed + 1} (independent twin)",
         "Attacks": f"battery {battery.name}: {', '.join(robustness.battery.names)}",
