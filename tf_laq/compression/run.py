@@ -105,7 +105,7 @@ def compress(
     bench = Workbench(folder / _WORK, task, layout, seed, overwrite=overwrite)
     judge = Judge(task=task, bench=bench, batch_size=batch_size, seed=seed, progress=progress)
     say = _timed(announce)
-    measured = candidates.calibrated(task.dataset.train.images, task.attack, seed) if task.can_train else []
+    measured = candidates.calibrated(task.dataset.train, task.attack, seed) if task.can_train else []
     made = list(_made(bench, [*candidates.data_free(), *measured, *also], rule, say))
     race = Race(judge, rule, bench.original(), say)
     race.run(made)

@@ -55,7 +55,7 @@ def _checked_features(name: str, info: Any) -> tuple[tuple[str, ...], tuple[int 
     kinds = tfds.features.Image, tfds.features.ClassLabel
     if len(features) != 2 or not all(isinstance(*pair) for pair in zip(features, kinds, strict=True)):
         expected = "images with the number of a class (as_supervised)"
-        raise InputError(f"data set {name}", expected=expected, received=", ".join(info.features))
+        raise InputError(f"data set {name}", expected=expected, received=", ".join(sorted(info.features)))
     images, labels = features
     if images.np_dtype != np.uint8:
         raise InputError(f"data set {name}", expected="images of bytes", received=f"dtype {images.np_dtype}")

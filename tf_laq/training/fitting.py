@@ -19,7 +19,7 @@ from tf_laq.datasets import Dataset, ScaledImages, Split
 from tf_laq.errors import InputError
 from tf_laq.training import recipes
 from tf_laq.training.adversarial import AdversarialModel
-from tf_laq.training.copying import with_precision
+from tf_laq.training.copying import copy_of, images_to_logits, with_precision
 from tf_laq.training.lipschitz_penalty import add_lipschitz_penalty
 from tf_laq.training.overfitting import ROBUST_ACCURACY
 from tf_laq.training.recipes import Recipe
@@ -31,6 +31,7 @@ def train(
     dataset: str | Dataset,
     recipe: str | Recipe = "fast",
     *,
+    model: Any = None,
     keras: int = 2,
     seed: int = 0,
     callbacks: Sequence[Any] = (),
@@ -44,9 +45,12 @@ def train(
     that was interrupted ends with the weights of one that was not.
 
     Args:
-        dataset: What `datasets.load` returned, or its name.
-        recipe: A recipe, or the name of one for this data set.
-        keras: The version of Keras that the network is built with, 2 or 3.
+        dataset: What `datasets.load` returned, or its name or path.
+        recipe: A recipe, or the name of one for this data set; for data without recipes of their own,
+            `recipe(dataset, epsilon=...)`.
+        model: The network in place of the recipe's: a Keras model from images in [0, 1] to logits, which stays as it
+            is, and from whose weights the training goes on; or the name of one for `models.build`.
+        keras: The version of Keras that a network is built with, 2 or 3; that of a given model is its own.
         seed: At least 0. Two seeds give two independent models, as gray-box attacks need.
         callbacks: Further callbacks of that Keras; in the logs of each epoch they see "val_accuracy" and, in
             adversarial training, "val_robust_accuracy" on at most 1,000 validation images.
@@ -58,14 +62,11 @@ def train(
         The trained model, which outputs logits.
 
     Raises:
-        InputError: Unknown names, or images that the recipe's network does not take.
+        InputError: Unknown names, no training images, or images or classes that the network does not have.
     """
-    dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
-    recipe = recipes.recipe(dataset.name, recipe) if isinstance(recipe, str) else recipe
-    _check_images(dataset, recipe)
-    model = models.build(
-        recipe.model, keras=keras, seed=seed, **{"classes": len(dataset.classes), **recipe.model_options}
-    )
+    dataset = datasets.load(dataset)
+    recipe = recipes.recipe(dataset, recipe) if isinstance(recipe, str) else recipe
+    model = _network(dataset, recipe, model, keras, seed)
     trained = with_precision(model, recipe.precision)
     if recipe.lipschitz_penalty:
         add_lipschitz_penalty(trained, recipe.lipschitz_penalty)
@@ -115,15 +116,28 @@ def fit(
         shutil.rmtree(checkpoint, ignore_errors=True)  # BackupAndRestore leaves an empty folder.
 
 
-def _check_images(dataset: Dataset, recipe: Recipe) -> None:
-    expected = models.input_shape(recipe.model)
-    received = dataset.train.images.shape[1:]
-    if received != expected:
+def _network(dataset: Dataset, recipe: Recipe, given: Any, keras: int, seed: int) -> Any:
+    """Return a new network for a data set: a copy of the given one, or one that is built by its name."""
+    if given is not None and not isinstance(given, str):
+        images_to_logits(given, dataset)
+        return copy_of(given)
+    name = recipe.model if given is None else given
+    shape = dataset.train.images.shape[1:]
+    if name is None:
+        fitting = [known for known in models.names() if models.input_shape(known) == shape]
+        expected = f"a Keras model of images of shape {shape}{''.join(f', or {known}' for known in fitting)}"
+        raise InputError("model", expected=expected, received="none, and the recipe names none")
+    expected_shape = models.input_shape(name)
+    if shape != expected_shape:
         raise InputError(
             f"recipe for {dataset.name}",
-            expected=f"a network for images of {received}",
-            received=f"{recipe.model}, which takes {expected}",
+            expected=f"a network for images of {shape}",
+            received=f"{name}, which takes {expected_shape}",
         )
+    options = recipe.model_options if name == recipe.model else {}
+    model = models.build(name, keras=keras, seed=seed, **{"classes": len(dataset.classes), **options})
+    images_to_logits(model, dataset)
+    return model
 
 
 def _adversarial(model: Any, recipe: Recipe, steps: int, seed: int, examples_from: Logits | None) -> AdversarialModel:
