@@ -36,3 +36,25 @@ def robustness():
             for (column, knowledge, surrogate), right in zip(cells, rights, strict=True)
         ),
     )
+
+
+@pytest.fixture(scope="session")
+def compression(tmp_path_factory):
+    """Return the folder and the result of the compression of a network that was trained for a moment."""
+    import tf_laq as laq
+
+    data = laq.datasets.load("digits")
+    network = laq.models.build("digits_cnn", seed=0, width=2)
+    network.compile("adam", "sparse_categorical_crossentropy")
+    folder = tmp_path_factory.mktemp("compression")
+    return folder, laq.compress(
+        network,
+        data,
+        out=folder,
+        epsilon=0.02,
+        preset="standard",
+        examples=32,
+        command="laq compress 'a & b'",
+        announce=lambda line: None,
+        progress=False,
+    )

@@ -1,3 +1,4 @@
+from .compression import write_compression as write_compression
 from .html import write_report as write_report
 from .pictures import draw_examples as draw_examples
 from .plots import (

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import base64
-import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from tf_laq._internal import files
 from tf_laq.evaluation import AdversarialExamples, RobustnessReport
 from tf_laq.plan import QuantizationPlan
-from tf_laq.report.pictures import draw_examples
+from tf_laq.report.pages import Card, Picture, Table, cell, render
+from tf_laq.report.pictures import EXAMPLES_WORDS, draw_examples
 from tf_laq.report.plots import draw_plots
 from tf_laq.report.sizes import ModelSize, size_rows
 from tf_laq.tflite.report import ExportReport
 
-_CAPTIONS = {
-    "robust_accuracy.png": "Accuracy per attack: of gray-box and white-box, the lower. The shaded group is "
-    "the worst case. Lines are 95 % Wilson intervals.",
-    "bits_per_layer.png": "Bit width of every weight tensor under each plan, with its quantizer.",
-    "error_per_layer.png": "How far each plan moves every weight tensor, relative to the tensor's norm.",
-    "examples.png": "For each model, the example that it is least right about, of all that it was shown, and what was "
-    "changed, ten times as strong on grey. Below an image, the class that the model gives it, in orange where it is "
-    "wrong, and the attack.",
+_WORDS = {
+    "robust_accuracy.png": (
+        "Accuracy per attack",
+        "Accuracy per attack: of gray-box and white-box, the lower. The shaded group is the worst case. Lines are 95 % "
+        "Wilson intervals.",
+    ),
+    "bits_per_layer.png": ("Bit widths", "Bit width of every weight tensor under each plan, with its quantizer."),
+    "error_per_layer.png": ("Errors", "How far each plan moves every weight tensor, relative to the tensor's norm."),
+    "examples.png": EXAMPLES_WORDS,
 }
-_NUMBER_FORMAT = ".3f"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Table:
-    headers: list[str]
-    rows: list[list[str]]
+_WIDE = ("robust_accuracy.png", "examples.png")
 
 
 def write_report(
@@ -75,40 +67,24 @@ def write_report(
     for name, content in figures.items():
         with files.replacing(page.parent / "plots" / name) as temporary:
             temporary.write_bytes(content)
-    text = _template().render(
+    text = render(
+        "evaluation.html",
         title=title,
         facts=dict(facts or {}),
         summary=_summary(sizes, robustness),
         plans={name: _plan_table(plan) for name, plan in plans.items()},
         plan_texts={name: _plan_text(plan) for name, plan in plans.items()},
-        robustness=_robustness_table(robustness),
-        notes=robustness.notes() if robustness else [],
-        checks=robustness.check_lines() if robustness else [],
-        count=robustness.count if robustness else 0,
-        surrogates=", ".join(robustness.surrogates) if robustness else "",
-        sizes=_Table(*size_rows(sizes)) if sizes else None,
-        export=export,
-        figures=[_figure(name, content) for name, content in figures.items()],
+        robustness=robustness,
+        sizes=Table(*size_rows(sizes)) if sizes else None,
+        export=_file(export) if export else None,
+        figures=[Picture.of(content, *_WORDS[name], wide=name in _WIDE) for name, content in figures.items()],
         command=command,
     )
     files.write_text(page, text)
     return page
 
 
-def _template() -> Any:
-    from jinja2 import Environment, StrictUndefined
-
-    source = resources.files("tf_laq.report").joinpath("template.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(source)
-
-
-def _figure(name: str, content: bytes) -> dict[str, str]:
-    data = base64.b64encode(content).decode("ascii")
-    return {"name": name, "source": f"data:image/png;base64,{data}", "caption": _CAPTIONS[name]}
-
-
-def _summary(sizes: Sequence[ModelSize], robustness: RobustnessReport | None) -> list[dict[str, str]]:
+def _summary(sizes: Sequence[ModelSize], robustness: RobustnessReport | None) -> list[Card]:
     """Return a card per model: what it weighs and what it withstands."""
     if robustness is None:
         return []
@@ -117,36 +93,28 @@ def _summary(sizes: Sequence[ModelSize], robustness: RobustnessReport | None) ->
     for model in robustness.models:
         worst, size = robustness.worst_case(model), by_name.get(model)
         lower, upper = (100 * end for end in worst.interval)
-        cards.append(
-            {
-                "model": model,
-                "worst": f"{100 * worst.value:.1f} %",
-                "interval": f"{lower:.1f} to {upper:.1f} %",
-                "size": f"{size.average_bits:.2f} bits a weight, {size.bytes:,} bytes" if size else "",
-            }
-        )
+        lines = [f"95 % interval {lower:.1f} to {upper:.1f} %"]
+        if size:
+            lines.append(f"{size.average_bits:.2f} bits a weight, {size.bytes:,} bytes")
+        cards.append(Card(f"{model}, worst case", f"{100 * worst.value:.1f} %", lines))
     return cards
 
 
-def _plan_table(plan: QuantizationPlan) -> _Table:
+def _plan_table(plan: QuantizationPlan) -> Table:
     headers, rows = plan.rows()
-    return _Table(headers, [[_cell(value) for value in row] for row in rows])
+    return Table(headers, [[cell(value) for value in row] for row in rows])
 
 
 def _plan_text(plan: QuantizationPlan) -> str:
-    return f"{plan.policy}; norm: {plan.norm}; {plan.average_bits:.2f} bits a weight; {plan.bytes:,} bytes"
+    return f"{plan.policy}; norm: {plan.norm}; {plan.average_bits:.2f} bits a weight"
 
 
-def _robustness_table(robustness: RobustnessReport | None) -> _Table | None:
-    if robustness is None:
-        return None
-    headers, *rows = robustness.rows()
-    return _Table(headers, rows)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return format(value, _NUMBER_FORMAT)
-    return f"{value:,}" if isinstance(value, int) else str(value)
+def _file(export: ExportReport) -> dict[str, str]:
+    others = [f"{name} {size:,} bytes" for name, size in export.layout_bytes.items() if name != export.layout]
+    return {
+        "File": export.path,
+        "Size": f"{export.file_bytes:,} bytes in layout {export.layout}; in float32 {export.float_bytes:,}",
+        "Other layouts": "; ".join(others),
+        "Runs in": f"TensorFlow Lite {export.runtime} and newer",
+        "Check": str(export.parity),
+    }

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from tf_laq.evaluation import AdversarialExamples
 
 DIFFERENCE_FACTOR = 10.0
+EXAMPLES_WORDS = (
+    "Adversarial examples",
+    "For each model, the example that it is least right about, of all that it was shown, and what was changed, ten "
+    "times as strong on grey. Below an image, the class that the model gives it, in orange where it is wrong, and the "
+    "attack.",
+)
+"""The title and the caption of the grid of examples."""
+
 _RIGHT, _WRONG = "#1d2733", "#B34700"
 _GROUND = (0.91, 0.93, 0.95)
 _INCHES = 1.15
