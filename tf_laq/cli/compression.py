@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-
-from tf_laq._internal import files
+from typing import TYPE_CHECKING
 from tf_laq.cli.arguments import DataArguments, load_model, number, recipe_of, seam_settings
+from tf_laq.cli.checks import check_file
+
+if TYPE_CHECKING:
+    from tf_laq.compression import Compression
 
 
 def compress(
@@ -68,8 +71,7 @@ def compress(
     """
     source = DataArguments(data, size, data_dir, download)
     from tf_laq import compression
-    from tf_laq.evaluation import Classifier, load_examples
-    from tf_laq.report import write_compression
+    from tf_laq.evaluation import Classifier
 
     flags = {"data": data, "epsilon": epsilon, "norm": norm, "preset": preset, "max_loss": max_loss}
     flags |= {"max_bytes": max_bytes, "epochs": epochs, "layout": layout, "examples": examples, "seed": seed}
@@ -90,3 +92,23 @@ def compress(
         overwrite=overwrite,
         command=" ".join(["laq compress", shlex.quote(model), *given, *(["--fine_tune"] if fine_tune else [])]),
     )
+    show(out, result)
+
+
+def report(folder: str = "results") -> None:
+    """Draw the page of a finished compression again.
+
+    Args:
+        folder: Results folder of laq compress or laq demo.
+    """
+    results = Path(folder) / "compression.json"
+    check_file(results, "the results of laq compress or laq demo")
+    from tf_laq import compression
+
+    print(compression.write_page(folder, compression.Compression.load(results)))
+
+
+def show(folder: str, result: Compression) -> None:
+    """Print what came of a compression, and where it is."""
+    place = Path(folder)
+    print(f"\n{result}\n\nThe file to ship: {place / 'recommended' / 'model.tflite'} (report: {place / 'report.html'})")

@@ -72,8 +72,8 @@ def compress(
     Args:
         model: A built Keras model, which stays as it is; or a `Classifier` of one, which says how it is to be called.
         data: What `datasets.load` takes, or returned.
-        out: The folder of the results: in `recommended`, the file `model.tflite` with its plan and its Keras model; and
-            `compression.json`, which `Compression.load` reads.
+        out: The folder of the results: in `recommended`, the file `model.tflite` with its plan and its Keras model; the
+            page `report.html`; and `compression.json`, which `Compression.load` reads.
         epsilon: The attack's radius in pixel units of [0, 1]; None for that of the data set's presets.
         norm: "linf" or "l2".
         preset: The attacks of the worst case: "strong", "standard", or for data with presets "paper".
@@ -214,3 +214,17 @@ def _write(folder: Path, bench: Workbench, result: Compression) -> None:
             chosen.plan.save(temporary / "plan.json")
         chosen.export.save(temporary / "export.json")
     result.save(folder / RESULTS)
+    write_page(folder, result)
+
+
+def write_page(folder: str | os.PathLike[str], result: Compression) -> Path:
+    """Write report.html into the folder of a compression, and return its path.
+
+    Adversarial examples are shown if the folder still has those of the attacks.
+    """
+    from tf_laq.report import write_compression
+
+    attacks = Path(folder) / _WORK / "attacks"
+    shown = dict.fromkeys([ORIGINAL, result.recommendation.name])
+    examples = [each for name in shown for each in load_examples(attacks / f"{name}-full-{result.robustness.count}")]
+    return write_compression(Path(folder) / "report.html", result, examples=examples)
