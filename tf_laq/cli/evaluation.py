@@ -119,19 +119,6 @@ def pictures(
     print(out)
 
 
-def report(folder: str = "results") -> None:
-    """Draw the plots and the page of a finished experiment again.
-
-    Args:
-        folder: Results folder of laq demo.
-    """
-    results = Path(folder) / "experiment.json"
-    check_file(results, "the results of laq demo")
-    from tf_laq.report import Summary
-
-    print(Summary.load(results).write_report(folder))
-
-
 def curve(
     models: str,
     dataset: str = "digits",
