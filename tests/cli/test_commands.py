@@ -23,7 +23,7 @@ def test_demo_prints_the_tables_and_where_they_are_and_report_draws_its_page_aga
     plan, page = laq.QuantizationPlan.load(tmp_path / "plan.json"), tmp_path / "report.html"
     for part in (str(plan), "worst case", "parity:", f"Results: {tmp_path} (open {page})"):
         assert part in output
-    assert f"laq demo --dataset digits --out {tmp_path} --recipe fast" in page.read_text()
+    assert f"laq demo --data digits --out {tmp_path} --recipe fast" in page.read_text()
     page.unlink()
     assert laq_command("report", tmp_path) == (0, f"{page}\n", "")
     assert page.is_file()
@@ -229,7 +229,7 @@ def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, sa
     ("arguments", "message"),
     [
         (["quantise"], "Received: 'quantise'. Did you mean quantize?"),
-        (["xyz"], "command: expected one of demo, train, quantize"),
+        (["xyz"], "command: expected one of demo, compress, train"),
         (["--helpp"], "laq: expected COMMAND <flags>"),
         (["quantize"], "laq quantize: expected MODEL <flags>."),
         (["quantize"], "required argument: model"),
@@ -243,7 +243,7 @@ def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, sa
         (["train", "--retrain", "anew"], "--retrain: expected no value. Received: 'anew'."),
         (["quantize", "none.keras"], "none.keras: expected a saved Keras model"),
         (["quantize", "SAVED", "--out", "q.h5"], "ends in .keras"),
-        (["evaluate", "SAVED", "--dataset", "imagenet"], "--dataset: expected one of"),
+        (["evaluate", "SAVED", "--data", "imagenet"], "data set imagenet: expected its prepared files"),
         (["evaluate", "SAVED", "--attacks", "deepfool"], "--attacks: expected one of clean"),
         (["evaluate", "SAVED", "--examples", "many"], "--examples: expected a whole number"),
         (["curve", "SAVED", "--attack", "deepfool"], "--attack: expected one of clean"),
@@ -267,11 +267,11 @@ def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, sa
         ),
         (["inspect", "SAVED"], "a whole TensorFlow Lite file"),
         (["inspect", "none.tflite"], "a readable TensorFlow Lite file"),
-        (["train", "--dataset", "imagenet"], "--dataset: expected one of"),
+        (["train", "--data", "imagenet"], "data set imagenet: expected its prepared files"),
         (["finetune", "SAVED", "none.json"], "none.json"),
         (["recalibrate", "SAVED", "--out", "r.keras"], "a model with batch normalisation"),
         (["recalibrate", "SAVED", "--images", "0"], "--images: expected"),
-        (["recalibrate", "SAVED", "--dataset", "imagenet"], "dataset: expected one of"),
+        (["recalibrate", "SAVED", "--data", "imagenet"], "data set imagenet: expected its prepared files"),
         (
             ["recalibrate", "SAVED", "--original", "SAVED"],
             "laq recalibrate: expected one of its flags. Received: --original.",
@@ -282,7 +282,7 @@ def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, sa
         (["correct", "SAVED", "SAVED", "--out", "c.h5"], "out: expected a file name that ends in .keras"),
         (["train", "--recipe", "slow"], "--recipe for digits"),
         (["demo", "--preset", "hard"], "--preset: expected one of"),
-        (["report", "nowhere"], "experiment.json"),
+        (["report", "nowhere"], "compression.json"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, message, refusal):
@@ -302,7 +302,7 @@ def test_help_of_every_command_names_its_arguments(laq_command):
     code, output, _ = laq_command("--help")
     assert code == 0
     assert all(name in output for name in commands.COMMANDS)
-    for name, flag in {"demo": "--dataset", "train": "--recipe", "evaluate": "--surrogates"}.items():
+    for name, flag in {"demo": "--data", "train": "--recipe", "evaluate": "--surrogates"}.items():
         code, output, _ = laq_command(name, "--help")
         assert code == 0
         assert flag in output

@@ -36,7 +36,7 @@ def check_same_command(folder: StrPath, command: str, overwrite: bool) -> None:
         command: The command line that is to make them.
         overwrite: They are to be replaced.
     """
-    results = Path(folder) / "experiment.json"
+    results = Path(folder) / "compression.json"
     if overwrite or (results.is_file() and json.loads(results.read_text(encoding="utf-8")).get("command") == command):
         return
     for path in (results, Path(folder) / "report.html"):
@@ -76,23 +76,6 @@ def check_classifiers(**lists: str) -> None:
 def _paths(lists: dict[str, str]) -> Iterator[str]:
     for argument, text in lists.items():
         yield from named_paths(text, argument).values()
-
-
-def check_data(dataset: str) -> None:
-    """Raise an `InputError` if a text is neither the name of a data set nor a path."""
-    if not Path(dataset).exists():
-        one_of("dataset", dataset, datasets.names())
-
-
-def check_recipe(dataset: str, recipe: str) -> None:
-    """Raise an `InputError` if a data set that has recipes of its own has none of this name.
-
-    This comes last: a recipe that is there is checked by its attack, which imports TensorFlow.
-    """
-    from tf_laq.training.recipes import recipe as recipe_named
-
-    if dataset in datasets.names():
-        recipe_named(dataset, recipe)
 
 
 def check_battery(dataset: str, preset: str, attacks: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
+
 from tf_laq.cli.arguments import DataArguments, load_model, number, recipe_of, seam_settings
 from tf_laq.cli.checks import check_file
 

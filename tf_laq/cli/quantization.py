@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tf_laq import api, lipschitz, policies, quantizers as known_quantizers
 from tf_laq._internal.validation import one_of
-from tf_laq.cli.arguments import check_ending, first_images, load_model, parse_overrides, words
-from tf_laq.cli.checks import check_data, check_models, check_new
+from tf_laq.cli.arguments import (
+    DataArguments,
+    battery_of,
+    check_ending,
+    first_images,
+    load_model,
+    parse_overrides,
+    words,
+)
+from tf_laq.cli.checks import check_models, check_new
 from tf_laq.errors import InputError
 from tf_laq.plan import QuantizationPlan
 from tf_laq.policies import DataDrivenPolicy, Policy
@@ -30,18 +38,21 @@ def quantize(
     max_bits: int | None = None,
     average_bits: float | None = None,
     max_bytes: int | None = None,
-    dataset: str = "",
+    data: str = "",
     examples: int | None = None,
+    epsilon: str = "",
+    attack_norm: str = "",
     seed: int | None = None,
     norm: str = "spectral",
     overrides: str = "",
     layout: str = "",
     overwrite: bool = False,
+    size: str = "",
+    data_dir: str = "",
+    download: bool = False,
     unsafe_lambdas: bool = False,
 ) -> None:
     """Choose a quantizer and a bit width for every kernel, and save the quantized model and the plan.
-
-    The plan says how large the TensorFlow Lite file will be in each layout.
 
     Args:
         model: Saved Keras model.
@@ -56,14 +67,21 @@ def quantize(
         max_bits: Widest setting to try; for noise_sensitivity, that of the most sensitive layer.
         average_bits: Most bits a weight on average, for budget, random, calibrated and hawq; either this or max_bytes.
         max_bytes: Most bytes of all codes, for the same.
-        dataset: digits, mnist or cifar10, for calibrated, hawq and noise_sensitivity.
+        data: For calibrated, hawq and noise_sensitivity, a data set: digits, mnist, cifar10 or another name of
+            TensorFlow Datasets, an .npz file, or a folder of images by class.
         examples: Number of its training images to measure on; unless told 64 for calibrated, 256 for the others.
+        epsilon: Radius of the attack of calibrated and noise_sensitivity, such as 8/255 or 0.3; empty for that of
+            digits, mnist and cifar10.
+        attack_norm: Norm of that radius: linf, unless told, or l2.
         seed: Seed of random, calibrated, hawq and noise_sensitivity; 0 unless told.
         norm: Norm that is limited: spectral or inf.
         overrides: Layers set by hand, as '{"conv*": "linear:8", "dense1": "float32"}': a name or shell pattern, then
             a quantizer with its bits, or float32.
         layout: Choose only what this layout of the file keeps: int8, auto or packed, as in laq export; empty for any.
         overwrite: Replace the two files if they are there.
+        size: Height and width that all images get, such as 96 or 96,128; empty for their own.
+        data_dir: Folder of TensorFlow Datasets; empty for TFDS_DATA_DIR, or its default.
+        download: Download a data set of TensorFlow Datasets that is not there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
     check_ending(out, ".keras")
@@ -74,8 +92,6 @@ def quantize(
     by_hand = parse_overrides(overrides)
     for pattern, setting in by_hand.items():
         known_quantizers.parse(setting, f"overrides[{pattern!r}]")
-    if dataset:
-        check_data(dataset)
     chosen = policy_of(
         policy,
         quantizers=tuple(words(quantizers)) or None,
@@ -83,8 +99,10 @@ def quantize(
         max_bits=max_bits,
         average_bits=average_bits,
         max_bytes=max_bytes,
-        dataset=dataset or None,
+        data=DataArguments(data, size, data_dir, download) if data else None,
         examples=examples,
+        epsilon=epsilon or None,
+        attack_norm=attack_norm or None,
         seed=seed,
     )
     network = load_model(model, unsafe_lambdas)
@@ -126,7 +144,7 @@ def policy_of(name: str, **options: Any) -> Policy | DataDrivenPolicy:
     known = policies.settings_of(name) if name in policies.NAMES else inspect.signature(_OTHERS[name]).parameters
     for option, value in given.items():
         if option not in known:
-            remedy = f"It has {', '.join(f'--{other}' for other in options if other in known)}."
+            remedy = f"It has {', '.join(other for other in options if other in known)}."
             raise InputError(option, expected=f"none with the policy {name}", received=repr(value), remedy=remedy)
     if name in policies.NAMES:
         return policies.get(name, **given)
@@ -143,22 +161,24 @@ def _uniform(quantizers: tuple[str, ...], bits: int) -> Policy:
 
 
 def _calibrated(
-    dataset: str,
+    data: DataArguments,
     examples: int = 64,
+    epsilon: str = "",
+    attack_norm: str = "linf",
     average_bits: float | None = None,
     max_bytes: int | None = None,
     quantizers: tuple[str, ...] | None = None,
     max_bits: int | None = None,
     seed: int = 0,
 ) -> DataDrivenPolicy:
-    limit = policies.Limit(average_bits=average_bits, max_bytes=max_bytes)
-    images = first_images(dataset, "train", examples).images
-    attack = dataclasses.replace(_pgd(dataset), steps=10, step_size=None)
+    limit, attack = policies.Limit(average_bits=average_bits, max_bytes=max_bytes), _pgd(data, epsilon, attack_norm)
+    images = first_images(data, "train", examples).images
+    attack = dataclasses.replace(attack, steps=10, step_size=None)
     return policies.Calibrated(images, limit=limit, attack=attack, quantizers=quantizers, max_bits=max_bits, seed=seed)
 
 
 def _hawq(
-    dataset: str,
+    data: DataArguments,
     examples: int = 256,
     average_bits: float | None = None,
     max_bytes: int | None = None,
@@ -167,29 +187,30 @@ def _hawq(
     seed: int = 0,
 ) -> DataDrivenPolicy:
     limit = policies.Limit(average_bits=average_bits, max_bytes=max_bytes)
-    seen = first_images(dataset, "train", examples)
+    seen = first_images(data, "train", examples)
     return policies.Hawq(seen.images, seen.labels, limit=limit, quantizers=quantizers, max_bits=max_bits, seed=seed)
 
 
 def _noise_sensitivity(
-    dataset: str,
+    data: DataArguments,
     examples: int = 256,
+    epsilon: str = "",
+    attack_norm: str = "linf",
     quantizers: tuple[str, ...] | None = None,
     max_bits: int = 8,
     seed: int = 0,
 ) -> DataDrivenPolicy:
-    seen = first_images(dataset, "train", examples)
+    attack = _pgd(data, epsilon, attack_norm)
+    seen = first_images(data, "train", examples)
     return policies.NoiseSensitivity(
-        seen.images, seen.labels, attack=_pgd(dataset), initial_bits=max_bits, quantizers=quantizers, seed=seed
+        seen.images, seen.labels, attack=attack, initial_bits=max_bits, quantizers=quantizers, seed=seed
     )
 
 
-def _pgd(dataset: str) -> PGD:
-    """Return PGD at the field's strength."""
-    from tf_laq.attacks import Battery
-
-    attack = Battery.preset(dataset).only("pgd").columns[0].attacks["white"]
-    return cast("PGD", attack)
+def _pgd(data: DataArguments, epsilon: str, norm: str) -> PGD:
+    """Return PGD in the ball of a radius, or at the field's strength."""
+    battery = battery_of(data.data, "standard", epsilon, norm)
+    return cast("PGD", battery.only("pgd").columns[0].attacks["white"])
 
 
 _OTHERS: dict[str, Callable[..., Policy | DataDrivenPolicy]] = {

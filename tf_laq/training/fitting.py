@@ -66,13 +66,19 @@ def train(
     """
     dataset = datasets.load(dataset)
     recipe = recipes.recipe(dataset, recipe) if isinstance(recipe, str) else recipe
-    model = _network(dataset, recipe, model, keras, seed)
-    trained = with_precision(model, recipe.precision)
+    network = new_network(dataset, recipe, model, keras=keras, seed=seed)
+    settings = {"seed": seed, "callbacks": callbacks, "checkpoint": checkpoint, "progress": progress}
+    train_network(network, dataset, recipe, **settings)
+    return network
+
+
+def train_network(network: Any, dataset: Dataset, recipe: Recipe, **settings: Any) -> None:
+    """Train a network in place as `train` does, with those of its arguments."""
+    trained = with_precision(network, recipe.precision)
     if recipe.lipschitz_penalty:
         add_lipschitz_penalty(trained, recipe.lipschitz_penalty)
-    fit(trained, dataset, recipe, seed=seed, callbacks=callbacks, checkpoint=checkpoint, progress=progress)
-    model.set_weights(trained.get_weights())
-    return model
+    fit(trained, dataset, recipe, **settings)
+    network.set_weights(trained.get_weights())
 
 
 def fit(
@@ -116,8 +122,12 @@ def fit(
         shutil.rmtree(checkpoint, ignore_errors=True)  # BackupAndRestore leaves an empty folder.
 
 
-def _network(dataset: Dataset, recipe: Recipe, given: Any, keras: int, seed: int) -> Any:
-    """Return a new network for a data set: a copy of the given one, or one that is built by its name."""
+def new_network(dataset: Dataset, recipe: Recipe, given: Any = None, *, keras: int = 2, seed: int = 0) -> Any:
+    """Return a network to be trained on a data set: a copy of the given one, or one that is built by its name.
+
+    Raises:
+        InputError: It does not fit the data set, or there is none.
+    """
     if given is not None and not isinstance(given, str):
         images_to_logits(given, dataset)
         return copy_of(given)

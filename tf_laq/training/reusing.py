@@ -19,7 +19,7 @@ from tf_laq.errors import InputError
 from tf_laq.models import weights_sha256
 from tf_laq.saving import load_model, save_model
 from tf_laq.training import recipes
-from tf_laq.training.fitting import train
+from tf_laq.training.fitting import new_network, train_network
 from tf_laq.training.recipes import Recipe
 from tf_laq.version import __version__
 
@@ -107,6 +107,7 @@ def trained_model(
             received=f"{path}, which is there",
             remedy="Choose another name, or replace it with overwrite=True (--overwrite).",
         )
+    network = new_network(data, recipe, model, keras=keras, seed=seed)
     kind = "adversarially " if recipe.attack is not None else ""
     announce(f"Train {path.stem} {kind}on {data.name}: {recipe.epochs} epochs, seed {seed}")
     key = hashlib.sha256(json.dumps(dataclasses.replace(wanted, sha256="").to_dict()).encode()).hexdigest()
@@ -114,13 +115,11 @@ def trained_model(
     epochs = begun.with_suffix(".csv")
     path.parent.mkdir(parents=True, exist_ok=True)
     log = keras_module(keras).callbacks.CSVLogger(epochs, append=True)
-    trained = train(
-        data, recipe, model=model, keras=keras, seed=seed, checkpoint=begun, callbacks=[log], progress=progress
-    )
-    save_model(trained, path)
+    train_network(network, data, recipe, seed=seed, checkpoint=begun, callbacks=[log], progress=progress)
+    save_model(network, path)
     epochs.replace(path.with_suffix(".log.csv"))
     dataclasses.replace(wanted, sha256=_sha256(path)).save(record)
-    return trained
+    return network
 
 
 def _sha256(path: Path) -> str:
