@@ -143,6 +143,31 @@ class Battery(Document):
         """
         return cls.from_dict(battery_within(epsilon, norm, preset))
 
+    @classmethod
+    def of_data(cls, data: str, preset: str, *, epsilon: float | None = None, norm: str = "linf") -> Battery:
+        """Return the battery of a radius, or without one the preset of a data set.
+
+        Args:
+            data: Name of the data set.
+            preset: As for `within`, or without a radius as for `preset`.
+            epsilon: The radius; None for that of the data set's presets, which are in "linf".
+            norm: "linf" or "l2".
+
+        Raises:
+            InputError: There is no radius for data without presets or for another norm than theirs, or an argument is
+                as for the two.
+
+        Example:
+            >>> Battery.of_data("mnist", "strong").name, Battery.of_data("pets", "quick", epsilon=8 / 255).name
+            ('mnist/strong', 'linf 0.03137/quick')
+        """
+        if epsilon is not None:
+            return cls.within(epsilon, norm=norm, preset=preset)
+        if data not in presets.datasets() or norm != "linf":
+            expected = f"a radius such as 8/255; in linf, {', '.join(presets.datasets())} have their own"
+            raise InputError("epsilon", expected=expected, received=f"none for {data} in {norm}")
+        return cls.preset(data, preset)
+
     def only(self, names: Iterable[str]) -> Battery:
         """Return the battery with these columns only, in the battery's order.
 

@@ -10,6 +10,11 @@ from typing import Any
 from tf_laq._internal.validation import one_of
 
 
+def datasets() -> list[str]:
+    """Return the names of the data sets that have presets."""
+    return sorted(_presets())
+
+
 def described(dataset: str, preset: str) -> dict[str, Any]:
     """Return the battery of a data set as `Battery.from_dict` takes it; see `Battery.preset`.
 

@@ -133,10 +133,8 @@ def battery_of(data: str, preset: str, epsilon: str, norm: str) -> Battery:
     """
     from tf_laq.attacks import Battery
 
-    if epsilon:
-        return Battery.within(number(epsilon, "epsilon"), norm=norm, preset=preset)
-    _check_has_radius(data, norm)
-    return Battery.preset(data, preset)
+    radius = number(epsilon, "epsilon") if epsilon else None
+    return Battery.of_data(data, preset, epsilon=radius, norm=norm)
 
 
 def recipe_of(data: str, name: str, epsilon: str, norm: str, epochs: int | None = None) -> Recipe:
@@ -150,13 +148,6 @@ def recipe_of(data: str, name: str, epsilon: str, norm: str, epochs: int | None 
 
     found = recipe(data, name, epsilon=number(epsilon, "epsilon") if epsilon else None, norm=norm)
     return found if epochs is None else dataclasses.replace(found, epochs=epochs)
-
-
-def _check_has_radius(data: str, norm: str) -> None:
-    """Raise an `InputError` where a radius is needed: for data without a preset, and in another norm than theirs."""
-    if data not in datasets.names() or norm != "linf":
-        expected = f"a radius such as 8/255; in linf, {', '.join(datasets.names())} have their own"
-        raise InputError("epsilon", expected=expected, received=f"none for {data} in {norm}")
 
 
 def expected_clean(models: str, dataset: str) -> dict[str, float]:

@@ -71,6 +71,11 @@ class CompressedModel:
         return self.export.file_bytes
 
     @property
+    def code_bytes(self) -> int:
+        """Bytes of the codes of the weights; 0 without a plan."""
+        return 0 if self.plan is None else self.plan.bytes
+
+    @property
     def average_bits(self) -> float:
         """Bits per weight, over the weights that can be quantized."""
         return float(FLOAT_BITS) if self.plan is None else self.plan.average_bits

@@ -102,6 +102,7 @@ class Task:
 
 def _batteries(name: str, epsilon: float | None, norm: str, preset: str) -> tuple[Battery, Battery]:
     """Return the attacks of the worst case, and those of the screening."""
+    battery = Battery.of_data(name, preset, epsilon=epsilon, norm=norm)
     if epsilon is None:
-        return Battery.preset(name, preset), Battery.preset(name, "standard").only(_QUICK)
-    return Battery.within(epsilon, norm=norm, preset=preset), Battery.within(epsilon, norm=norm, preset="quick")
+        return battery, Battery.preset(name).only(_QUICK)
+    return battery, Battery.within(epsilon, norm=norm, preset="quick")
