@@ -43,7 +43,10 @@ def network(keras):
     return keras.Sequential([keras.Input((8, 8, 1)), *parts])
 
 
-@pytest.fixture(params=[("archive", keras3, "linf"), ("folder", tf_keras, "l2")], ids=["npz", "folder"])
+@pytest.fixture(
+    params=[pytest.param(("archive", keras3, "linf"), marks=pytest.mark.slow), ("folder", tf_keras, "l2")],
+    ids=["npz", "folder"],
+)
 def trained(request, tmp_path, laq_command):
     """Return the arguments that name the data and the radius, and a network that was trained with them."""
     source, keras, norm = request.param
