@@ -38,9 +38,10 @@ from tf_laq.tflite import running
 from tf_laq.tflite.comparison import TOLERANCE
 from tf_laq.tflite.conversion import convert, stock_files
 from tf_laq.tflite.encodings import LAYOUTS
-from tf_laq.tflite.export import _encoded, _limit, _planned
+from tf_laq.tflite.export import _limit
 from tf_laq.tflite.graph import Graph
 from tf_laq.tflite.matching import match
+from tf_laq.tflite.packing import encoded, planned_tensors
 from tf_laq.tflite.running import TFLiteModel
 
 layers = tf_keras.layers
@@ -122,11 +123,11 @@ def rows(name: str, model: Any, quantizer: str, bits: int, rounds: int, peers: b
     baked = laq.bake(model, plan)
     content = convert(baked, signature_of(baked))
     constants = Graph(content).float_constants()
-    matches = match(constants, _planned(adapter_of(baked).find_weights(baked)[0], plan))
+    matches = match(constants, planned_tensors(adapter_of(baked).find_weights(baked)[0], plan))
     limit = _limit(plan, constants, matches)
     folded = sum(m.tensor.factors.size for m in matches if m.tensor.factors is not None)
     allowed = 1.05 * limit + 120 * len(plan.entries) + 12 * folded
-    contents = {"float32": content, **{layout: _encoded(content, matches, layout, None)[0] for layout in LAYOUTS}}
+    contents = {"float32": content, **{layout: encoded(content, matches, layout, None)[0] for layout in LAYOUTS}}
     if peers:
         found = recovered(content, bits)
         contents |= stock_files(baked, signature_of(baked)) | (
@@ -143,16 +144,16 @@ def rows(name: str, model: Any, quantizer: str, bits: int, rounds: int, peers: b
             quantizer,
             bits,
             file,
-            len(encoded),
-            len(encoded) / limit,
-            len(encoded) <= allowed if file == "packed" else None,
-            float(np.abs(TFLiteModel(encoded)(images) - expected).max() / np.abs(expected).max()),
+            len(stored),
+            len(stored) / limit,
+            len(stored) <= allowed if file == "packed" else None,
+            float(np.abs(TFLiteModel(stored)(images) - expected).max() / np.abs(expected).max()),
             1e3 * float(median),
             float(ratio),
-            (running.peak_bytes(encoded) or 0) / 1e6 if peers else None,
-            running.is_accelerated(encoded),
+            (running.peak_bytes(stored) or 0) / 1e6 if peers else None,
+            running.is_accelerated(stored),
         )
-        for (file, encoded), median, ratio in zip(contents.items(), medians, ratios, strict=True)
+        for (file, stored), median, ratio in zip(contents.items(), medians, ratios, strict=True)
     ]
 
 

@@ -297,7 +297,7 @@ def _placed(
         bisections=tf.constant(settings.bisections),
     )
     for directions in _directions(logits, drawn, classes, settings, random):
-        distances = _in_batches(measure, drawn.images, drawn.labels, directions)
+        distances = _in_batches(measure, np.asarray(drawn.images), drawn.labels, directions)
         margins = np.minimum(margins, distances)
         lengths = np.minimum(settings.reach * distances, settings.max_radius)
         examples.append(np.clip(drawn.images + lengths[:, None, None, None] * directions, 0.0, 1.0))
@@ -317,7 +317,7 @@ def _directions(
     others = np.argsort(random.random((len(drawn), classes - 1)), axis=1) + 1
     for number in range(settings.class_directions):
         targets = (drawn.labels + others[:, number % (classes - 1)]) % classes
-        yield _in_batches(ascend, drawn.images, drawn.labels, targets)
+        yield _in_batches(ascend, np.asarray(drawn.images), drawn.labels, targets)
     for _ in range(settings.random_directions):
         yield random.choice(np.array([-1.0, 1.0], np.float32), drawn.images.shape)
 

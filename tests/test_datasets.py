@@ -9,6 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from tf_laq import datasets
+from tf_laq.datasets.tfds import _prepared_builder as prepared_builder
 from tf_laq.errors import InputError
 
 needs_files = pytest.mark.skipif(
@@ -109,9 +110,9 @@ def test_a_failed_download_leaves_nothing_behind_and_a_whole_one_is_put_in_its_p
         datasets.load("mnist", data_dir=tmp_path / "new" / "data", download=True)
     assert not list(tmp_path.iterdir())
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", arrive)
-    datasets._prepared_builder("mnist", tmp_path / "new", download=True)
+    prepared_builder("mnist", tmp_path / "new", download=True)
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*")] == ["new/mnist"]
-    datasets._prepared_builder("mnist", tmp_path / "new", download=False)
+    prepared_builder("mnist", tmp_path / "new", download=False)
 
 
 def test_files_that_are_neither_there_nor_can_be_made_say_what_to_do(tmp_path) -> None:
@@ -124,11 +125,16 @@ def test_files_that_are_neither_there_nor_can_be_made_say_what_to_do(tmp_path) -
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"name": "imagenet"}, "cifar10, digits, mnist"),
-        ({"name": "digits", "validation_fraction": 1.0}, "validation_fraction"),
-        ({"name": "digits", "validation_fraction": -0.1}, "validation_fraction"),
-        ({"name": "digits", "validation_fraction": float("nan")}, "validation_fraction"),
-        ({"name": "digits", "seed": -1}, "seed"),
+        (
+            {"source": "imagenet"},
+            "imagenet: expected its prepared files in .* or the path of an .npz file or of a folder",
+        ),
+        ({"source": "digits", "validation_fraction": 1.0}, "validation_fraction"),
+        ({"source": "digits", "validation_fraction": -0.1}, "validation_fraction"),
+        ({"source": "digits", "validation_fraction": float("nan")}, "validation_fraction"),
+        ({"source": "digits", "seed": -1}, "seed"),
+        ({"source": "digits", "size": (8, 8, 1)}, "size: expected a number of pixels, or height and width"),
+        ({"source": "digits", "size": 0}, "size: expected a whole number of at least 1"),
     ],
 )
 def test_a_wrong_argument_is_refused_by_name(arguments: dict, said: str) -> None:

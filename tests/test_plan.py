@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,14 +30,64 @@ def test_bits_and_bytes_are_counted_over_all_weights():
     assert PLAN.average_bits == pytest.approx((45 * 3 + 40 * 8 + 8 * 32) / 93)
 
 
-def test_the_table_shows_every_column_and_every_layer_left_alone():
+def test_the_table_shows_every_column_and_every_layer_left_alone(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     text = str(PLAN)
     for shown in (
         "conv1", "3x3x1x5", "linear", "2.000", "2.100", "1.050", "0.250", "20.000", "17", "passes",
         "block/dense", "NO", "float32", "bn (BatchNormalization): normalisation parameters stay float32",
-        "average", "89 bytes (372 in float32)",
+        "average", "codes: 89 bytes (372 in float32)",
     ):  # fmt: skip
         assert shown in text
+
+
+LONG = dataclasses.replace(
+    PLAN,
+    policy="guarded (relative error 0.25; 10 times as strict at the input)",
+    entries=tuple(
+        PlanEntry(f"block_{number}_depthwise", "depthwise_kernel", (3, 3, 48, 1), "kmeans", 6, 0.27, 0.27, 0.004, 0.02,
+                  reason="relative error 0.0156, limit 0.02; linear fails to 8")
+        for number in range(3)
+    ),
+    left_alone=tuple(
+        LeftAlone(f"{kind}_{number}", kind, reason)
+        for number in range(6)
+        for kind, reason in (("BatchNormalization", "normalisation parameters stay float32"), ("ReLU", "no weights"))
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+@pytest.mark.parametrize("plan", [PLAN, LONG], ids=["short", "long"])
+def test_the_table_is_no_wider_than_the_terminal_and_keeps_what_was_chosen_and_why(plan, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = str(plan).splitlines()
+    assert max(map(len, lines)) <= width
+    heading = next(line for line in lines if line.startswith("layer")).split()
+    assert [name for name in heading if name in ("layer", "quantizer", "bits", "met", "why")] == [
+        "layer", "quantizer", "bits", "met", "why",
+    ]  # fmt: skip
+    rows = [line.split() for line in lines]
+    for entry in plan.entries:
+        row = next(row for row in rows if row[:1] == [entry.layer])
+        assert (entry.quantizer or "float32") in row
+        assert str(entry.bits) in row
+    words = " ".join(line[line.rindex("  ") + 2 :] if "  " in line else line for line in lines).split()
+    for entry in plan.entries:
+        assert set(entry.reason.split()) <= set(words)
+
+
+def test_where_there_is_no_terminal_a_line_has_at_most_120_characters(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    with Path(os.devnull).open("w") as nowhere:
+        monkeypatch.setattr(sys, "__stdout__", nowhere)
+        assert 100 < max(map(len, str(LONG).splitlines())) <= 120
+
+
+def test_layers_that_are_left_alone_for_one_reason_are_one_line():
+    text = str(LONG)
+    assert "  6 BatchNormalization layers: normalisation parameters stay float32\n" in text
+    assert text.endswith("  6 ReLU layers: no weights")
 
 
 def test_a_plan_survives_saving_and_loading(tmp_path):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tf_laq import policies, quantizers, sensitivity
+from tf_laq._internal.validation import one_of
 from tf_laq.adapters import adapter_of, carry, plan_of
 from tf_laq.errors import InputError
 from tf_laq.lipschitz import NormName
 from tf_laq.plan import LeftAlone, QuantizationPlan
 from tf_laq.policies import DataDrivenPolicy, Policy, Uniform, make_plan
 from tf_laq.quantizers import Quantizer
-from tf_laq.sensitivity import SensitivityTable, WeightTensor
+from tf_laq.sensitivity import IsAllowed, SensitivityTable, WeightTensor
+
+if TYPE_CHECKING:
+    from tf_laq.tflite.encodings import Layout
 
 Overrides = Mapping[str, str | Quantizer | None]
 """Shell pattern of the layer path -> "quantizer:bits", "float32", a quantizer, or None for float32."""
@@ -28,6 +33,7 @@ def search(
     max_bits: int | None = None,
     norm: NormName = "spectral",
     overrides: Overrides | None = None,
+    layout: Layout | None = None,
     progress: bool = True,
 ) -> QuantizationPlan:
     """Choose a quantizer and a bit width for every kernel, by default the fewest bits within relative limits.
@@ -44,11 +50,13 @@ def search(
         norm: "spectral" (p = 2) or "inf".
         overrides: Settings by hand: shell pattern of the layer path -> "quantizer:bits", "float32", a quantizer, or
             None for float32. The last pattern that matches counts.
+        layout: The layout of the `.tflite` file, "int8", "packed" or "auto" as in `export_tflite`: chosen are only
+            settings whose bits it keeps. None for any setting; a layout may then store some kernels in float32.
         progress: Show a progress bar on a terminal.
 
     Raises:
-        InputError: The model is not built, has NaN weights or nothing to quantize, or an argument is wrong or not one
-            of the policy's.
+        InputError: The model is not built, has NaN weights or nothing to quantize, an argument is wrong or not one of
+            the policy's, or the layout keeps none of a kernel's settings.
 
     Warns:
         UnsatisfiedWarning: A kernel meets the policy's conditions under no setting.
@@ -63,6 +71,7 @@ def search(
         >>> search(model, overrides={"dense": "linear:8"}).entries[0].bits
         8
     """
+    is_allowed = None if layout is None else _kept_by(layout)
     settings: dict[str, Any] = {
         "average_bits": average_bits,
         "max_bytes": max_bytes,
@@ -77,7 +86,8 @@ def search(
                 raise InputError(name, expected="none beside a policy object, which has its own", received=repr(value))
     if isinstance(policy, DataDrivenPolicy):
         policy = policy.measure(model, progress=progress)
-    return _plan(model, policy, norm, overrides, progress)
+    plan = _plan(model, policy, norm, overrides, progress, is_allowed)
+    return plan if layout is None else dataclasses.replace(plan, policy=f"{plan.policy}; layout {layout}")
 
 
 def uniform(
@@ -149,9 +159,26 @@ def strip(model: Any) -> Any:
     return carry(adapter_of(model).strip(model), plan_of(model))
 
 
-def _plan(model: Any, policy: Policy, norm: NormName, overrides: Overrides | None, progress: bool) -> QuantizationPlan:
+def _plan(
+    model: Any,
+    policy: Policy,
+    norm: NormName,
+    overrides: Overrides | None,
+    progress: bool,
+    is_allowed: IsAllowed | None = None,
+) -> QuantizationPlan:
     tensors, left_alone = _weights(model)
-    return make_plan(tensors, left_alone, policy, norm=norm, overrides=overrides, progress=progress)
+    return make_plan(
+        tensors, left_alone, policy, norm=norm, overrides=overrides, is_allowed=is_allowed, progress=progress
+    )
+
+
+def _kept_by(layout: Layout) -> IsAllowed:
+    """Return which settings of a weight tensor a layout keeps."""
+    from tf_laq.tflite.encodings import LAYOUTS, keeps
+
+    one_of("layout", layout, LAYOUTS)
+    return lambda tensor, quantizer: keeps(layout, quantizer.codebook(tensor.values), tensor.values.ndim)
 
 
 def _weights(model: Any) -> tuple[list[WeightTensor], list[LeftAlone]]:

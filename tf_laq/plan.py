@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
+from collections.abc import Mapping
 from typing import Any, ClassVar
-
-from tabulate import tabulate
 
 from tf_laq import quantizers
 from tf_laq._internal.documents import Document
+from tf_laq._internal.messages import terminal_width
+from tf_laq._internal.tables import fitted
 from tf_laq.errors import InputError
 from tf_laq.quantizers import Quantizer
 
 FLOAT_BITS = 32
+_SHOWN_NAMES = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +96,8 @@ class QuantizationPlan(Document):
         entries: One per weight tensor, in the model's order.
         left_alone: One per layer without an entry, or with other weights that are no vectors, and one per model with
             weights beside its layers. Together with the entries they account for all weights.
+        file_bytes: Layout -> size of the `.tflite` file in it; empty until `tflite.with_file_bytes` finds it.
+        widened: Layout -> the weights whose bits it cannot keep, which the file has in float16 or float32.
     """
 
     document: ClassVar[str] = "tf_laq quantization plan"
@@ -102,6 +107,9 @@ class QuantizationPlan(Document):
     norm: str
     entries: tuple[PlanEntry, ...]
     left_alone: tuple[LeftAlone, ...] = ()
+    # Both follow from the rest: plans that are the same are equal whether or not somebody has looked.
+    file_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict, compare=False)
+    widened: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict, compare=False)
 
     @property
     def weights(self) -> int:
@@ -123,6 +131,11 @@ class QuantizationPlan(Document):
         """Whether the policy's conditions are met by every entry."""
         return all(entry.satisfied for entry in self.entries)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON-ready values; without the file's sizes where they are not known."""
+        content = super().to_dict()
+        return content if self.file_bytes else {k: v for k, v in content.items() if k not in ("file_bytes", "widened")}
+
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> QuantizationPlan:
         """Build the plan from what `to_dict` returned."""
@@ -131,13 +144,15 @@ class QuantizationPlan(Document):
             norm=content["norm"],
             entries=tuple(PlanEntry(**{**e, "shape": tuple(e["shape"])}) for e in content["entries"]),
             left_alone=tuple(LeftAlone(**layer) for layer in content["left_alone"]),
+            file_bytes=content.get("file_bytes", {}),
+            widened={layout: tuple(names) for layout, names in content.get("widened", {}).items()},
         )
 
     def rows(self) -> tuple[list[str], list[list[Any]]]:
         """Return the table's headers and rows, a row per entry."""
         headers = [
             "layer", "weight", "shape", "weights", "quantizer", "bits", "||W||", "||W_q||", "ratio", "||W-W_q||",
-            "zeros %", "bytes", "met", "why",
+            "zeros %", "code bytes", "met", "why",
         ]  # fmt: skip
         rows = [
             [
@@ -161,15 +176,48 @@ class QuantizationPlan(Document):
         return headers, rows
 
     def __str__(self) -> str:
-        headers, rows = self.rows()
-        table = tabulate(rows, headers, floatfmt=".3f", missingval="-")
+        """Return the plan as a table that fits the terminal; in files and pipes, 120 characters."""
+        width = terminal_width()
         float_bytes = self.weights * FLOAT_BITS // 8
-        lines = [
-            f"Quantization plan: {self.policy}; norm: {self.norm}",
-            table,
-            f"{self.average_bits:.2f} bits a weight on average; {self.bytes:,} bytes ({float_bytes:,} in float32)",
+        codes = f"codes: {self.bytes:,} bytes ({float_bytes:,} in float32)"
+        total = f"{self.average_bits:.2f} bits a weight on average; {codes}"
+        left_alone = [f"  {line}" for line in self._left_alone()]
+        return "\n".join(
+            [
+                textwrap.fill(f"Quantization plan: {self.policy}; norm: {self.norm}", width),
+                fitted(*self.rows(), width, spare=_SPARE),
+                textwrap.fill(total, width),
+                *(textwrap.fill(line, width, subsequent_indent="    ") for line in self._file_lines()),
+                *(["Left alone:"] if left_alone else []),
+                *(textwrap.fill(line, width, subsequent_indent="    ") for line in left_alone),
+            ]
+        )
+
+    def _left_alone(self) -> list[str]:
+        """Return a line for the layers of one class that are left alone for one reason."""
+        groups: dict[tuple[str, str], list[str]] = {}
+        for each in self.left_alone:
+            groups.setdefault((each.kind, each.reason), []).append(each.layer)
+        return [
+            f"{layers[0]} ({kind}): {reason}" if len(layers) == 1 else f"{len(layers)} {kind} layers: {reason}"
+            for (kind, reason), layers in groups.items()
         ]
-        if self.left_alone:
-            lines.append("Left alone:")
-            lines += [f"  {layer.layer} ({layer.kind}): {layer.reason}" for layer in self.left_alone]
-        return "\n".join(lines)
+
+    def _file_lines(self) -> list[str]:
+        """Return one line for each size: the layouts with it, and what they cannot keep."""
+        alike: dict[tuple[int, tuple[str, ...]], list[str]] = {}
+        for layout, size in self.file_bytes.items():
+            alike.setdefault((size, self.widened.get(layout, ())), []).append(layout)
+        return [
+            f"File in layout {' or '.join(layouts)}: {size:,} bytes{_widened(names)}"
+            for (size, names), layouts in sorted(alike.items())
+        ]
+
+
+_SPARE = ("weights", "weight", "||W_q||", "zeros %", "shape", "||W||", "code bytes", "ratio", "||W-W_q||")
+"""Columns that a narrow table is without, from the first on: the file of the plan has all of them."""
+
+
+def _widened(names: tuple[str, ...]) -> str:
+    shown = [*names[:_SHOWN_NAMES], *([f"{len(names) - _SHOWN_NAMES} more"] if len(names) > _SHOWN_NAMES else [])]
+    return f"; not at the planned bits: {', '.join(shown)}" if names else ""

@@ -8,7 +8,7 @@ ones (is a norm above a threshold?), and remembers what it found; `measure` asks
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -74,20 +74,51 @@ class Measurement:
     zeros: float
 
 
+IsAllowed = Callable[[WeightTensor, Quantizer], bool]
+"""Whether a weight tensor may get a setting."""
+
+
 class TensorSensitivity:
     """The measurements of one weight tensor, made when asked for and kept.
 
     Args:
         tensor: The weight tensor.
         norm: "spectral" or "inf".
+        is_allowed: Which settings the tensor may get; None for all.
     """
 
-    def __init__(self, tensor: WeightTensor, norm: lipschitz.NormName = "spectral") -> None:
+    def __init__(
+        self, tensor: WeightTensor, norm: lipschitz.NormName = "spectral", is_allowed: IsAllowed | None = None
+    ) -> None:
         self.tensor = tensor
         self._which = norm
+        self._is_allowed = is_allowed
+        self._allowed: dict[Quantizer, bool] = {}
         self.norm = self._norm(tensor.values)
         self._measured: dict[Quantizer, Measurement] = {}
         self._errors: dict[Quantizer, float] = {}
+
+    def allowed(self, settings: Iterable[Quantizer]) -> list[Quantizer]:
+        """Return those of some settings that the tensor may get.
+
+        Raises:
+            InputError: It may get none of them.
+        """
+        given = list(settings)
+        if self._is_allowed is None:
+            return given
+        for quantizer in given:
+            if quantizer not in self._allowed:
+                self._allowed[quantizer] = self._is_allowed(self.tensor, quantizer)
+        found = [quantizer for quantizer in given if self._allowed[quantizer]]
+        if not found:
+            raise InputError(
+                f"layer {self.tensor.layer!r}, weight {self.tensor.weight!r}",
+                expected="a setting that the layout keeps",
+                received=", ".join(f"{quantizer.name}:{quantizer.bits}" for quantizer in given),
+                remedy="Choose from other quantizers or bit widths, or another layout.",
+            )
+        return found
 
     def measure(self, quantizer: Quantizer) -> Measurement:
         """Return the exact norms for one setting."""

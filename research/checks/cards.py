@@ -199,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     record = json.loads(options.model.with_suffix(".training.json").read_text(encoding="utf-8"))
     model, content = laq.load_model(options.model), options.model.read_bytes()
     if options.float16:
-        model, content = rounded(options.model, datasets.load(record["dataset"]).test.images)
+        model, content = rounded(options.model, np.asarray(datasets.load(record["dataset"]).test.images))
     card = Card(
         name=options.name,
         about=options.about,

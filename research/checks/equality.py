@@ -97,7 +97,7 @@ def compare_layouts(
     plan.save(out / "plan.json")
     keras = logits_function(laq.bake(model, plan))
     examples = adversarial(keras, attacked, attack, out / "adversarial.npz")
-    sets = {"clean": (test.images, test.labels), "adversarial": (examples, attacked.labels)}
+    sets = {"clean": (np.asarray(test.images), test.labels), "adversarial": (examples, attacked.labels)}
     expected = {name: outputs(keras, images) for name, (images, _) in sets.items()}
     rows, differing = [], []
     for layout in LAYOUTS:

@@ -23,7 +23,7 @@ def test_demo_prints_the_tables_and_where_they_are_and_report_draws_its_page_aga
     plan, page = laq.QuantizationPlan.load(tmp_path / "plan.json"), tmp_path / "report.html"
     for part in (str(plan), "worst case", "parity:", f"Results: {tmp_path} (open {page})"):
         assert part in output
-    assert f"laq demo --dataset digits --out {tmp_path} --recipe fast" in page.read_text()
+    assert f"laq demo --data digits --out {tmp_path} --recipe fast" in page.read_text()
     page.unlink()
     assert laq_command("report", tmp_path) == (0, f"{page}\n", "")
     assert page.is_file()
@@ -160,7 +160,7 @@ def test_export_takes_a_layout_and_inspect_shows_what_is_in_the_file(saved, tmp_
     assert (code, errors) == (0, "")
     assert "conv1/kernel" in output
     assert "CALL_ONCE" in output
-    code, _, errors = laq_command(*arguments, "--strict")
+    code, _, errors = laq_command(*arguments, "--strict", "--overwrite")
     assert (code, errors.startswith("error: layer '")) == (2, True)
 
 
@@ -170,6 +170,7 @@ def test_a_network_is_quantized_and_tuned_under_its_plan(saved, tmp_path, laq_co
     assert laq_command("quantize", saved, *arguments)[0] == 0
     code, output, errors = laq_command("finetune", saved, plan, "--out", tuned, "--epochs", 1)
     assert (code, errors) == (0, "")
+    assert f"Fine-tune {saved} adversarially on digits by {plan}: 1 epochs, seed 0\n" in output
     assert "2.00 bits" in output
     assert all(np.unique(kernel).size <= 3 for kernel in load_model(tuned).get_weights()[::2])
 
@@ -186,7 +187,16 @@ def test_biases_are_corrected_and_normalisation_is_recalibrated_on_examples(save
     tf_keras.Sequential(parts).save(tmp_path / "n.keras")
     means = []
     for extra in ((), ("--float_twin", saved)):
-        arguments = ("recalibrate", tmp_path / "n.keras", "--images", 20, "--out", tmp_path / "r.keras", *extra)
+        arguments = (
+            "recalibrate",
+            tmp_path / "n.keras",
+            "--images",
+            20,
+            "--out",
+            tmp_path / "r.keras",
+            "--overwrite",
+            *extra,
+        )
         assert laq_command(*arguments)[0] == 0
         means.append(float(load_model(tmp_path / "r.keras").layers[0].moving_mean.numpy()[0]))
     assert means[0] == pytest.approx(float(datasets.load("digits").train.images[:20].mean()), abs=1e-5)
@@ -218,15 +228,25 @@ def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, sa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["quantise"], "Cannot find key: quantise"),
+        (["quantise"], "Received: 'quantise'. Did you mean quantize?"),
+        (["xyz"], "command: expected one of demo, compress, train"),
+        (["--helpp"], "laq: expected COMMAND <flags>"),
+        (["quantize"], "laq quantize: expected MODEL <flags>."),
         (["quantize"], "required argument: model"),
-        (["quantize", "SAVED", "--bitz", "3"], "Could not consume arg: --bitz"),
+        (
+            ["quantize", "SAVED", "--bitz", "3"],
+            "laq quantize: expected one of its flags. Received: --bitz. Did you mean --bits? See laq quantize --help.",
+        ),
+        (["quantize", "SAVED", "--average-bit=3"], "Did you mean --average_bits?"),
+        (["inspect", "SAVED", "more"], "laq inspect: expected PATH <flags>"),
         (["quantize", "SAVED", "--out"], "--out: expected a value"),
+        (["train", "--retrain", "anew"], "--retrain: expected no value. Received: 'anew'."),
         (["quantize", "none.keras"], "none.keras: expected a saved Keras model"),
         (["quantize", "SAVED", "--out", "q.h5"], "ends in .keras"),
-        (["evaluate", "SAVED", "--dataset", "imagenet"], "dataset"),
-        (["evaluate", "SAVED", "--attacks", "deepfool"], "column"),
-        (["evaluate", "SAVED", "--examples", "many"], "examples"),
+        (["evaluate", "SAVED", "--data", "imagenet"], "data set imagenet: expected its prepared files"),
+        (["evaluate", "SAVED", "--attacks", "deepfool"], "--attacks: expected one of clean"),
+        (["evaluate", "SAVED", "--examples", "many"], "--examples: expected a whole number"),
+        (["curve", "SAVED", "--attack", "deepfool"], "--attack: expected one of clean"),
         (["evaluate", "a=SAVED,a=SAVED"], "each name once"),
         (["evaluate", "none.tflite"], "none.tflite: expected a readable TensorFlow Lite file"),
         (["pictures", "nowhere"], "the adversarial examples of at least one model"),
@@ -239,27 +259,30 @@ def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, sa
         (["export", "SAVED", "m.tflite", "--plan", "none.json"], "none.json"),
         (
             ["export", "SAVED", "m.tflite", "--plan", "float32", "--layout", "tiny"],
-            "layout: expected one of int8, packed, auto",
+            "--layout: expected one of int8, packed, auto",
         ),
         (
             ["export", "SAVED", "m.tflite", "--plan", "float32", "--compress", "zip"],
-            "compress: expected one of gz, xz",
+            "--compress: expected one of gz, xz",
         ),
         (["inspect", "SAVED"], "a whole TensorFlow Lite file"),
         (["inspect", "none.tflite"], "a readable TensorFlow Lite file"),
-        (["train", "--dataset", "imagenet"], "dataset"),
+        (["train", "--data", "imagenet"], "data set imagenet: expected its prepared files"),
         (["finetune", "SAVED", "none.json"], "none.json"),
         (["recalibrate", "SAVED", "--out", "r.keras"], "a model with batch normalisation"),
-        (["recalibrate", "SAVED", "--images", "0"], "images: expected"),
-        (["recalibrate", "SAVED", "--dataset", "imagenet"], "dataset: expected one of"),
-        (["recalibrate", "SAVED", "--original", "SAVED"], "Could not consume arg: --original"),
+        (["recalibrate", "SAVED", "--images", "0"], "--images: expected"),
+        (["recalibrate", "SAVED", "--data", "imagenet"], "data set imagenet: expected its prepared files"),
+        (
+            ["recalibrate", "SAVED", "--original", "SAVED"],
+            "laq recalibrate: expected one of its flags. Received: --original.",
+        ),
         (["correct", "SAVED", "SAVED", "--images", "0"], "images: expected"),
         (["match", "SAVED", "SAVED", "--images", "0"], "images: expected"),
-        (["match", "SAVED", "SAVED", "--out", "m.h5"], "out: expected a file name that ends in .keras"),
+        (["match", "SAVED", "SAVED", "--out", "m.h5"], "--out: expected a file name that ends in .keras"),
         (["correct", "SAVED", "SAVED", "--out", "c.h5"], "out: expected a file name that ends in .keras"),
-        (["train", "--recipe", "slow"], "recipe for digits"),
-        (["demo", "--preset", "hard"], "preset"),
-        (["report", "nowhere"], "experiment.json"),
+        (["train", "--recipe", "slow"], "--recipe for digits"),
+        (["demo", "--preset", "hard"], "--preset: expected one of"),
+        (["report", "nowhere"], "compression.json"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, message, refusal):
@@ -279,7 +302,7 @@ def test_help_of_every_command_names_its_arguments(laq_command):
     code, output, _ = laq_command("--help")
     assert code == 0
     assert all(name in output for name in commands.COMMANDS)
-    for name, flag in {"demo": "--dataset", "train": "--recipe", "evaluate": "--surrogates"}.items():
+    for name, flag in {"demo": "--data", "train": "--recipe", "evaluate": "--surrogates"}.items():
         code, output, _ = laq_command(name, "--help")
         assert code == 0
         assert flag in output

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tf_laq as laq
+from tf_laq.cli.arguments import DataArguments
 from tf_laq.cli.quantization import policy_of
 from tf_laq.saving import load_model
 
@@ -41,9 +42,9 @@ def test_quantize_searches_layer_by_layer_unless_told_otherwise(saved, tmp_path,
     [
         ("--policy", "budget", "--average-bits", 3.5),
         ("--policy", "random", "--max-bytes", 5000, "--seed", 1),
-        ("--policy", "calibrated", "--average-bits", 3.5, "--dataset", "digits", "--examples", 8, "--max-bits", 6),
-        ("--policy", "hawq", "--average-bits", 3.5, "--dataset", "digits", "--examples", 8, "--quantizers", "linear"),
-        ("--policy", "noise_sensitivity", "--dataset", "digits", "--examples", 8, "--max-bits", 5),
+        ("--policy", "calibrated", "--average-bits", 3.5, "--data", "digits", "--examples", 8, "--max-bits", 6),
+        ("--policy", "hawq", "--average-bits", 3.5, "--data", "digits", "--examples", 8, "--quantizers", "linear"),
+        ("--policy", "noise_sensitivity", "--data", "digits", "--examples", 8, "--max-bits", 5),
     ],
     ids=lambda settings: settings[1],
 )
@@ -63,12 +64,12 @@ def test_quantize_takes_every_policy_with_its_settings(settings, saved, tmp_path
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--bits 3", "bits: expected none with the policy guarded. Received: 3. It has quantizers, max_bits."),
-        ("--average-bits 3", "average_bits: expected none with the policy guarded"),
-        ("--quantizers cubic", "quantizer: expected one of linear, log"),
+        ("--bits 3", "--bits: expected none with the policy guarded. Received: 3. It has --quantizers, --max_bits."),
+        ("--average-bits 3", "--average_bits: expected none with the policy guarded"),
+        ("--quantizers cubic", "--quantizers: expected one of linear, log"),
         (
             "--policy magic",
-            "policy: expected one of guarded, paper, budget, random, uniform, calibrated, hawq, "
+            "--policy: expected one of guarded, paper, budget, random, uniform, calibrated, hawq, "
             "noise_sensitivity. Received: 'magic'",
         ),
         (
@@ -82,20 +83,23 @@ def test_quantize_takes_every_policy_with_its_settings(settings, saved, tmp_path
         ),
         (
             "--policy uniform --quantizers linear --bits 3 --average_bits 3",
-            "average_bits: expected none with the policy uniform. Received: 3. It has quantizers, bits.",
+            "average_bits: expected none with the policy uniform. Received: 3. It has --quantizers, --bits.",
         ),
         ("--policy uniform --quantizers linear --bits x", "bits: expected"),
-        ("--policy budget", "limit: expected average_bits or max_bytes"),
-        ("--policy hawq --average-bits 3", "dataset: expected a value, which the policy hawq needs. Received: none."),
-        ("--policy hawq --average-bits 3 --dataset imagenet", "dataset: expected one of"),
+        ("--policy budget", "limit: expected --average_bits or --max_bytes. Received: neither."),
+        ("--policy hawq --average-bits 3", "data: expected a value, which the policy hawq needs. Received: none."),
+        ("--policy hawq --average-bits 3 --data imagenet", "data set imagenet: expected its prepared files"),
+        ("--policy hawq --average-bits 3 --data digits --size x", "size: expected a number of pixels"),
+        ("--policy calibrated --average-bits 3 --data digits --epsilon 8/0", "epsilon: expected a number such as"),
+        ("--policy noise_sensitivity --data digits --attack_norm l2", "epsilon: expected a radius such as 8/255"),
         (
-            "--policy noise_sensitivity --dataset digits --max-bytes 9",
+            "--policy noise_sensitivity --data digits --max-bytes 9",
             "max_bytes: expected none with the policy noise_sensitivity. Received: 9.",
         ),
-        ("--policy noise_sensitivity --dataset digits --examples 0", "examples: expected a whole number of at least 1"),
-        ("--norm l7", "norm"),
-        ("--method budget", "Could not consume arg: --method"),
-        ("--quantizer log", "Could not consume arg: --quantizer"),
+        ("--policy noise_sensitivity --data digits --examples 0", "examples: expected a whole number of at least 1"),
+        ("--norm l7", "--norm: expected one of spectral, inf"),
+        ("--method budget", "laq quantize: expected one of its flags. Received: --method. See laq quantize --help."),
+        ("--quantizer log", "Received: --quantizer. Did you mean --quantizers? See laq quantize --help."),
     ],
 )
 def test_a_policy_that_cannot_be_made_is_refused(flags, message, refusal):
@@ -113,6 +117,7 @@ def test_a_policy_that_cannot_be_made_is_refused(flags, message, refusal):
         ('["conv1"]', "overrides: expected a JSON object such as"),
         ('{"conv9": "linear:8"}', "overrides: expected patterns for the layers conv1, conv2, dense1, logits"),
         ('{"conv1": "linear"}', 'overrides[\'conv1\']: expected "quantizer:bits" such as "linear:8"'),
+        ('{"conv1": "linear:99"}', "--overrides['conv1']: expected"),
         ('{"conv1": "linear:99"}', "bits: expected"),
     ],
 )
@@ -121,8 +126,8 @@ def test_overrides_of_another_form_are_refused_with_the_right_one(overrides, mes
 
 
 OPTIONS = {
-    "quantizers": ("linear",), "bits": 3, "max_bits": 4, "average_bits": 3, "max_bytes": 900, "dataset": "digits",
-    "examples": 8, "seed": 0,
+    "quantizers": ("linear",), "bits": 3, "max_bits": 4, "average_bits": 3, "max_bytes": 900,
+    "data": DataArguments("digits"), "examples": 8, "epsilon": "0.1", "attack_norm": "l2", "seed": 0,
 }  # fmt: skip
 HAS = {
     "guarded": ["quantizers", "max_bits"],
@@ -130,9 +135,19 @@ HAS = {
     "budget": ["quantizers", "max_bits", "average_bits", "max_bytes"],
     "random": ["quantizers", "max_bits", "average_bits", "max_bytes", "seed"],
     "uniform": ["quantizers", "bits"],
-    "calibrated": ["quantizers", "max_bits", "average_bits", "max_bytes", "dataset", "examples", "seed"],
-    "hawq": ["quantizers", "max_bits", "average_bits", "max_bytes", "dataset", "examples", "seed"],
-    "noise_sensitivity": ["quantizers", "max_bits", "dataset", "examples", "seed"],
+    "calibrated": [
+        "quantizers",
+        "max_bits",
+        "average_bits",
+        "max_bytes",
+        "data",
+        "examples",
+        "epsilon",
+        "attack_norm",
+        "seed",
+    ],
+    "hawq": ["quantizers", "max_bits", "average_bits", "max_bytes", "data", "examples", "seed"],
+    "noise_sensitivity": ["quantizers", "max_bits", "data", "examples", "epsilon", "attack_norm", "seed"],
 }
 
 
@@ -143,7 +158,7 @@ def test_an_option_that_the_policy_does_not_have_is_refused_by_name(policy, opti
     with pytest.raises(laq.InputError) as caught:
         policy_of(policy, **{**dict.fromkeys(OPTIONS), option: OPTIONS[option]})
     expected = f"{option}: expected none with the policy {policy}. Received: {OPTIONS[option]!r}."
-    assert str(caught.value) == f"{expected} It has {', '.join(HAS[policy])}."
+    assert str(caught.value) == f"{expected} It has {', '.join(f'--{each}' for each in HAS[policy])}."
 
 
 @pytest.mark.parametrize("policy", HAS)

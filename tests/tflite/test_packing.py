@@ -23,16 +23,17 @@ from tf_laq.quantizers import Encoding
 from tf_laq.tflite import ExportError, ExportReport
 from tf_laq.tflite.contents import read_contents
 from tf_laq.tflite.conversion import convert
-from tf_laq.tflite.export import _encoded, _limit, _planned
+from tf_laq.tflite.export import _limit
 from tf_laq.tflite.graph import Graph
 from tf_laq.tflite.matching import PlannedTensor, match
+from tf_laq.tflite.packing import encoded, planned_tensors
 from tf_laq.tflite.running import TFLiteModel
 
 layers = tf_keras.layers
 
 
 def planned_of(baked, plan):
-    return _planned(adapter_of(baked).find_weights(baked)[0], plan)
+    return planned_tensors(adapter_of(baked).find_weights(baked)[0], plan)
 
 
 def sequential(shape, *parts):
@@ -116,7 +117,7 @@ def converted(request):
 @pytest.mark.parametrize("layout", ["int8", "packed", "auto"])
 def test_every_layout_computes_what_the_model_computes(converted, layout):
     baked, float_content, matches = converted
-    content, choices = _encoded(float_content, matches, layout, None)
+    content, choices = encoded(float_content, matches, layout, None)
     images = np.random.default_rng(1).random((8, *baked.input_shape[1:]), dtype=np.float32)
     expected = baked(images, training=False).numpy()
     np.testing.assert_allclose(TFLiteModel(content)(images), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
@@ -148,7 +149,7 @@ def test_packed_is_within_a_twentieth_of_the_limit_and_auto_is_no_larger_than_in
     baked = laq.bake(large, plan)
     content = convert(baked, signature_of(baked))
     matches = match(Graph(content).float_constants(), planned_of(baked, plan))
-    sizes = {layout: len(_encoded(content, matches, layout, None)[0]) for layout in ("int8", "packed", "auto")}
+    sizes = {layout: len(encoded(content, matches, layout, None)[0]) for layout in ("int8", "packed", "auto")}
     limit = plan.bytes + 4 * (large.count_params() - plan.weights)
     assert sizes["packed"] <= 1.05 * limit + 120 * len(plan.entries)
     assert sizes["packed"] <= sizes["auto"] <= sizes["int8"]
@@ -166,7 +167,7 @@ def test_many_small_kernels_share_what_they_can(name, bits):
     content = convert(baked, signature_of(baked))
     constants = Graph(content).float_constants()
     matches = match(constants, planned_of(baked, plan))
-    packed, choices = _encoded(content, matches, "packed", None)
+    packed, choices = encoded(content, matches, "packed", None)
     assert [choice.encoding for choice in choices].count("codebook") == 10
     assert read_contents(packed).operators["SPLIT_V"]
     assert len(packed) <= 1.05 * _limit(plan, constants, matches) + 120 * len(plan.entries) + 12 * 240
@@ -273,7 +274,7 @@ def test_float16_weights_give_the_outputs_of_float32_weights(power, tmp_path):
     baked = laq.bake(model, plan)
     content = convert(baked, signature_of(baked))
     matches = match(Graph(content).float_constants(), planned_of(baked, plan))
-    stored, choices = _encoded(content, matches, "int8", None)
+    stored, choices = encoded(content, matches, "int8", None)
     assert "float16" in {choice.encoding for choice in choices}
     assert read_contents(stored).operators.keys() >= ({"ADD", "MUL"} if power else {"ADD"})
     images = np.random.default_rng(1).random((4, 8, 8, 3), dtype=np.float32)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import keras as keras3
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -140,6 +141,68 @@ def test_weight_decay_shrinks_kernels_and_leaves_biases() -> None:
 def test_a_recipe_for_other_images_is_refused(digits) -> None:
     with pytest.raises(InputError, match=r"recipe for digits.*mnist_cnn"):
         train(digits, recipe("mnist"))
+
+
+def cnn(module, shape=(8, 8, 1), classes=10, first=None):
+    """Return a network of a user's own."""
+    layers = module.layers
+    return module.Sequential(
+        [
+            module.Input(shape),
+            *([first] if first else []),
+            layers.Conv2D(8, 3, strides=2, activation="relu"),
+            layers.BatchNormalization(),
+            layers.Flatten(),
+            layers.Dense(classes),
+        ]
+    )
+
+
+@pytest.mark.parametrize("module", [tf_keras, keras3], ids=["tf_keras", "keras"])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_network_of_the_users_own_is_trained_and_stays_as_it_is(module, norm, digits) -> None:
+    given = cnn(module)
+    before = [weight.copy() for weight in given.get_weights()]
+    own = dataclasses.replace(digits, name="pets")
+    chosen = dataclasses.replace(recipe(own, epsilon=0.1, norm=norm), epochs=1)
+    model = train(own, chosen, model=given)
+    assert type(model) is type(given)
+    for a, b in zip(given.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(model.get_weights()[0], before[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": None}, r"model: expected a Keras model of images of shape \(8, 8, 1\), or digits_cnn"),
+        ({"model": cnn(tf_keras, (9, 8, 1))}, r"a model of images of shape \(8, 8, 1\). .*one of shape \(9, 8, 1\)"),
+        ({"model": cnn(keras3, classes=7)}, r"model: expected logits of 10 classes. Received: 7 outputs"),
+        ({"model": cnn(keras3, first=keras3.layers.Rescaling(1 / 255))}, r"a model of images in \[0, 1\]"),
+        ({"model": "mnist_cnn"}, r"a network for images of \(8, 8, 1\)"),
+        ({"model": "lenet"}, r"name: expected one of"),
+        ({"model": max}, r"model: expected a tf_keras or Keras 3 model"),
+    ],
+)
+def test_a_network_that_does_not_fit_the_data_is_refused_before_it_is_trained(change, message, digits) -> None:
+    own = dataclasses.replace(digits, name="pets")
+    with pytest.raises(InputError, match=message):
+        train(own, recipe(own, epsilon=0.1), **change)
+
+
+def test_data_without_training_images_are_refused(digits) -> None:
+    nothing = dataclasses.replace(digits, train=datasets.Split(digits.train.images[:0], digits.train.labels[:0]))
+    with pytest.raises(InputError, match="data set digits: expected training images. Received: none"):
+        train(nothing)
+
+
+def test_images_held_as_bytes_come_in_the_same_batches(digits, short) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), np.uint8)
+    held = datasets.Split(datasets.ScaledImages(pixels), digits.train.labels[:20])
+    whole = datasets.Split(held.images[:], held.labels)
+    batches = [fitting._batches(split, short, tf.Variable(0, dtype=tf.int64), 0) for split in (held, whole)]
+    for (a, _), (b, _) in zip(*(part.as_numpy_iterator() for part in batches), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_a_data_set_without_validation_images_trains(short) -> None:

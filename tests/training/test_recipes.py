@@ -41,6 +41,44 @@ def test_a_recipe_can_be_changed_in_one_setting() -> None:
     assert short.epochs == 1 and short.attack == recipe("digits").attack
 
 
+@pytest.mark.parametrize("name", ["fast", "full", "finetune"])
+def test_any_other_data_set_has_recipes_whose_steps_follow_from_the_radius(name) -> None:
+    for epsilon, norm in ((8 / 255, "linf"), (0.5, "l2"), (2.0, "l2")):
+        chosen = recipe("pets.npz", name, epsilon=epsilon, norm=norm)
+        attack = PGD(**chosen.attack)
+        assert (attack.epsilon, attack.norm, chosen.model) == (epsilon, norm, None)
+        assert attack.steps * attack.step >= 1.5 * epsilon
+        assert chosen.about
+    assert recipe("pets.npz", "plain").attack is None
+
+
+def test_a_radius_takes_the_place_of_that_of_a_recipe_with_the_steps_in_proportion() -> None:
+    for dataset, name in PAIRS:
+        own = recipe(dataset, name)
+        if own.attack is not None:
+            half = recipe(dataset, name, epsilon=own.attack["epsilon"] / 2)
+            assert half.attack["step_size"] == pytest.approx(own.attack["step_size"] / 2)
+            assert dataclasses.replace(half, attack=own.attack) == own
+    assert recipe("digits", epsilon=0.5, norm="l2").attack["norm"] == "l2"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, r"epsilon: expected a radius; .* digits, mnist, cifar10 have their own. Received: none for pets"),
+        ({"epsilon": 0}, r"epsilon: expected a radius above 0"),
+        ({"epsilon": 8}, r"epsilon: expected at most 1 in L-inf"),
+        ({"epsilon": 0.1, "norm": "l1"}, r"norm: expected one of linf, l2"),
+        ({"epsilon": 0.1, "name": "wide"}, r"recipe for pets: expected one of fast, full, plain, finetune"),
+    ],
+)
+def test_a_general_recipe_needs_a_radius(settings, message) -> None:
+    with pytest.raises(InputError, match=message):
+        recipe("pets", **settings)
+    with pytest.raises(InputError, match="epsilon: expected a radius.*none for digits in l2"):
+        recipe("digits", norm="l2")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [(("imagenet",), "digits, mnist, cifar10"), (("digits", "slow"), "recipe for digits")],

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tf_laq import datasets
+from tf_laq import datasets, models
 from tf_laq.errors import InputError
 from tf_laq.training import TrainingRecord, recipe, trained_model
 
@@ -41,6 +41,18 @@ def test_what_was_trained_with_lies_beside_the_model_and_the_same_is_not_trained
     assert reused(dataclasses.replace(RECIPE, about="the same in other words"), 0)
 
 
+def test_a_network_of_the_users_own_is_trained_again_if_it_or_the_images_changed(reused, few, tmp_path):
+    given = models.build("digits_cnn", seed=3, width=2)
+    assert not reused(RECIPE, 0, model=given)
+    assert reused(RECIPE, 0, model=given)
+    assert not reused(RECIPE, 0, model=models.build("digits_cnn", seed=4, width=2))
+    changed = dataclasses.replace(few, train=datasets.Split(1 - few.train.images, few.train.labels))
+    lines: list[str] = []
+    again = {"model": models.build("digits_cnn", seed=4, width=2), "progress": False, "announce": lines.append}
+    trained_model(changed, RECIPE, tmp_path / "adv.keras", **again)
+    assert lines[0].startswith("Train")
+
+
 @pytest.mark.slow
 def test_another_seed_recipe_or_a_damaged_file_is_trained_anew(reused, tmp_path):
     path = tmp_path / "adv.keras"
@@ -54,7 +66,7 @@ def test_another_seed_recipe_or_a_damaged_file_is_trained_anew(reused, tmp_path)
 
 
 def test_unknown_names_are_refused_before_anything_is_written(tmp_path):
-    for dataset, name, message in (("imagenet", "fast", "dataset: expected"), ("digits", "slow", "recipe for digits")):
+    for dataset, name, message in (("imagenet", "fast", "epsilon: expected"), ("digits", "slow", "recipe for digits")):
         with pytest.raises(InputError, match=message):
             trained_model(dataset, name, tmp_path / "m.keras")
     assert not list(tmp_path.iterdir())

@@ -255,7 +255,7 @@ class LayerKinds:
         if _is_saved_model(layer):
             return "a SavedModel; its weights stay as they are"
         if not weights:
-            return "has no weights"
+            return "no weights"
         if self._is(layer, *_NORMALIZATION):
             return "normalisation parameters stay float32"
         if self._is(layer, "SpectralNormalization"):

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+_SMALL_SCALE = 0.1
+
 
 def first_layers(model: Any, has_kernels: Callable[[Any], bool]) -> set[int]:
     """Return the ids of the layers with kernels that the model's input reaches through no other kernel.
@@ -26,6 +28,12 @@ def first_scale(model: Any) -> float | None:
     if len(steps) == 1 and type(steps[0]).__name__ == "Rescaling":
         return float(np.max(np.abs(steps[0].scale)))
     return first_scale(steps[0]) if len(steps) == 1 else None
+
+
+def takes_bytes(model: Any) -> bool:
+    """Return whether the first layer of a model scales [0, 255] down: Rescaling(1 / 255), Rescaling(1 / 127.5, -1)."""
+    scale = first_scale(model)
+    return scale is not None and scale < _SMALL_SCALE
 
 
 def steps_of(model: Any) -> list[Any]:

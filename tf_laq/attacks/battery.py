@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import json
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from typing import Any, ClassVar
 
 from typing_extensions import Self
 
 from tf_laq._internal.documents import Document
 from tf_laq._internal.validation import one_of
-from tf_laq.attacks import registry
+from tf_laq.attacks import presets, registry
 from tf_laq.attacks.base import Attack
 from tf_laq.attacks.radius import battery_within
 from tf_laq.errors import InputError
@@ -107,10 +104,7 @@ class Battery(Document):
         Raises:
             InputError: There is no such data set or preset.
         """
-        batteries = _presets()
-        one_of("dataset", dataset, batteries)
-        one_of("preset", preset, batteries[dataset])
-        return cls.from_dict({"name": f"{dataset}/{preset}", **batteries[dataset][preset]})
+        return cls.from_dict(presets.described(dataset, preset))
 
     @classmethod
     def within(cls, epsilon: float, *, norm: str = "linf", preset: str = "standard") -> Battery:
@@ -149,6 +143,31 @@ class Battery(Document):
         """
         return cls.from_dict(battery_within(epsilon, norm, preset))
 
+    @classmethod
+    def of_data(cls, data: str, preset: str, *, epsilon: float | None = None, norm: str = "linf") -> Battery:
+        """Return the battery of a radius, or without one the preset of a data set.
+
+        Args:
+            data: Name of the data set.
+            preset: As for `within`, or without a radius as for `preset`.
+            epsilon: The radius; None for that of the data set's presets, which are in "linf".
+            norm: "linf" or "l2".
+
+        Raises:
+            InputError: There is no radius for data without presets or for another norm than theirs, or an argument is
+                as for the two.
+
+        Example:
+            >>> Battery.of_data("mnist", "strong").name, Battery.of_data("pets", "quick", epsilon=8 / 255).name
+            ('mnist/strong', 'linf 0.03137/quick')
+        """
+        if epsilon is not None:
+            return cls.within(epsilon, norm=norm, preset=preset)
+        if data not in presets.datasets() or norm != "linf":
+            expected = f"a radius such as 8/255; in linf, {', '.join(presets.datasets())} have their own"
+            raise InputError("epsilon", expected=expected, received=f"none for {data} in {norm}")
+        return cls.preset(data, preset)
+
     def only(self, names: Iterable[str]) -> Battery:
         """Return the battery with these columns only, in the battery's order.
 
@@ -179,10 +198,3 @@ class Battery(Document):
         )
         kinds = {name: content[name] for name in ("ensemble", "second_search") if name in content}
         return cls(name=content["name"], columns=columns, source=content["source"], **kinds)
-
-
-@functools.cache
-def _presets() -> dict[str, Any]:
-    text = resources.files("tf_laq.attacks").joinpath("presets.json").read_text(encoding="utf-8")
-    presets: dict[str, Any] = json.loads(text)
-    return presets

@@ -20,10 +20,7 @@ def battery_within(epsilon: float, norm: str, preset: str) -> dict[str, Any]:
     Raises:
         InputError: The radius is not above 0, or in "linf" above 1, or there is no such norm or preset.
     """
-    real("epsilon", epsilon)
-    if not epsilon:
-        raise InputError("epsilon", expected="a radius above 0", received=repr(epsilon))
-    one_of("norm", norm, NORMS)
+    check_radius(epsilon, norm)
     one_of("preset", preset, PRESETS)
     columns = _strong(epsilon, norm) if preset == "strong" else _standard(epsilon, norm)
     if preset == "quick":
@@ -31,6 +28,14 @@ def battery_within(epsilon: float, norm: str, preset: str) -> dict[str, Any]:
     name = f"{norm} {epsilon:.4g}/{preset}"
     source = f"The radius {epsilon:.6g} in {norm} is the user's; steps and queries follow from it (Battery.within)."
     return {"name": name, "source": source, "ensemble": preset == "strong", "columns": columns}
+
+
+def check_radius(epsilon: float, norm: str) -> None:
+    """Refuse a radius that is not above 0, and an unknown norm; `BallAttack` refuses what is above 1 in "linf"."""
+    real("epsilon", epsilon)
+    if not epsilon:
+        raise InputError("epsilon", expected="a radius above 0", received=repr(epsilon))
+    one_of("norm", norm, NORMS)
 
 
 def _standard(epsilon: float, norm: str) -> Columns:
@@ -69,7 +74,7 @@ def _strong(epsilon: float, norm: str) -> Columns:
     }
 
 
-def _model_free(name: str, **settings: float) -> dict[str, dict[str, Any]]:
+def _model_free(name: str, **settings: Any) -> dict[str, dict[str, Any]]:
     return {"none": {"name": name, **settings}}
 
 

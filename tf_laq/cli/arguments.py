@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tf_laq import datasets
 from tf_laq._internal.unreadable import Remedies
-from tf_laq._internal.validation import one_of, whole
-from tf_laq.datasets import Split
+from tf_laq._internal.validation import whole
+from tf_laq.datasets import Dataset, Split
 from tf_laq.errors import InputError
 from tf_laq.saving import read_model, save_model
+
+if TYPE_CHECKING:
+    from tf_laq.attacks import Battery
+    from tf_laq.training import Recipe
 
 
 def parse_overrides(text: str) -> dict[str, str | None]:
@@ -77,6 +82,74 @@ def seam_settings(output: str, outputs: str, bounds: str, data_format: str) -> d
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class DataArguments:
+    """The data set that a command is about, by its arguments.
+
+    Args:
+        data: Name or path, as for `datasets.load`.
+        size: One number, or height and width with a comma or an x between them; empty for the images' own.
+        data_dir: Folder of TensorFlow Datasets; empty for the one that the environment names.
+        download: Whether to download what is not there.
+
+    Raises:
+        InputError: There is no such data set, or the size is no size.
+    """
+
+    data: str
+    size: str = ""
+    data_dir: str = ""
+    download: bool = False
+
+    def __post_init__(self) -> None:
+        datasets.check_source(self.data, **self._place)
+        self._sides()
+
+    def __repr__(self) -> str:
+        return repr(self.data)
+
+    @property
+    def _place(self) -> dict[str, Any]:
+        return {"data_dir": self.data_dir or None, "download": self.download}
+
+    def _sides(self) -> datasets.Size | None:
+        sides = self.size.replace("x", ",").split(",") if self.size else []
+        if not all(side.isdecimal() for side in sides) or len(sides) > 2:
+            expected = "a number of pixels, or height and width, such as 96 or 96,128"
+            raise InputError("size", expected=expected, received=repr(self.size))
+        return (int(sides[0]), int(sides[-1])) if sides else None
+
+    def load(self, seed: int = 0) -> Dataset:
+        """Return the data set; the seed chooses the validation images."""
+        return datasets.load(self.data, size=self._sides(), seed=seed, **self._place)
+
+
+def battery_of(data: str, preset: str, epsilon: str, norm: str) -> Battery:
+    """Return the battery of a radius, or without one the preset of a data set.
+
+    Raises:
+        InputError: There is no radius for data without presets, or for a norm other than theirs; or an argument is out
+            of range.
+    """
+    from tf_laq.attacks import Battery
+
+    radius = number(epsilon, "epsilon") if epsilon else None
+    return Battery.of_data(data, preset, epsilon=radius, norm=norm)
+
+
+def recipe_of(data: str, name: str, epsilon: str, norm: str, epochs: int | None = None) -> Recipe:
+    """Return a recipe for a data set, in another ball and with other epochs if these are given.
+
+    Raises:
+        InputError: There is no such recipe, an argument is out of range, or there is no radius for data without recipes
+            of their own.
+    """
+    from tf_laq.training import recipe
+
+    found = recipe(data, name, epsilon=number(epsilon, "epsilon") if epsilon else None, norm=norm)
+    return found if epochs is None else dataclasses.replace(found, epochs=epochs)
+
+
 def expected_clean(models: str, dataset: str) -> dict[str, float]:
     """Return the clean accuracy on the data set that is on the card beside a model, for those that have a card."""
     from tf_laq.models.pretrained import CARD, Card
@@ -112,17 +185,17 @@ def _load(path: str, unsafe_lambdas: bool) -> Any:
     return load_model(path, unsafe_lambdas)
 
 
-def first_images(
-    dataset: str, part: Literal["train", "test"], count: int, argument: str = "examples", *, download: bool = False
-) -> Split:
+def first_images(data: DataArguments, part: Literal["train", "test"], count: int, argument: str = "examples") -> Split:
     """Return the first images of a part of a data set with their labels: `count`, or all if there are fewer.
 
     Raises:
-        InputError: There is no such data set, its files are missing, or the count is not a whole number of at least 1.
+        InputError: The data set cannot be loaded, the part has no images, or the count is not a whole number of at
+            least 1.
     """
     whole(argument, count)
-    one_of("dataset", dataset, datasets.names())
-    split: Split = getattr(datasets.load(dataset, download=download), part)
+    split: Split = getattr(data.load(), part)
+    if not len(split):
+        raise InputError(f"data set {data.data}", expected="training images", received="none")
     return Split(split.images[:count], split.labels[:count])
 
 

@@ -4,98 +4,136 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from tf_laq.cli import evaluation, retraining, tflite
-from tf_laq.cli.arguments import check_ending, words
+from tf_laq._internal.validation import one_of, whole
+from tf_laq.cli import compression, evaluation, retraining, tflite
+from tf_laq.cli.arguments import DataArguments, check_ending, load_model, recipe_of
+from tf_laq.cli.checks import check_battery, check_same_command
 from tf_laq.cli.quantization import quantize
 
 
 def demo(
-    dataset: str = "digits",
+    data: str = "digits",
     out: str = "results",
     recipe: str = "fast",
-    preset: str = "standard",
+    preset: str = "strong",
     examples: int = 500,
-    attacks: str = "",
-    surrogates: str = "twin",
+    max_loss: float = 1.0,
     keras: int = 2,
     seed: int = 0,
     retrain: bool = False,
+    overwrite: bool = False,
+    size: str = "",
+    data_dir: str = "",
     download: bool = False,
 ) -> None:
-    """Run the whole experiment: train, quantize in three ways, attack, export, report.
+    """Do the main job on an example: train a network adversarially, and compress it.
 
-    Trains an adversarially robust network and an independent twin, quantizes the first to 3-bit linear (q1),
-    3-bit log (q2) and by Algorithm 1 (lq), attacks all four, and writes tables, plots, report.html and
-    lq.tflite. Networks that an earlier run left in the folder are used again.
+    The paper's models are among the candidates: 3-bit linear everywhere (q1), 3-bit log (q2) and Algorithm 1 (lq).
+    Ends with a recommendation and a table of all candidates; writes recommended/model.tflite and report.html. A network
+    that an earlier run left in the folder is used again.
 
     Args:
-        dataset: digits, mnist or cifar10.
+        data: digits, mnist or cifar10.
         out: Results folder.
         recipe: Training recipe: fast, or full.
-        preset: The attacks and their strengths: standard, paper or strong.
+        preset: The attacks of the worst case: strong, standard or paper.
         examples: Number of test images to attack.
-        attacks: Columns of the table, separated by commas; empty for all.
-        surrogates: What gray-box examples are made on: twin, or twin,adv.
-        keras: Version of Keras that the networks are built with: 2 (tf_keras) or 3.
-        seed: Seed of the network and the attacks; the twin has the next one.
+        max_loss: Most points of accuracy that the file may lose, in the worst case and without an attack.
+        keras: Version of Keras that the network is built with: 2 (tf_keras) or 3.
+        seed: Seed of the network and the attacks.
         retrain: Train even where the folder has the network.
-        download: Download the data set if it is not there.
+        overwrite: Replace what another command left in the folder.
+        size: Height and width that all images get, such as 96 or 96,128; empty for their own.
+        data_dir: Folder of TensorFlow Datasets; empty for TFDS_DATA_DIR, or its default.
+        download: Download a data set of TensorFlow Datasets that is not there.
     """
-    from tf_laq import datasets, demo
-
     settings: dict[str, Any] = {"out": out, "recipe": recipe, "preset": preset, "examples": examples}
     settings |= {"keras": keras, "seed": seed}
-    given = {"dataset": dataset, **settings, "attacks": attacks, "surrogates": surrogates}
-    flags = [f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value != ""]
-    summary = demo.run(
-        datasets.load(dataset, seed=seed, download=True) if download else dataset,
-        **settings,
-        attacks=words(attacks) or None,
-        surrogates=words(surrogates),
-        retrain=retrain,
-        command=" ".join(["laq demo", *flags]),
-    )
-    page = Path(out) / "report.html"
-    print(f"\n{summary.plans['lq']}\n\n{summary}\n\nResults: {out} (open {page})")
+    flags = [f"--{name} {shlex.quote(str(value))}" for name, value in {"data": data, **settings}.items()]
+    command = " ".join(["laq demo", *flags, f"--max_loss {max_loss:g}"])
+    source = DataArguments(data, size, data_dir, download)
+    check_battery(data, preset, "")
+    whole("examples", examples)
+    one_of("keras", keras, (2, 3))
+    check_same_command(out, command, overwrite)
+    from tf_laq import demo
+    from tf_laq.compression import Rule
+
+    result = demo.run(source.load(seed), **settings, rule=Rule(max_loss=max_loss), retrain=retrain, command=command)
+    compression.show(out, result)
 
 
 def train(
-    dataset: str = "digits",
+    data: str = "digits",
     out: str = "model.keras",
+    model: str = "",
     recipe: str = "fast",
+    epsilon: str = "",
+    norm: str = "linf",
+    epochs: int | None = None,
     keras: int = 2,
     seed: int = 0,
     retrain: bool = False,
+    overwrite: bool = False,
+    size: str = "",
+    data_dir: str = "",
     download: bool = False,
+    unsafe_lambdas: bool = False,
 ) -> None:
     """Train a network adversarially and save it.
 
-    A file that was trained with the same data set, recipe and seed is left as it is.
+    A file that was trained with the same data, network, recipe and seed is left as it is, unless it is to be retrained.
 
     Args:
-        dataset: digits, mnist or cifar10.
+        data: A data set: digits, mnist, cifar10 or another name of TensorFlow Datasets, an .npz file, or a folder of
+            images by class.
         out: File to write, ending in .keras; what it was trained with goes beside it, into .training.json.
+        model: Network to train: digits_cnn, mnist_cnn, mnist_cnn_madry, mnist_separable or wide_resnet, or a saved
+            Keras model, whose training goes on from its weights. Empty for the network of the recipe, which only
+            digits, mnist and cifar10 have.
         recipe: Training recipe: fast, full, plain (no attack); other networks: madry and separable for mnist, wide for
             cifar10.
+        epsilon: Radius to withstand, such as 8/255 or 0.3; empty for that of the recipe, which only digits, mnist and
+            cifar10 have.
+        norm: Norm of the radius: linf or l2.
+        epochs: Passes through the training images, in place of the recipe's own.
         keras: Version of Keras that the network is built with: 2 (tf_keras) or 3.
         seed: Seed of the weights, the order of the images and the random starts.
-        retrain: Train even if the file is there.
-        download: Download the data set if it is not there.
+        retrain: Train even if the file was trained with the same.
+        overwrite: Replace a file that was not.
+        size: Height and width that all images get, such as 96 or 96,128; empty for their own.
+        data_dir: Folder of TensorFlow Datasets; empty for TFDS_DATA_DIR, or its default.
+        download: Download a data set of TensorFlow Datasets that is not there.
+        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
-    from tf_laq import datasets
+    check_ending(out, ".keras")
+    source = DataArguments(data, size, data_dir, download)
+    one_of("keras", keras, (2, 3))
+    settings = recipe_of(data, recipe, epsilon, norm, epochs)
+    from tf_laq import models
     from tf_laq.training import trained_model
 
-    check_ending(out, ".keras")
-    data = datasets.load(dataset, seed=seed, download=True) if download else dataset
-    model = trained_model(data, recipe, out, keras=keras, seed=seed, retrain=retrain)
-    print(f"{out}: {model.name}, {model.count_params():,} parameters; see laq evaluate for its accuracy")
+    network: Any = model or None
+    if model and model not in models.names():
+        network = load_model(model, unsafe_lambdas)
+    trained = trained_model(
+        source.load(seed),
+        settings,
+        out,
+        model=network,
+        keras=keras,
+        seed=seed,
+        retrain=retrain,
+        overwrite=overwrite,
+    )
+    print(f"{out}: {trained.name}, {trained.count_params():,} parameters; see laq evaluate for its accuracy")
 
 
 COMMANDS: dict[str, Callable[..., object]] = {
     "demo": demo,
+    "compress": compression.compress,
     "train": train,
     "quantize": quantize,
     "finetune": retraining.finetune,
@@ -107,5 +145,5 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "curve": evaluation.curve,
     "export": tflite.export,
     "inspect": tflite.inspect,
-    "report": evaluation.report,
+    "report": compression.report,
 }

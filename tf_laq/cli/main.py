@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import inspect
-import io
 import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tf_laq.cli.parsing import Command, Commands
 
 EXIT_BAD_INPUT = 2
-
-Call = Callable[[], object]
-Commands = Mapping[str, Callable[..., object]]
 
 # TensorFlow reads this when it is imported, and prints some lines even so: both would bury the results.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -24,9 +21,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command of `laq`; None for the arguments of this process. See `run`."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments == ["--version"]:
+        from tf_laq.version import __version__
+
+        print(f"laq {__version__}")
+        return 0
     from tf_laq.cli.commands import COMMANDS
 
-    return run(COMMANDS, list(sys.argv[1:] if argv is None else argv), name="laq")
+    return run(COMMANDS, arguments, name="laq")
 
 
 def run(commands: Commands, arguments: list[str], *, name: str) -> int:
@@ -43,22 +46,24 @@ def run(commands: Commands, arguments: list[str], *, name: str) -> int:
     Returns:
         The exit code: 0, or 2 for bad input.
     """
-    from tf_laq._internal.messages import without_native_messages
+    from tf_laq._internal.messages import imported_quietly
+    from tf_laq.cli.parsing import parse
     from tf_laq.errors import InputError
 
+    command: Command | None = None
     try:
-        call = _parse(commands, arguments, name)
+        call = parse(commands, arguments, name)
         if call is not None:
-            with without_native_messages():
-                import tensorflow  # noqa: F401
-            with warnings.catch_warnings():
+            command, bound = call
+            with imported_quietly("tensorflow"), warnings.catch_warnings():
                 warnings.showwarning = _show_warning
-                call()
+                command(*bound.args, **bound.kwargs)
     except BrokenPipeError:  # The reader, such as `head`, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (InputError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        text = " ".join(str(error).split())
+        print(f"error: {text if command is None else in_flags(text, command)}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
@@ -66,75 +71,31 @@ def run(commands: Commands, arguments: list[str], *, name: str) -> int:
     return 0
 
 
-def _parse(commands: Commands, arguments: list[str], program: str) -> Call | None:
-    """Return the command that the arguments ask for, ready to be called; None if help was printed instead.
+_ALIASES = {"column": "attacks", "dataset": "data", "path": "out", "quantizer": "quantizers", "source": "data"}
+"""What functions of the library call the argument that a flag stands for, where the two differ."""
 
-    Fire would call the command before it looks at the arguments that are left over, so it gets stand-ins.
+
+def in_flags(text: str, command: Command) -> str:
+    """Return an error of the library in the words of the command line: its arguments as the command has them.
+
+    Example:
+        >>> def quantize(model: str, max_bits: int = 8, overwrite: bool = False): ...
+        >>> in_flags("max_bits: expected 8. Received: 9. Set overwrite=True.", quantize)
+        '--max_bits: expected 8. Received: 9. Set --overwrite.'
+        >>> in_flags("model: expected logits. Received: probabilities.", quantize)
+        'MODEL: expected logits. Received: probabilities.'
     """
-    import fire
-
-    from tf_laq.errors import InputError
-
-    calls: list[Call] = []
-    stand_ins = {name: _stand_in(command, calls) for name, command in commands.items()}
-    messages = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(messages), contextlib.redirect_stdout(messages):
-            fire.Fire(stand_ins, command=arguments or ["--help"], name=program)
-    except fire.core.FireExit as stop:
-        if stop.code:
-            raise InputError(
-                "command line",
-                expected=f"one of the commands {', '.join(stand_ins)} with its arguments",
-                received=_complaint(messages.getvalue()),
-                remedy="See --help.",
-            ) from stop
-    if not calls:
-        print(_help(messages.getvalue()))
-        return None
-    return calls[0]
-
-
-def _stand_in(command: Callable[..., object], calls: list[Call]) -> Callable[..., None]:
-    """Return a function with the command's signature and help that only notes the call."""
-    import fire
-
-    from tf_laq import quantizers
-
-    signature = inspect.signature(command)
-    texts = [name for name, parameter in signature.parameters.items() if "str" in str(parameter.annotation)]
-
-    @functools.wraps(command)
-    def note(*values: Any, **named: Any) -> None:
-        bound = signature.bind(*values, **named)
-        calls.append(functools.partial(_checked, command, texts, bound))
-
-    note.__doc__ = (command.__doc__ or "").replace("<quantizers>", ", ".join(quantizers.names()))
-    # Otherwise Fire would read a path such as 1e5 as a number.
-    fire.decorators.SetParseFns(**dict.fromkeys(texts, str))(note)
-    return note
-
-
-def _checked(command: Callable[..., object], texts: list[str], bound: inspect.BoundArguments) -> object:
-    """Call the command after refusing flags without their value, which Fire turns into "True"."""
-    from tf_laq.errors import InputError
-
-    for name in texts:
-        if bound.arguments.get(name) in ("True", "False"):
-            raise InputError(f"--{name}", expected="a value", received="none")
-    return command(*bound.args, **bound.kwargs)
-
-
-def _complaint(text: str) -> str:
-    """Return the line of Fire's usage message that says what is wrong."""
-    lines = [line for line in text.splitlines() if line.startswith("ERROR: ")]
-    return lines[0].removeprefix("ERROR: ") if lines else "arguments that do not fit"
-
-
-def _help(text: str) -> str:
-    """Return Fire's help without the line about how it was asked for and what Fire keeps in the stand-ins."""
-    lines = "\n".join(line for line in text.splitlines() if not line.startswith("INFO: "))
-    return re.sub(r"GROUPS\n.*?FIRE_METADATA\n*| GROUP \|", "", lines, flags=re.DOTALL).strip()
+    parameters = inspect.signature(command).parameters
+    flags = {
+        name: name.upper() if parameter.default is parameter.empty else f"--{name}"
+        for name, parameter in parameters.items()
+    }
+    named = {alias: flags[name] for alias, name in _ALIASES.items() if name in flags} | flags
+    text = re.sub(r"^\w+(?=:|\[| for )", lambda found: named.get(found[0], found[0]), text)
+    text = re.sub(r"\b(\w+)=True\b(?: \(--\1\))?", lambda found: flags.get(found[1], found[0]), text)
+    # A word without an underscore is as a rule no argument, and one in quotes or in a path is the user's.
+    argument = r"(?<![\w./'\"-])\w+_\w+(?![\w=/'\"]|\.\w)"
+    return re.sub(argument, lambda found: flags.get(found[0], found[0]), text)
 
 
 def _show_warning(

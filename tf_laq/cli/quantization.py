@@ -8,10 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tf_laq import api, policies, quantizers as known_quantizers
+from tf_laq import api, lipschitz, policies, quantizers as known_quantizers
 from tf_laq._internal.validation import one_of
-from tf_laq.cli.arguments import check_ending, first_images, load_model, parse_overrides, words
+from tf_laq.cli.arguments import (
+    DataArguments,
+    battery_of,
+    check_ending,
+    first_images,
+    load_model,
+    parse_overrides,
+    words,
+)
+from tf_laq.cli.checks import check_models, check_new
 from tf_laq.errors import InputError
+from tf_laq.plan import QuantizationPlan
 from tf_laq.policies import DataDrivenPolicy, Policy
 from tf_laq.saving import save_model
 
@@ -28,11 +38,18 @@ def quantize(
     max_bits: int | None = None,
     average_bits: float | None = None,
     max_bytes: int | None = None,
-    dataset: str = "",
+    data: str = "",
     examples: int | None = None,
+    epsilon: str = "",
+    attack_norm: str = "",
     seed: int | None = None,
     norm: str = "spectral",
     overrides: str = "",
+    layout: str = "",
+    overwrite: bool = False,
+    size: str = "",
+    data_dir: str = "",
+    download: bool = False,
     unsafe_lambdas: bool = False,
 ) -> None:
     """Choose a quantizer and a bit width for every kernel, and save the quantized model and the plan.
@@ -50,16 +67,31 @@ def quantize(
         max_bits: Widest setting to try; for noise_sensitivity, that of the most sensitive layer.
         average_bits: Most bits a weight on average, for budget, random, calibrated and hawq; either this or max_bytes.
         max_bytes: Most bytes of all codes, for the same.
-        dataset: digits, mnist or cifar10, for calibrated, hawq and noise_sensitivity.
+        data: For calibrated, hawq and noise_sensitivity, a data set: digits, mnist, cifar10 or another name of
+            TensorFlow Datasets, an .npz file, or a folder of images by class.
         examples: Number of its training images to measure on; unless told 64 for calibrated, 256 for the others.
+        epsilon: Radius of the attack of calibrated and noise_sensitivity, such as 8/255 or 0.3; empty for that of
+            digits, mnist and cifar10.
+        attack_norm: Norm of that radius: linf, unless told, or l2.
         seed: Seed of random, calibrated, hawq and noise_sensitivity; 0 unless told.
         norm: Norm that is limited: spectral or inf.
         overrides: Layers set by hand, as '{"conv*": "linear:8", "dense1": "float32"}': a name or shell pattern, then
             a quantizer with its bits, or float32.
+        layout: Choose only what this layout of the file keeps: int8, auto or packed, as in laq export; empty for any.
+        overwrite: Replace the two files if they are there.
+        size: Height and width that all images get, such as 96 or 96,128; empty for their own.
+        data_dir: Folder of TensorFlow Datasets; empty for TFDS_DATA_DIR, or its default.
+        download: Download a data set of TensorFlow Datasets that is not there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
     check_ending(out, ".keras")
+    plan_path = Path(out).with_suffix(".plan.json")
+    check_models(model)
+    check_new(out, plan_path, overwrite=overwrite)
+    one_of("norm", norm, lipschitz.NORMS)
     by_hand = parse_overrides(overrides)
+    for pattern, setting in by_hand.items():
+        known_quantizers.parse(setting, f"overrides[{pattern!r}]")
     chosen = policy_of(
         policy,
         quantizers=tuple(words(quantizers)) or None,
@@ -67,16 +99,34 @@ def quantize(
         max_bits=max_bits,
         average_bits=average_bits,
         max_bytes=max_bytes,
-        dataset=dataset or None,
+        data=DataArguments(data, size, data_dir, download) if data else None,
         examples=examples,
+        epsilon=epsilon or None,
+        attack_norm=attack_norm or None,
         seed=seed,
     )
     network = load_model(model, unsafe_lambdas)
-    plan = api.search(network, policy=chosen, norm=norm, overrides=by_hand)  # type: ignore[arg-type]
+    plan = api.search(
+        network,
+        policy=chosen,
+        norm=norm,  # type: ignore[arg-type]
+        overrides=by_hand,
+        layout=layout or None,  # type: ignore[arg-type]
+    )
+    plan, no_file = _with_file_bytes(network, plan)
     save_model(api.bake(network, plan), out)
-    plan_path = Path(out).with_suffix(".plan.json")
     plan.save(plan_path)
-    print(f"{plan}\n\nQuantized model: {out}\nPlan: {plan_path}")
+    print(f"{plan}\n{no_file}\nQuantized model: {out}\nPlan: {plan_path}")
+
+
+def _with_file_bytes(model: Any, plan: QuantizationPlan) -> tuple[QuantizationPlan, str]:
+    """Return the plan with the sizes of its file; if there can be no file, the plan as it is, and why."""
+    from tf_laq.tflite import with_file_bytes
+
+    try:
+        return with_file_bytes(model, plan), ""
+    except InputError as error:  # A network need not fit TensorFlow Lite to be quantized.
+        return plan, f"No TensorFlow Lite file can be written: {error}\n"
 
 
 def policy_of(name: str, **options: Any) -> Policy | DataDrivenPolicy:
@@ -111,22 +161,24 @@ def _uniform(quantizers: tuple[str, ...], bits: int) -> Policy:
 
 
 def _calibrated(
-    dataset: str,
+    data: DataArguments,
     examples: int = 64,
+    epsilon: str = "",
+    attack_norm: str = "linf",
     average_bits: float | None = None,
     max_bytes: int | None = None,
     quantizers: tuple[str, ...] | None = None,
     max_bits: int | None = None,
     seed: int = 0,
 ) -> DataDrivenPolicy:
-    limit = policies.Limit(average_bits=average_bits, max_bytes=max_bytes)
-    images = first_images(dataset, "train", examples).images
-    attack = dataclasses.replace(_pgd(dataset), steps=10, step_size=None)
+    limit, attack = policies.Limit(average_bits=average_bits, max_bytes=max_bytes), _pgd(data, epsilon, attack_norm)
+    images = first_images(data, "train", examples).images
+    attack = dataclasses.replace(attack, steps=10, step_size=None)
     return policies.Calibrated(images, limit=limit, attack=attack, quantizers=quantizers, max_bits=max_bits, seed=seed)
 
 
 def _hawq(
-    dataset: str,
+    data: DataArguments,
     examples: int = 256,
     average_bits: float | None = None,
     max_bytes: int | None = None,
@@ -135,29 +187,30 @@ def _hawq(
     seed: int = 0,
 ) -> DataDrivenPolicy:
     limit = policies.Limit(average_bits=average_bits, max_bytes=max_bytes)
-    seen = first_images(dataset, "train", examples)
+    seen = first_images(data, "train", examples)
     return policies.Hawq(seen.images, seen.labels, limit=limit, quantizers=quantizers, max_bits=max_bits, seed=seed)
 
 
 def _noise_sensitivity(
-    dataset: str,
+    data: DataArguments,
     examples: int = 256,
+    epsilon: str = "",
+    attack_norm: str = "linf",
     quantizers: tuple[str, ...] | None = None,
     max_bits: int = 8,
     seed: int = 0,
 ) -> DataDrivenPolicy:
-    seen = first_images(dataset, "train", examples)
+    attack = _pgd(data, epsilon, attack_norm)
+    seen = first_images(data, "train", examples)
     return policies.NoiseSensitivity(
-        seen.images, seen.labels, attack=_pgd(dataset), initial_bits=max_bits, quantizers=quantizers, seed=seed
+        seen.images, seen.labels, attack=attack, initial_bits=max_bits, quantizers=quantizers, seed=seed
     )
 
 
-def _pgd(dataset: str) -> PGD:
-    """Return PGD at the field's strength."""
-    from tf_laq.attacks import Battery
-
-    attack = Battery.preset(dataset).only("pgd").columns[0].attacks["white"]
-    return cast("PGD", attack)
+def _pgd(data: DataArguments, epsilon: str, norm: str) -> PGD:
+    """Return PGD in the ball of a radius, or at the field's strength."""
+    battery = battery_of(data.data, "standard", epsilon, norm)
+    return cast("PGD", battery.only("pgd").columns[0].attacks["white"])
 
 
 _OTHERS: dict[str, Callable[..., Policy | DataDrivenPolicy]] = {

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-from tf_laq.cli.arguments import check_ending, first_images, load_model, save
+from tf_laq._internal.messages import print_now
+from tf_laq._internal.validation import whole
+from tf_laq.cli.arguments import DataArguments, check_ending, first_images, load_model, recipe_of, save
+from tf_laq.cli.checks import check_models, check_new
+from tf_laq.plan import QuantizationPlan
 
 
 def finetune(
     model: str,
     plan: str,
-    dataset: str = "digits",
+    data: str = "digits",
     out: str = "tuned.keras",
     recipe: str = "finetune",
+    epsilon: str = "",
+    norm: str = "linf",
     examples: str = "both",
     epochs: int | None = None,
     seed: int = 0,
+    overwrite: bool = False,
+    size: str = "",
+    data_dir: str = "",
     download: bool = False,
     unsafe_lambdas: bool = False,
 ) -> None:
@@ -24,68 +31,96 @@ def finetune(
     Args:
         model: Saved Keras model, float, as a rule adversarially trained.
         plan: The plan's JSON file.
-        dataset: digits, mnist or cifar10.
+        data: A data set: digits, mnist, cifar10 or another name of TensorFlow Datasets, an .npz file, or a folder of
+            images by class.
         out: File to write, ending in .keras.
-        recipe: Training recipe with an attack.
+        recipe: Training recipe with an attack: finetune, fast or full.
+        epsilon: Radius of the attack, such as 8/255 or 0.3; empty for that of digits, mnist and cifar10.
+        norm: Norm of the radius: linf or l2.
         examples: What examples are made on: quantized (the network itself), float (the weights underneath), or both.
         epochs: Passes through the training images, in place of the recipe's own.
         seed: Seed of the order of the images and the random starts.
-        download: Download the data set if it is not there.
+        overwrite: Replace the file if it is there.
+        size: Height and width that all images get, such as 96 or 96,128; empty for their own.
+        data_dir: Folder of TensorFlow Datasets; empty for TFDS_DATA_DIR, or its default.
+        download: Download a data set of TensorFlow Datasets that is not there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
-    from tf_laq import api, datasets
-    from tf_laq.plan import QuantizationPlan
-    from tf_laq.training import fine_tune, recipe as recipe_named
-
     check_ending(out, ".keras")
-    chosen, settings = QuantizationPlan.load(plan), recipe_named(dataset, recipe)
-    settings = settings if epochs is None else dataclasses.replace(settings, epochs=epochs)
-    data = datasets.load(dataset, download=True) if download else dataset
-    tuned = fine_tune(load_model(model, unsafe_lambdas), chosen, data, settings, examples=examples, seed=seed)
+    check_models(model)
+    chosen = QuantizationPlan.load(plan)
+    source = DataArguments(data, size, data_dir, download)
+    check_new(out, overwrite=overwrite)
+    settings = recipe_of(data, recipe, epsilon, norm, epochs)
+    from tf_laq import api
+    from tf_laq.training import fine_tune
+
+    network = load_model(model, unsafe_lambdas)
+    print_now(f"Fine-tune {model} adversarially on {data} by {plan}: {settings.epochs} epochs, seed {seed}")
+    tuned = fine_tune(network, chosen, source.load(), settings, examples=examples, seed=seed)
     save(api.strip(tuned), out, f"{chosen.average_bits:.2f} bits a weight on average; ")
 
 
 def match(
     model: str,
     float_twin: str,
-    dataset: str = "digits",
+    data: str = "digits",
     out: str = "matched.keras",
     images: int = 256,
+    epsilon: str = "",
+    norm: str = "linf",
     seed: int = 0,
+    overwrite: bool = False,
+    size: str = "",
+    data_dir: str = "",
     download: bool = False,
     unsafe_lambdas: bool = False,
 ) -> None:
     """Give the layers of a quantized model the means and variances of its float twin, without training, and save it.
 
     Half of the images are taken as they are. The others become PGD examples of the float twin in ten steps, in the ball
-    of the recipe fast.
+    of the recipe fast unless a radius is given.
 
     Args:
         model: Saved Keras model, quantized.
         float_twin: The full-precision model that it was made from.
-        dataset: digits, mnist or cifar10.
+        data: A data set: digits, mnist, cifar10 or another name of TensorFlow Datasets, an .npz file, or a folder of
+            images by class.
         out: File to write, ending in .keras.
         images: Number of training images, from the first on. Their labels are not used.
+        epsilon: Radius of the attack, such as 8/255 or 0.3; empty for that of digits, mnist and cifar10.
+        norm: Norm of the radius: linf or l2.
         seed: Seed of the attack.
-        download: Download the data set if it is not there.
+        overwrite: Replace the file if it is there.
+        size: Height and width that all images get, such as 96 or 96,128; empty for their own.
+        data_dir: Folder of TensorFlow Datasets; empty for TFDS_DATA_DIR, or its default.
+        download: Download a data set of TensorFlow Datasets that is not there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
-    from tf_laq.attacks import PGD
-    from tf_laq.training import match_statistics, recipe
-
     check_ending(out, ".keras")
-    clean = first_images(dataset, "train", images, "images", download=download).images
+    check_models(model, float_twin)
+    source = DataArguments(data, size, data_dir, download)
+    whole("images", images)
+    check_new(out, overwrite=overwrite)
+    from tf_laq.attacks import PGD
+    from tf_laq.training import match_statistics
+
+    ball = recipe_of(data, "fast", epsilon, norm).attack or {}
+    clean = first_images(source, "train", images, "images").images
     quantized, twin = (load_model(path, unsafe_lambdas) for path in (model, float_twin))
-    attack = PGD(epsilon=(recipe(dataset).attack or {})["epsilon"], steps=10)
+    attack = PGD(epsilon=ball["epsilon"], norm=norm, steps=10)
     save(match_statistics(quantized, twin, clean, attack=attack, seed=seed), out)
 
 
 def correct(
     model: str,
     float_twin: str,
-    dataset: str = "digits",
+    data: str = "digits",
     out: str = "corrected.keras",
     images: int = 1000,
+    overwrite: bool = False,
+    size: str = "",
+    data_dir: str = "",
     download: bool = False,
     unsafe_lambdas: bool = False,
 ) -> None:
@@ -94,26 +129,39 @@ def correct(
     Args:
         model: Saved Keras model, quantized.
         float_twin: The full-precision model that it was made from.
-        dataset: digits, mnist or cifar10.
+        data: A data set: digits, mnist, cifar10 or another name of TensorFlow Datasets, an .npz file, or a folder of
+            images by class.
         out: File to write, ending in .keras.
         images: Number of training images to take the means from, from the first on.
-        download: Download the data set if it is not there.
+        overwrite: Replace the file if it is there.
+        size: Height and width that all images get, such as 96 or 96,128; empty for their own.
+        data_dir: Folder of TensorFlow Datasets; empty for TFDS_DATA_DIR, or its default.
+        download: Download a data set of TensorFlow Datasets that is not there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
+    check_ending(out, ".keras")
+    check_models(model, float_twin)
+    source = DataArguments(data, size, data_dir, download)
+    whole("images", images)
+    check_new(out, overwrite=overwrite)
     from tf_laq.training import correct_biases
 
-    check_ending(out, ".keras")
-    seen = first_images(dataset, "train", images, "images", download=download)
+    seen = first_images(source, "train", images, "images")
     save(correct_biases(load_model(model, unsafe_lambdas), load_model(float_twin, unsafe_lambdas), seen.images), out)
 
 
 def recalibrate(
     model: str,
-    dataset: str = "digits",
+    data: str = "digits",
     float_twin: str = "",
     out: str = "recalibrated.keras",
     images: int = 1000,
+    epsilon: str = "",
+    norm: str = "linf",
     seed: int = 0,
+    overwrite: bool = False,
+    size: str = "",
+    data_dir: str = "",
     download: bool = False,
     unsafe_lambdas: bool = False,
 ) -> None:
@@ -121,24 +169,35 @@ def recalibrate(
 
     Args:
         model: Saved Keras model, quantized.
-        dataset: digits, mnist or cifar10.
+        data: A data set: digits, mnist, cifar10 or another name of TensorFlow Datasets, an .npz file, or a folder of
+            images by class.
         float_twin: The full-precision model that it was made from, if that was trained adversarially: the statistics
-            are then those of examples made on it by the attack of the recipe fast. With clean images such a model can
-            lose all of its robustness.
+            are then those of examples made on it by the attack of the recipe fast, in the ball of the radius if there
+            is one. With clean images such a model can lose all of its robustness.
         out: File to write, ending in .keras.
         images: Number of training images, from the first on.
+        epsilon: Radius of the attack, such as 8/255 or 0.3; empty for that of digits, mnist and cifar10.
+        norm: Norm of the radius: linf or l2.
         seed: Seed of the attack.
-        download: Download the data set if it is not there.
+        overwrite: Replace the file if it is there.
+        size: Height and width that all images get, such as 96 or 96,128; empty for their own.
+        data_dir: Folder of TensorFlow Datasets; empty for TFDS_DATA_DIR, or its default.
+        download: Download a data set of TensorFlow Datasets that is not there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
+    check_ending(out, ".keras")
+    check_models(model, *([float_twin] if float_twin else []))
+    source = DataArguments(data, size, data_dir, download)
+    whole("images", images)
+    check_new(out, overwrite=overwrite)
     from tf_laq.adapters import logits_function
     from tf_laq.attacks import PGD
-    from tf_laq.training import recalibrate_batch_norm, recipe
+    from tf_laq.training import recalibrate_batch_norm
 
-    check_ending(out, ".keras")
-    clean = first_images(dataset, "train", images, "images", download=download)
+    ball = recipe_of(data, "fast", epsilon, norm).attack or {} if float_twin else {}
+    clean = first_images(source, "train", images, "images")
     seen = clean.images
     if float_twin:
-        attack = PGD(**(recipe(dataset).attack or {}))
+        attack = PGD(**ball)
         seen = attack(logits_function(load_model(float_twin, unsafe_lambdas)), seen, clean.labels, seed=seed)
     save(recalibrate_batch_norm(load_model(model, unsafe_lambdas), seen), out)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tf_laq.adapters import plan_of
 from tf_laq.cli.arguments import check_ending, load_model
+from tf_laq.cli.checks import check_models, check_new
 from tf_laq.errors import InputError
 from tf_laq.plan import QuantizationPlan
 
@@ -21,6 +22,7 @@ def export(
     min_runtime: str = "",
     compare_sizes: bool = False,
     measure: bool = False,
+    overwrite: bool = False,
     unsafe_lambdas: bool = False,
 ) -> None:
     """Write a model as a TensorFlow Lite file, after checking that the file computes what the model computes.
@@ -38,16 +40,25 @@ def export(
         min_runtime: The oldest TensorFlow Lite runtime to load the file in, such as 2.7.
         compare_sizes: Print the sizes of the stock converter's float16 and Optimize.DEFAULT files too.
         measure: Measure latency and peak memory on this machine, beside those of the float32 file.
+        overwrite: Replace the files if they are there.
         unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
     """
-    from tf_laq.tflite import export_tflite
+    from tf_laq.tflite.settings import check_settings
 
     check_ending(path, ".tflite", "path")
+    check_settings(layout, compress or None, min_runtime or None)
+    check_models(model)
+    given = QuantizationPlan.load(plan) if plan not in ("", "float32") else plan
+    report = Path(path).with_suffix(".export.json")
+    compressed = [f"{path}.{compress}"] if compress else []
+    check_new(path, report, *compressed, overwrite=overwrite, argument="path")
+    from tf_laq.tflite import export_tflite
+
     loaded = load_model(model, unsafe_lambdas)
     exported = export_tflite(
         loaded,
         path,
-        _plan(plan, model, loaded),
+        given or _known_plan(model, loaded),  # type: ignore[arg-type]  # A text is "float32".
         layout=layout,  # type: ignore[arg-type]  # Any text comes from the command line; it is checked there.
         compress=compress or None,  # type: ignore[arg-type]
         strict=strict,
@@ -55,14 +66,12 @@ def export(
         compare_sizes=compare_sizes,
         measure=measure,
     )
-    exported.save(Path(path).with_suffix(".export.json"))
+    exported.save(report)
     print(exported)
 
 
-def _plan(plan: str, path: str, model: Any) -> QuantizationPlan | Literal["float32"] | None:
-    """Return the plan to export a model by, of which the file is at `path`; None for the one that the model knows."""
-    if plan:
-        return "float32" if plan == "float32" else QuantizationPlan.load(plan)
+def _known_plan(path: str, model: Any) -> QuantizationPlan | None:
+    """Return the plan beside the file of a model, or None if the model knows its plan."""
     if plan_of(model) is not None:
         return None
     beside = Path(path).with_suffix(".plan.json")

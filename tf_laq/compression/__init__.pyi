@@ -6,4 +6,4 @@ from .result import (
     Recommendation as Recommendation,
     Rule as Rule,
 )
-from .run import compress as compress
+from .run import compress as compress, write_page as write_page

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
-import numpy.typing as npt
-
 from tf_laq import policies, quantizers
 from tf_laq.attacks.base import Attack
+from tf_laq.datasets import Split
 from tf_laq.policies import DataDrivenPolicy, Limit, Policy
 from tf_laq.training.recipes import Recipe
-
-Images = npt.NDArray[np.float32]
 
 _AVERAGE_BITS = (3.0, 2.5, 2.0)
 """Sizes of the plans to try: on the networks of docs/results the least that keeps the worst case lies between them."""
@@ -58,11 +54,11 @@ def data_free() -> list[Candidate]:
     ]
 
 
-def calibrated(images: Images, attack: Attack, seed: int) -> list[Candidate]:
+def calibrated(train: Split, attack: Attack, seed: int) -> list[Candidate]:
     """Return the candidates whose bits are chosen by what the model does with images, of which they see 64.
 
     Args:
-        images: Training images.
+        train: Training images.
         attack: Perturbs half of them.
         seed: Of the attack.
     """
@@ -70,7 +66,7 @@ def calibrated(images: Images, attack: Attack, seed: int) -> list[Candidate]:
         Candidate(
             name=f"calibrated-{bits:g}",
             policy=policies.Calibrated(
-                images[:_CALIBRATION_IMAGES], limit=Limit(average_bits=bits), attack=attack, seed=seed
+                train.images[:_CALIBRATION_IMAGES], limit=Limit(average_bits=bits), attack=attack, seed=seed
             ),
         )
         for bits in _AVERAGE_BITS[:2]
@@ -79,4 +75,6 @@ def calibrated(images: Images, attack: Attack, seed: int) -> list[Candidate]:
 
 def of_bytes(code_bytes: int) -> Candidate:
     """Return the candidate whose codes take at most so many bytes."""
-    return Candidate(name="budget-fit", policy=policies.Budget(limit=Limit(max_bytes=code_bytes)), can_be_tuned=True)
+    return Candidate(
+        name=f"budget-{code_bytes}-bytes", policy=policies.Budget(limit=Limit(max_bytes=code_bytes)), can_be_tuned=True
+    )

@@ -71,6 +71,11 @@ class CompressedModel:
         return self.export.file_bytes
 
     @property
+    def code_bytes(self) -> int:
+        """Bytes of the codes of the weights; 0 without a plan."""
+        return 0 if self.plan is None else self.plan.bytes
+
+    @property
     def average_bits(self) -> float:
         """Bits per weight, over the weights that can be quantized."""
         return float(FLOAT_BITS) if self.plan is None else self.plan.average_bits
@@ -231,7 +236,7 @@ class Compression(Document):
             "loses too much by that bound cannot win and was attacked no further. The others were attacked in full "
             "from the smallest file on, first on a quarter of the images: who loses too much there by the whole of its "
             "interval was stopped. Who is larger than one that keeps the rule cannot win either.",
-            "The file was chosen on these images: its loss on others may be somewhat larger than what is measured here.",
+            "The file was chosen on these images: its loss on others may be somewhat larger than what is shown here.",
         ]
 
     def to_dict(self) -> dict[str, Any]:

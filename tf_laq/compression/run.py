@@ -8,46 +8,36 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from tf_laq import datasets
 from tf_laq._internal import files
 from tf_laq._internal.messages import Announce, print_now
-from tf_laq._internal.validation import whole
-from tf_laq.attacks import PGD, Battery
 from tf_laq.compression import candidates
 from tf_laq.compression.candidates import Candidate
 from tf_laq.compression.racing import Judge, Race
-from tf_laq.compression.result import (
-    ORIGINAL,
-    CompressedModel,
-    Compression,
-    FileCheck,
-    Recommendation,
-    Rule,
-    clean_loss,
-    points,
-    worst_loss,
-)
-from tf_laq.compression.workbench import Data, Inputs, Workbench, check_folder, fingerprint
-from tf_laq.datasets import Dataset, Split
+from tf_laq.compression.recommendation import recommend
+from tf_laq.compression.result import ORIGINAL, CompressedModel, Compression, FileCheck, Rule
+from tf_laq.compression.task import Task
+from tf_laq.compression.workbench import Workbench
+from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
-from tf_laq.evaluation import Classifier, RobustnessReport, load_examples
-from tf_laq.evaluation.classifier import UNIT, SettledClassifier
+from tf_laq.evaluation import load_examples
 from tf_laq.plan import QuantizationPlan
 from tf_laq.saving import save_model
 from tf_laq.tflite.encodings import Layout
+from tf_laq.tflite.settings import check_settings
 from tf_laq.training.recipes import Recipe
 from tf_laq.version import __version__
 
-RECOMMENDED = "recommended"
-RESULTS = "compression.json"
+RECOMMENDED, RESULTS = "recommended", "compression.json"
 _WORK = "work"
-_FIRST_IMAGES = 32
-# The file's size is what the codes take and a rest that differs a little between plans.
-_TRIES = 4
+# A file is its codes and a rest, which differs from plan to plan: so often the two are brought together, and so near.
+_TRIES = 6
+_NEAR = 0.02
+
+Made = tuple[Candidate, CompressedModel]
 
 
 def compress(
@@ -78,14 +68,14 @@ def compress(
     the rule then meet the whole battery, the smallest file first. With a recipe, plans whose file is smaller than the
     winner's are fine-tuned under their bits, from the smallest on, until one keeps the rule.
 
-    A compression that was stopped goes on where it was if it is started again with the same arguments. What it needs
-    for that is in the folder `work`, which may be removed at the end.
+    A compression that was stopped goes on where it was if it is started again, and one with another rule, recipe or
+    number of images uses what is there. What it needs for that is in the folder `work`, which may be removed.
 
     Args:
         model: A built Keras model, which stays as it is; or a `Classifier` of one, which says how it is to be called.
         data: What `datasets.load` takes, or returned.
-        out: The folder of the results: in `recommended`, the file `model.tflite` with its plan and its Keras model; and
-            `compression.json`, which `Compression.load` reads.
+        out: The folder of the results: in `recommended`, the file `model.tflite` with its plan and its Keras model; the
+            page `report.html`; and `compression.json`, which `Compression.load` reads.
         epsilon: The attack's radius in pixel units of [0, 1]; None for that of the data set's presets.
         norm: "linf" or "l2".
         preset: The attacks of the worst case: "strong", "standard", or for data with presets "paper".
@@ -96,7 +86,8 @@ def compress(
         examples: Number of test images, from the first on.
         batch_size: Number of images attacked at a time.
         seed: Of the attacks and the training.
-        overwrite: If the folder has a compression of another model, data or settings, begin anew instead of refusing.
+        overwrite: If the folder has a compression of another model, other training images or another radius, layout or
+            seed, begin anew instead of refusing.
         command: The command line that makes these results.
         announce: Receives a line at the start of each stage.
         progress: Show progress bars on a terminal.
@@ -108,198 +99,117 @@ def compress(
         InputError: An argument is wrong, the model and the data do not fit, or no plan is as small as the rule says.
     """
     rule = Rule() if rule is None else rule
-    whole("examples", examples)
-    loaded = datasets.load(data) if not isinstance(data, Dataset) else data
-    classifier = Classifier.of(model)
-    test = Split(loaded.test.images[:examples], loaded.test.labels[:examples])
-    settled = classifier.settled(test.images[:_FIRST_IMAGES], test.labels[:_FIRST_IMAGES])
-    _check_classes(settled, loaded)
-    battery, quick = _batteries(loaded, epsilon, norm, preset)
-    attack = dataclasses.replace(cast("PGD", quick.only("pgd").columns[0].attacks["white"]), steps=10, step_size=None)
-    direct = settled.bounds == UNIT and classifier.preprocessing is None and classifier.data_format == "channels_last"
-    if fine_tune is not None and not (direct and len(loaded.train)):
-        expected = "training images, and a model of images in [0, 1]" if not direct else "training images"
-        raise InputError("fine_tune", expected=expected, received=f"{len(loaded.train)} images; {settled.steps}")
-    folder = check_folder(out)
-    settings = {
-        "battery": battery.to_dict(),
-        "quick": quick.to_dict(),
-        "rule": dataclasses.asdict(rule),
-        "fine_tune": None if fine_tune is None else dataclasses.asdict(fine_tune),
-        "also": [candidate.name for candidate in also],
-        "classifier": classifier.settings,
-        "layout": layout,
-        "seed": seed,
-    }
-    splits = (loaded.train, test)
-    inputs = Inputs(
-        release=__version__,
-        model=fingerprint(classifier.model.get_weights()),
-        data=" ".join(split.sha256 for split in splits),
-        settings=settings,
-    )
-    probe = test.images[:_FIRST_IMAGES] if direct and len(test) >= _FIRST_IMAGES else None
-    corrects = direct and len(loaded.train) > 0
-    bench = Workbench(
-        folder / _WORK,
-        inputs,
-        classifier.model,
-        Data(loaded, probe, attack, seed, corrects),
-        layout,
-        overwrite=overwrite,
-    )
-    judge = Judge(
-        images=test,
-        battery=battery,
-        quick=quick,
-        classifier=classifier,
-        batch_size=batch_size,
-        seed=seed,
-        progress=progress,
-    )
-    begun = time.monotonic()
-
-    def say(line: str) -> None:
-        announce(f"[{(time.monotonic() - begun) / 60:5.1f} min] {line}")
-
-    ways = [*candidates.data_free(), *also]
-    if corrects:
-        ways += candidates.calibrated(loaded.train.images, attack, seed)
-    made = []
-    for candidate in ways:
-        say(f"{candidate.name}: making the plan, the model and the file")
-        made.append((candidate, bench.make(candidate)))
-    if rule.max_bytes is not None:
-        made.append(_fitted(bench, rule.max_bytes, [model for _, model in made]))
-    race = Race(bench, judge, rule, bench.original(ORIGINAL), say)
+    check_settings(layout, compress=None, min_runtime=None)
+    task = Task.of(model, data, epsilon=epsilon, norm=norm, preset=preset, examples=examples)
+    if fine_tune is not None and not task.can_train:
+        expected = "None without training images, or for a model that does not take images in [0, 1], channels last"
+        raise InputError("fine_tune", expected=expected, received=f"a recipe of {fine_tune.epochs} epochs")
+    folder = Path(out)
+    bench = Workbench(folder / _WORK, task, layout, seed, overwrite=overwrite)
+    judge = Judge(task=task, bench=bench, batch_size=batch_size, seed=seed, progress=progress)
+    say = _timed(announce)
+    measured = candidates.calibrated(task.dataset.train, task.attack, seed) if task.can_train else []
+    made = list(_made(bench, [*candidates.data_free(), *measured, *also], rule, say))
+    race = Race(judge, rule, bench.original(), say)
     race.run(made)
     if fine_tune is not None:
-        for candidate, plan in _tuned(race, made, fine_tune):
+        for candidate, plan in _to_tune(race, made, fine_tune):
             say(f"{candidate.name}: fine-tuning, {fine_tune.epochs} epochs")
             race.run([(candidate, bench.make(candidate, plan))])
-    recommendation = _recommended(race, rule)
+    recommendation = recommend(race, rule)
+    compressed = [made for made in race.models.values() if made.name != ORIGINAL]
     result = Compression(
         facts={
-            "Model": f"{classifier.model.name}, {classifier.model.count_params():,} parameters",
-            "Data": f"{loaded.name}, the first {len(test)} test images, {len(loaded.train)} training images",
-            "Attacks": f"{battery.name}: {battery.source}",
+            "Model": f"{task.model.name}, {task.model.count_params():,} parameters",
+            "Data": f"{task.dataset.name}, {len(task.test)} test images, {len(task.dataset.train)} training images",
+            "Attacks": f"{task.battery.name}. {task.battery.source}",
             "Rule": str(rule),
             "Layout of the files": layout,
-            "Fine-tuning": "none" if fine_tune is None else f"{fine_tune.epochs} epochs of adversarial training",
+            "Fine-tuning": "none" if fine_tune is None else f"adversarial, {fine_tune.epochs} epochs",
             "tf_laq": __version__,
         },
         rule=rule,
-        models=(race.models[ORIGINAL], *sorted(_compressed(race), key=lambda model: (model.bytes, model.name))),
+        models=(race.models[ORIGINAL], *sorted(compressed, key=lambda made: (made.bytes, made.name))),
         screening=race.screening,
         robustness=race.robustness,
         recommendation=recommendation,
-        file_check=_file_check(bench, judge, race.models[recommendation.name], settled, test),
+        file_check=_file_check(judge, race.models[recommendation.name]),
         command=command,
     )
     _write(folder, bench, result)
     return result
 
 
-def _check_classes(settled: SettledClassifier, data: Dataset) -> None:
-    if settled.classes != len(data.classes):
-        raise InputError(
-            "data",
-            expected=f"images of {settled.classes} classes, as many as the model has",
-            received=f"{data.name} with {len(data.classes)}: {', '.join(data.classes[:10])}",
-            remedy="Give the data that the model was trained on.",
-        )
+def _timed(announce: Announce) -> Announce:
+    """Return a function that puts the minutes since now before a line."""
+    begun = time.monotonic()
+    return lambda line: announce(f"[{(time.monotonic() - begun) / 60:5.1f} min] {line}")
 
 
-def _batteries(data: Dataset, epsilon: float | None, norm: str, preset: str) -> tuple[Battery, Battery]:
-    """Return the attacks of the worst case, and those of the screening."""
-    if epsilon is not None:
-        return tuple(Battery.within(epsilon, norm=norm, preset=name) for name in (preset, "quick"))  # type: ignore[return-value]
-    if data.name not in ("digits", "mnist", "cifar10"):
-        raise InputError("epsilon", expected=f"a radius, since {data.name} has no presets", received="none")
-    return Battery.preset(data.name, preset), Battery.preset(data.name, "standard").only(["clean", "pgd"])
+def _made(bench: Workbench, ways: Sequence[Candidate], rule: Rule, say: Announce) -> Iterator[Made]:
+    """Make all candidates, and one of the rule's size."""
+    made = []
+    for candidate in ways:
+        say(f"{candidate.name}: making the plan, the model and the file")
+        made.append(bench.make(candidate))
+        yield candidate, made[-1]
+    if rule.max_bytes is not None:
+        say(f"making a file of at most {rule.max_bytes:,} bytes")
+        yield from _fitted(bench, rule.max_bytes, made)
 
 
-def _fitted(bench: Workbench, limit: int, made: Sequence[CompressedModel]) -> tuple[Candidate, CompressedModel]:
-    """Return the candidate with as many bits as a file of so many bytes can have."""
-    rest = min(model.bytes - model.plan.bytes for model in made if model.plan is not None)
-    smallest = min(model.bytes for model in made)
+def _fitted(bench: Workbench, limit: int, made: Sequence[CompressedModel]) -> list[Made]:
+    """Return the candidate with as many bits as a file of so many bytes can have, if one was found."""
+    rests = [model.bytes - model.code_bytes for model in made]
+    tried: list[Made] = []
     for _ in range(_TRIES):
-        if limit <= rest:
+        # What a file takes beside its codes is about that of the last one.
+        if limit <= rests[-1]:
             break
-        candidate = candidates.of_bytes(limit - rest)
+        candidate = candidates.of_bytes(limit - rests[-1])
         try:
-            found = bench.make(candidate)
+            tried.append((candidate, bench.make(candidate)))
         except InputError:  # The narrowest settings take more.
             break
-        smallest = min(smallest, found.bytes)
-        if found.bytes <= limit:
-            return candidate, found
-        rest += found.bytes - limit
-    raise InputError(
-        "max_bytes",
-        expected=f"a size that a plan can keep: the smallest file that was made takes {smallest:,} bytes, of which "
-        f"{rest:,} are for what is not quantized",
-        received=limit,
-        remedy="Allow a larger file.",
-    )
+        found = tried[-1][1]
+        rests.append(found.bytes - found.code_bytes)
+        if 0 <= limit - found.bytes <= _NEAR * limit:
+            break
+    fitting = [pair for pair in tried if pair[1].bytes <= limit]
+    if fitting:
+        return [max(fitting, key=lambda pair: pair[1].bytes)]
+    smallest = min(model.bytes for model in [*made, *(model for _, model in tried)])
+    if smallest > limit:
+        raise InputError(
+            "max_bytes",
+            expected=f"a size that a plan can keep: the smallest file that was made takes {smallest:,} bytes, of which "
+            f"{min(rests):,} are for what is not a code",
+            received=limit,
+            remedy="Allow a larger file.",
+        )
+    return []
 
 
-def _tuned(
-    race: Race, made: Sequence[tuple[Candidate, CompressedModel]], recipe: Recipe
-) -> Iterator[tuple[Candidate, QuantizationPlan]]:
-    """Yield what to fine-tune, from the smallest file on, as long as it would be smaller than the winner."""
+def _to_tune(race: Race, made: Sequence[Made], recipe: Recipe) -> Iterator[tuple[Candidate, QuantizationPlan]]:
+    """Yield what to fine-tune, from the smallest file on, as long as it would be smaller than the winner's."""
     for candidate, model in sorted(made, key=lambda pair: pair[1].bytes):
         smaller = race.winner is None or model.bytes < race.models[race.winner].bytes
         if candidate.can_be_tuned and smaller and model.plan is not None:
             yield candidate.tuned(recipe), model.plan
 
 
-def _compressed(race: Race) -> Iterator[CompressedModel]:
-    return (model for name, model in race.models.items() if name != ORIGINAL)
-
-
-def _recommended(race: Race, rule: Rule) -> Recommendation:
-    name = race.winner
-    if name is None:
-        name = ORIGINAL if rule.max_bytes is None else race.take_nearest()
-    reason = _reason(race.models, race.screening, race.robustness, name)
-    if race.winner is None:
-        reason = f"No candidate is {rule}. {reason}"
-    return Recommendation(name=name, keeps_rule=race.winner is not None, reason=reason)
-
-
-def _reason(
-    models: dict[str, CompressedModel], screening: RobustnessReport, robustness: RobustnessReport, name: str
-) -> str:
-    original, chosen = models[ORIGINAL], models[name]
-    weak = ""
-    if robustness.worst_case(ORIGINAL).value < 1 / robustness.classes[ORIGINAL]:
-        weak = f" The original itself withstands only {robustness.worst_case(ORIGINAL)} % of the images."
-    if name == ORIGINAL:
-        return f"Ship {name}, which is not quantized: {original.bytes:,} bytes.{weak}"
-    worst, clean = worst_loss(robustness, name), clean_loss(screening, name)
-    return (
-        f"Ship {name}: {chosen.bytes:,} bytes instead of {original.bytes:,}, {original.bytes / chosen.bytes:.1f} times "
-        f"smaller, at {chosen.average_bits:.2f} bits a weight. Its worst case is {_below(worst.value)} the original's "
-        f"(95 %: {worst.lower:.1f} to {worst.upper:.1f}), its accuracy without an attack {_below(clean.value)}, on "
-        f"{robustness.count:,} images.{weak}"
-    )
-
-
-def _below(loss: float) -> str:
-    return f"{points(round(abs(loss), 1))} {'below' if loss >= 0 else 'above'}"
-
-
-def _file_check(
-    bench: Workbench, judge: Judge, made: CompressedModel, settled: SettledClassifier, test: Split
-) -> FileCheck:
+def _file_check(judge: Judge, made: CompressedModel) -> FileCheck:
     """Run the file on the examples that its Keras model is least right about."""
-    (worst,) = load_examples(judge.folder(bench, made.name, judge.battery, len(test)))
-    outputs = "probabilities" if settled.left_out else judge.classifier.outputs
-    file = dataclasses.replace(
-        judge.classifier, model=str(bench.file(made.name)), outputs=outputs, bounds=settled.bounds
-    ).settled(test.images[:1], test.labels[:1], "file")
-    logits = [np.asarray(file.logits(worst.images[row : row + 1]))[0] for row in range(len(worst.images))]
+    task = judge.task
+    (worst,) = load_examples(judge.folder(made, task.battery))
+    classifier = dataclasses.replace(
+        task.classifier,
+        model=str(judge.bench.file(made)),
+        outputs="probabilities" if task.settled.left_out else task.classifier.outputs,
+        bounds=task.settled.bounds,
+    )
+    file = classifier.settled(worst.clean[:1], worst.labels[:1], "file")
+    logits = [np.asarray(file.logits(worst.images[row : row + 1]))[0] for row in range(len(worst.labels))]
     right = np.argmax(logits, axis=1) == worst.labels
     return FileCheck(count=len(right), withstood=int(right.sum()), same=int((right == worst.correct).sum()))
 
@@ -308,9 +218,23 @@ def _write(folder: Path, bench: Workbench, result: Compression) -> None:
     chosen = result.recommended
     with files.replacing_folder(folder / RECOMMENDED, "model.tflite") as temporary:
         temporary.mkdir()
-        shutil.copyfile(bench.file(chosen.name), temporary / "model.tflite")
+        shutil.copyfile(bench.file(chosen), temporary / "model.tflite")
         save_model(bench.model(chosen), temporary / "model.keras")
         if chosen.plan is not None:
             chosen.plan.save(temporary / "plan.json")
         chosen.export.save(temporary / "export.json")
     result.save(folder / RESULTS)
+    write_page(folder, result)
+
+
+def write_page(folder: str | os.PathLike[str], result: Compression) -> Path:
+    """Write report.html into the folder of a compression, and return its path.
+
+    Adversarial examples are shown if the folder still has those of the attacks.
+    """
+    from tf_laq.report import write_compression
+
+    attacks = Path(folder) / _WORK / "attacks"
+    shown = dict.fromkeys([ORIGINAL, result.recommendation.name])
+    examples = [each for name in shown for each in load_examples(attacks / f"{name}-full-{result.robustness.count}")]
+    return write_compression(Path(folder) / "report.html", result, examples=examples)

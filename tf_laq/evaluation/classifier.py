@@ -15,7 +15,7 @@ from tf_laq._internal.validation import check_logits, one_of, real
 from tf_laq.adapters import adapter_of, is_keras_model, logits_of_arrays
 from tf_laq.adapters.activations import without_activation
 from tf_laq.adapters.heads import Activation, activation_of, class_logits, logits_of_probabilities, only_output
-from tf_laq.adapters.reaching import first_scale
+from tf_laq.adapters.reaching import takes_bytes
 from tf_laq.attacks.base import Images, Labels, Logits
 from tf_laq.errors import InputError
 from tf_laq.evaluation.loading import function_of, loaded
@@ -26,8 +26,6 @@ DataFormat = Literal["channels_last", "channels_first"]
 
 UNIT: Bounds = (0.0, 1.0)
 BYTES: Bounds = (0.0, 255.0)
-# A first layer that scales by less takes images in [0, 255]: Rescaling(1 / 255), Rescaling(1 / 127.5, -1).
-SMALL_SCALE = 0.1
 # So many channels are usual, and fewer rows and columns than so many are not.
 COLOURS = (1, 3)
 LEAST_SIDE = 8
@@ -186,7 +184,7 @@ class Classifier:
 
     def _bounds(self, model: Any, steps: list[str]) -> Bounds:
         """Return the range of the model's inputs, and tell if it is not that of images."""
-        if self.bounds is None and self.preprocessing is None and _takes_bytes(model):
+        if self.bounds is None and self.preprocessing is None and is_keras_model(model) and takes_bytes(model):
             steps.append("inputs scaled to [0, 255], from which the first layer, a Rescaling, takes them")
             return BYTES
         low, high = self.bounds or UNIT
@@ -255,12 +253,6 @@ def _tried(call: Callable[[Any], Any], batch: tf.Tensor, subject: str) -> tuple[
             remedy=f"{channels}Give images of the shape that the model was built for, or say how they become its "
             "inputs with Classifier(model, preprocessing=function).",
         ) from error
-
-
-def _takes_bytes(model: Any) -> bool:
-    """Return whether the first layer of a Keras model scales [0, 255] down."""
-    scale = first_scale(model) if is_keras_model(model) else None
-    return scale is not None and scale < SMALL_SCALE
 
 
 def _check_layout(model: Any, images: Images, subject: str) -> None:

@@ -103,10 +103,11 @@ class Algorithm1(TensorPolicy):
         """Give for each quantizer the first setting that passes, or the last one tried, and whether it passes."""
         norm = sensitivity.norm
         limits = self.thresholds.quantized_limit(norm), self.thresholds.error_limit(norm)
-        settings = quantizers.candidates(self.quantizers or _OF_THE_PAPER, self.max_bits)
+        settings = sensitivity.allowed(quantizers.candidates(self.quantizers or _OF_THE_PAPER, self.max_bits))
         for name, of_quantizer in groupby(settings, lambda setting: setting.name):
             widest = quantizers.quantizer_class(name).saturation_bits(sensitivity.tensor.values)
-            for last in (setting for setting in of_quantizer if setting.bits <= widest):
+            narrowest, *wider = of_quantizer
+            for last in (narrowest, *(setting for setting in wider if setting.bits <= widest)):
                 passes = sensitivity.meets(last, *limits)
                 if passes:
                     break

@@ -16,7 +16,7 @@ from tf_laq._internal.batches import ImageData
 from tf_laq.errors import InputError
 from tf_laq.plan import FLOAT_BITS, LeftAlone, PlanEntry, QuantizationPlan
 from tf_laq.quantizers import Quantizer
-from tf_laq.sensitivity import TensorSensitivity, WeightTensor
+from tf_laq.sensitivity import IsAllowed, TensorSensitivity, WeightTensor
 
 
 class UnsatisfiedWarning(UserWarning):
@@ -31,7 +31,7 @@ class Policy(abc.ABC):
         """Return the entries of the plan for these weight tensors, in their order.
 
         Args:
-            tensors: Each is measured when the policy comes to it.
+            tensors: Each is measured when the policy comes to it, and may get the settings that it allows.
             by_hand: The entries of the model's other weight tensors, which were set by hand.
         """
 
@@ -97,6 +97,7 @@ def make_plan(
     *,
     norm: lipschitz.NormName = "spectral",
     overrides: Mapping[str, str | Quantizer | None] | None = None,
+    is_allowed: IsAllowed | None = None,
     progress: bool = True,
 ) -> QuantizationPlan:
     """Ask the policy for the settings of all weight tensors.
@@ -108,10 +109,12 @@ def make_plan(
         norm: "spectral" or "inf".
         overrides: Settings by hand: shell pattern of the layer path -> "quantizer:bits", "float32", a quantizer, or
             None for float32. The last pattern that matches counts.
+        is_allowed: Which settings a weight tensor may get, by hand too; None for all. Float32 is always allowed.
         progress: Show a progress bar on a terminal.
 
     Raises:
-        InputError: A pattern matches no layer, there is no such setting, or no such norm.
+        InputError: A pattern matches no layer, there is no such setting or norm, or a weight tensor may get none of
+            the settings.
 
     Warns:
         UnsatisfiedWarning: A weight tensor meets the policy's conditions under no setting.
@@ -131,10 +134,14 @@ def make_plan(
     for index, tensor in enumerate(tensors):
         settings = [q for pattern, q in parsed.items() if fnmatch.fnmatchcase(tensor.layer, pattern)]
         if settings:
-            by_hand[index] = measured_entry(TensorSensitivity(tensor, norm), settings[-1], "set by hand")
+            sensitivity, setting = TensorSensitivity(tensor, norm, is_allowed), settings[-1]
+            if setting is not None:
+                sensitivity.allowed([setting])
+            by_hand[index] = measured_entry(sensitivity, setting, "set by hand")
     free = [tensor for index, tensor in enumerate(tensors) if index not in by_hand]
     bar = tqdm(free, "Quantization search", unit="tensor", disable=None if progress else True)
-    chosen = iter(policy.choose((TensorSensitivity(tensor, norm) for tensor in bar), tuple(by_hand.values())))
+    measured = (TensorSensitivity(tensor, norm, is_allowed) for tensor in bar)
+    chosen = iter(policy.choose(measured, tuple(by_hand.values())))
     entries = [by_hand[index] if index in by_hand else next(chosen) for index in range(len(tensors))]
     plan = QuantizationPlan(policy.describe(), norm, tuple(entries), tuple(left_alone))
     failed = [f"{entry.layer}.{entry.weight}" for entry in entries if not entry.satisfied]

@@ -141,7 +141,9 @@ class Budget(Policy):
         measured = list(tensors)
         weights = [tensor.tensor.values.size for tensor in measured]
         total = sum(weights) + sum(entry.size for entry in by_hand)
-        settings = [settings_for(tensor.tensor, self.quantizers, self.max_bits, total) for tensor in measured]
+        settings = [
+            tensor.allowed(settings_for(tensor.tensor, self.quantizers, self.max_bits, total)) for tensor in measured
+        ]
         costs = [
             [_finite(cost(tensor, setting), tensor, setting) for setting in of_tensor]
             for tensor, of_tensor in zip(measured, settings, strict=True)

@@ -80,9 +80,10 @@ class Guarded(Policy):
 
     def _choose_one(self, sensitivity: TensorSensitivity, largest: int, weights: int) -> PlanEntry:
         limit = self._limit(sensitivity.tensor, largest, weights)
-        by_bits = sorted(settings_for(sensitivity.tensor, self.quantizers, self.max_bits, weights), key=_bits)
-        for _, settings in groupby(by_bits, _bits):
-            passing = [q for q in settings if sensitivity.meets(q, math.inf, limit * sensitivity.norm)]
+        settings = settings_for(sensitivity.tensor, self.quantizers, self.max_bits, weights)
+        by_bits = sorted(sensitivity.allowed(settings), key=_bits)
+        for _, of_width in groupby(by_bits, _bits):
+            passing = [q for q in of_width if sensitivity.meets(q, math.inf, limit * sensitivity.norm)]
             if passing:
                 best = best_of(sensitivity, passing)
                 return measured_entry(sensitivity, best, _reason(sensitivity, best, limit))

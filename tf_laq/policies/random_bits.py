@@ -47,9 +47,13 @@ class RandomBits(Policy):
             InputError: Not even the narrowest settings fit.
         """
         settings = quantizers.candidates(self.quantizers, self.max_bits)
-        widths = sorted({setting.bits for setting in settings})
         measured = list(tensors)
-        sizes = [[self.limit.taken(bits, tensor.tensor.values.size) for bits in widths] for tensor in measured]
+        allowed = [tensor.allowed(settings) for tensor in measured]
+        widths = [sorted({setting.bits for setting in of_tensor}) for of_tensor in allowed]
+        sizes = [
+            [self.limit.taken(bits, tensor.tensor.values.size) for bits in of_tensor]
+            for tensor, of_tensor in zip(measured, widths, strict=True)
+        ]
         rest = self.limit.rest([tensor.tensor.values.size for tensor in measured], by_hand)
         rest -= sum(size[0] for size in sizes)
         if rest < 0:
@@ -58,14 +62,14 @@ class RandomBits(Policy):
         while fitting := [
             (index, size[level + 1] - size[level])
             for index, (size, level) in enumerate(zip(sizes, chosen, strict=True))
-            if level + 1 < len(widths) and size[level + 1] - size[level] <= rest
+            if level + 1 < len(size) and size[level + 1] - size[level] <= rest
         ]:
             index, more = fitting[random.integers(len(fitting))]
             chosen[index] += 1
             rest -= more
         return [
-            measured_entry(tensor, best_of(tensor, [s for s in settings if s.bits == widths[level]]), "drawn at random")
-            for tensor, level in zip(measured, chosen, strict=True)
+            measured_entry(tensor, best_of(tensor, [s for s in of_tensor if s.bits == bits[level]]), "drawn at random")
+            for tensor, of_tensor, bits, level in zip(measured, allowed, widths, chosen, strict=True)
         ]
 
     def describe(self) -> str:

@@ -18,7 +18,8 @@ class Uniform(TensorPolicy):
 
     def choose_one(self, sensitivity: TensorSensitivity) -> PlanEntry:
         """Return the entry of the plan for this weight tensor."""
-        return measured_entry(sensitivity, self.quantizer, "the same for every tensor")
+        (setting,) = sensitivity.allowed([self.quantizer])
+        return measured_entry(sensitivity, setting, "the same for every tensor")
 
     def describe(self) -> str:
         """Return the policy and its settings in words."""

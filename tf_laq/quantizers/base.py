@@ -132,11 +132,20 @@ class Quantizer(abc.ABC):
             InputError: The weights are empty or hold NaN or infinity.
         """
         checked = _finite(weights)
-        codebook = np.unique(self.levels(self.scale(checked, NUMPY), NUMPY)) + np.float32(0.0)  # no -0.0
+        codebook = self.codebook(checked)
         codes = np.empty(checked.shape, np.uint8 if codebook.size <= 256 else np.uint16)
         for block, values in self._projected(checked):
             codes.reshape(-1)[block] = np.searchsorted(codebook, values)
         return Encoding(codes, codebook)
+
+    def codebook(self, weights: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Return the levels for some weights, float32 (L,), ascending, each once.
+
+        Raises:
+            InputError: The weights are empty or hold NaN or infinity.
+        """
+        levels: npt.NDArray[np.float32] = np.unique(self.levels(self.scale(_finite(weights), NUMPY), NUMPY))
+        return levels + np.float32(0.0)  # no -0.0
 
     def _projected(self, weights: npt.NDArray[np.float32]) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
         """Give blocks of the flat weights, each as its place and its quantized values."""

@@ -77,14 +77,18 @@ def parse(setting: str | Quantizer | None, argument: str = "setting") -> Quantiz
     """
     if setting is None or isinstance(setting, Quantizer):
         return setting
+    reason = ""
     if isinstance(setting, str):
         if setting == "float32":
             return None
         name, _, bits = setting.partition(":")
         if bits.isdigit():
-            return get(name, int(bits))
+            try:
+                return get(name, int(bits))
+            except InputError as error:
+                reason = str(error)
     expected = '"quantizer:bits" such as "linear:8", "float32", or a quantizer'
-    raise InputError(argument, expected=expected, received=repr(setting))
+    raise InputError(argument, expected=expected, received=repr(setting), remedy=reason)
 
 
 def candidates(quantizers: Sequence[str] | None = None, max_bits: int | None = None) -> list[Quantizer]:

@@ -9,4 +9,3 @@ from .plots import (
     png as png,
 )
 from .sizes import ModelSize as ModelSize, size_table as size_table
-from .summary import Summary as Summary

@@ -93,6 +93,29 @@ def encodings(tensor: CodedTensor) -> list[EncodingName]:
     return found
 
 
+def keeps(layout: Layout, codebook: npt.NDArray[np.float32], axes: int) -> bool:
+    """Return whether a layout keeps the bits of every tensor with these levels, wherever it stands in a model.
+
+    A normalisation that is folded into the tensor may turn the signs of its values, and forbids a codebook where it
+    has many axes.
+
+    Args:
+        layout: The layout.
+        codebook: float32 (L,), the levels, ascending.
+        axes: The number of axes of the tensor.
+
+    Example:
+        >>> powers = np.array([-1, -0.5, -0.001, 0, 0.001, 0.5, 1], np.float32)
+        >>> keeps("int8", powers, 2), keeps("packed", powers, 2)
+        (False, True)
+    """
+    if layout == "packed" and axes <= LARGEST_BROADCAST_RANK:
+        return True
+    either_sign = np.array([1, -1], np.float32)
+    codes = np.tile(np.arange(codebook.size), (2, 1))
+    return "int8" in encodings(CodedTensor.of("", codes, codebook, either_sign))
+
+
 def choose(
     tensor: CodedTensor,
     layout: Layout,

@@ -8,43 +8,32 @@ import lzma
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from tf_laq import quantizers
 from tf_laq._internal import files
-from tf_laq.adapters import adapter_of, plan_of
 from tf_laq.adapters.signature import signature_of
-from tf_laq.errors import InputError
 from tf_laq.plan import FLOAT_BITS, PlanEntry, QuantizationPlan
 from tf_laq.sensitivity import WeightTensor
 from tf_laq.tflite import running
 from tf_laq.tflite.comparison import TOLERANCE, check_parity, file_outputs, own_parity, parity_of
 from tf_laq.tflite.contents import FileContents, read_contents
-from tf_laq.tflite.conversion import convert, stock_files
-from tf_laq.tflite.encodings import CODEBOOK_OVERHEADS, LAYOUTS, Choice, Layout, choose
-from tf_laq.tflite.graph import Constant, Graph, version_key
-from tf_laq.tflite.matching import Match, PlannedTensor, match
+from tf_laq.tflite.conversion import stock_files
+from tf_laq.tflite.encodings import Choice, Layout
+from tf_laq.tflite.graph import Constant
+from tf_laq.tflite.matching import Match
+from tf_laq.tflite.packing import pack, plan_for, quantized_model
 from tf_laq.tflite.probing import comparison_inputs, outputs_in_float32
 from tf_laq.tflite.report import ExportError, ExportReport, TensorExport
-from tf_laq.tflite.rewriting import Replacement, rewrite
+from tf_laq.tflite.settings import Compression, check_settings
 
-Compression = Literal["gz", "xz"]
-_COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
+_COMPRESSORS: dict[Compression, Callable[[bytes], bytes]] = {
     "gz": lambda content: gzip.compress(content, mtime=0),
     "xz": lzma.compress,
 }
 
-_FASTER: dict[Layout, tuple[Layout, ...]] = {
-    "int8": ("int8",),
-    "auto": ("auto", "int8"),
-    "packed": ("packed", "auto", "int8"),
-}
-"""A layout, and those that are faster."""
-
-_FLOAT32 = "float32"
 _FLOAT_BYTES = FLOAT_BITS // 8
 
 
@@ -97,21 +86,15 @@ def export_tflite(
             be converted, `strict` is violated, or the outputs of the file differ from the model's.
         InputError: There is no plan, or it is for another model, or an argument is wrong.
     """
-    _check_settings(layout, compress, min_runtime)
-    plan = _plan(model, plan)
+    check_settings(layout, compress, min_runtime)
+    plan = plan_for(model, plan)
     signature = signature_of(model)
     inputs = comparison_inputs(signature, images)
-    quantized = _quantized(model, plan)
+    quantized = quantized_model(model, plan)
     expected = outputs_in_float32(quantized, signature, inputs)
-    plain, tensors = _plain(quantized, plan)
-    planned = _planned(tensors, plan)
-    float_content = convert(plain, signature)
-    graph = Graph(float_content)
-    _check_runtime(plain, graph.runtime(), min_runtime)
-    constants = graph.float_constants()
-    matches = match(constants, planned)
-    contents = {name: _encoded(float_content, matches, name, min_runtime) for name in LAYOUTS}
-    content, choices = contents[layout]
+    packed = pack(quantized, plan, signature, min_runtime)
+    float_content, matches = packed.float_content, packed.matches
+    content, choices = packed.contents[layout]
     if strict:
         _check_kept(matches, choices, layout)
     float_outputs = file_outputs(float_content, model, inputs)
@@ -123,18 +106,18 @@ def export_tflite(
     compressed_path = None if compress is None else f"{os.fspath(path)}.{compress}"
     _write({path: content} if compressed_path is None else {path: content, compressed_path: compressed or b""})
     stored = read_contents(content)
-    stock = stock_files(plain, signature) if compare_sizes else {}
+    stock = stock_files(packed.plain, signature) if compare_sizes else {}
     return ExportReport(
         path=str(path),
         layout=layout,
         file_bytes=len(content),
         float_bytes=len(float_content),
-        limit_bytes=_limit(plan, constants, matches),
-        layout_bytes={name: len(encoded) for name, (encoded, _) in contents.items()},
+        limit_bytes=_limit(plan, packed.constants, matches),
+        layout_bytes={name: len(other) for name, (other, _) in packed.contents.items()},
         other_bytes={name: len(other) for name, other in stock.items()},
         compressed=compressed_path,
         compressed_bytes=None if compressed is None else len(compressed),
-        tensors=_tensors(tensors, plan, matches, choices, stored),
+        tensors=_tensors(packed.tensors, plan, matches, choices, stored),
         operators=stored.operators,
         runtime=stored.runtime,
         parity=parity,
@@ -144,67 +127,6 @@ def export_tflite(
         float_accelerated=running.is_accelerated(float_content),
         performance=running.performance(content, float_content) if measure else None,
     )
-
-
-def _check_settings(layout: str, compress: str | None, min_runtime: str | None) -> None:
-    if layout not in LAYOUTS:
-        raise InputError("layout", expected=f"one of {', '.join(LAYOUTS)}", received=repr(layout))
-    if compress is not None and compress not in _COMPRESSORS:
-        raise InputError("compress", expected=f"one of {', '.join(get_args(Compression))}", received=repr(compress))
-    if min_runtime is not None and not (isinstance(min_runtime, str) and version_key(min_runtime)):
-        raise InputError("min_runtime", expected='a version such as "2.7"', received=repr(min_runtime))
-
-
-def _check_runtime(model: Any, needed: str, min_runtime: str | None) -> None:
-    if min_runtime is not None and version_key(needed) > version_key(min_runtime):
-        raise ExportError(
-            f"model {model.name!r}",
-            expected=f"operators that runtime {min_runtime} has",
-            received=f"operators that need runtime {needed}, without any encoding of weights",
-            remedy=f"Ask for min_runtime={needed!r}, or replace the layers that need it.",
-        )
-
-
-def _planned(tensors: Sequence[WeightTensor], plan: QuantizationPlan | None) -> list[PlannedTensor]:
-    entries = {(e.layer, e.weight): e for e in plan.entries if e.quantizer is not None} if plan else {}
-    planned = [(tensor, entries.get((tensor.layer, tensor.weight))) for tensor in tensors]
-    return [PlannedTensor(t.layer, t.weight, _encode(entry, t.values)) for t, entry in planned if entry is not None]
-
-
-def _encode(entry: PlanEntry, values: npt.NDArray[np.float32]) -> quantizers.Encoding:
-    quantizer = quantizers.get(entry.quantizer or "", entry.bits)
-    encoding = quantizer.encode(values)
-    if np.array_equal(encoding.decode(), values):
-        return encoding
-    # Levels that move when computed anew from quantized values: the values are their own codebook.
-    codebook, codes = np.unique(values, return_inverse=True)
-    return quantizers.Encoding(codes.reshape(values.shape).astype(np.uint16), codebook)
-
-
-def _encoded(
-    float_content: bytes, matches: Sequence[Match], layout: Layout, min_runtime: str | None
-) -> tuple[bytes, list[Choice]]:
-    """Return the file in a layout, and the choice of an encoding for each match."""
-    possible: dict[tuple[str, ...], list[Choice]] = {}
-    # What an encoding costs depends on the other tensors: what is chosen for each may be beaten by a faster layout.
-    for allowed in _FASTER[layout]:
-        for overhead in CODEBOOK_OVERHEADS if allowed == "packed" else CODEBOOK_OVERHEADS[:1]:
-            choices = [
-                Choice("float32", "the graph returns it", kept=False)
-                if m.constant.is_output
-                else choose(m.tensor, allowed, m.constant.consumers, min_runtime, overhead)
-                for m in matches
-            ]
-            possible.setdefault(tuple(choice.encoding for choice in choices), choices)
-    candidates = [(_rewritten(float_content, matches, choices), choices) for choices in possible.values()]
-    return min(candidates, key=lambda candidate: (sum(not choice.kept for choice in candidate[1]), len(candidate[0])))
-
-
-def _rewritten(float_content: bytes, matches: Sequence[Match], choices: Sequence[Choice]) -> bytes:
-    replacements = [
-        Replacement(m.constant, m.tensor, choice.encoding) for m, choice in zip(matches, choices, strict=True)
-    ]
-    return rewrite(float_content, replacements) if matches else float_content
 
 
 def _check_kept(matches: Sequence[Match], choices: Sequence[Choice], layout: str) -> None:
@@ -231,93 +153,6 @@ def _limit(plan: QuantizationPlan | None, constants: Sequence[Constant], matches
     matched = {m.constant.buffer for m in matches}
     rest = {c.buffer: c.values.nbytes for c in constants if c.buffer not in matched}
     return planned + sum(rest.values())
-
-
-def _plan(model: Any, plan: QuantizationPlan | str | None) -> QuantizationPlan | None:
-    """Return the plan to export by; None for float32."""
-    if isinstance(plan, QuantizationPlan):
-        return plan
-    if plan is None:
-        carried = plan_of(model)
-        if carried is not None:
-            return carried
-    elif plan == _FLOAT32:
-        return None
-    raise InputError(
-        "plan",
-        expected=f'a plan, "{_FLOAT32}", or a model that knows the plan it was quantized by',
-        received="a model that knows none" if plan is None else repr(plan),
-        remedy="Quantize the model with laq.apply or laq.bake, load it with laq.load_model, or give the plan.",
-    )
-
-
-def _quantized(model: Any, plan: QuantizationPlan | None) -> Any:
-    """Return the model that the file is made from: the one given, or what the plan makes of a float one."""
-    adapter = adapter_of(model)
-    if plan is None or adapter.is_wrapped(model):
-        return model
-    adapter.check_plan(model, plan)
-    tensors = adapter.find_weights(model)[0]
-    off = _off_levels(tensors, plan)
-    if not off:
-        return model
-    planned = {(e.layer, e.weight) for e in plan.entries if e.quantizer is not None}
-    if all(_is_float(t.values) or _is_constant(t.values) for t in tensors if (t.layer, t.weight) in planned):
-        return adapter.bake(model, plan)
-    raise _refusal(off, plan)
-
-
-def _plain(model: Any, plan: QuantizationPlan | None) -> tuple[Any, list[WeightTensor]]:
-    """Return a quantized model without wrappers, and its weights."""
-    adapter = adapter_of(model)
-    if not adapter.is_wrapped(model):
-        return model, adapter.find_weights(model)[0]
-    plain = adapter.strip(model)
-    tensors = adapter.find_weights(plain)[0]
-    if plan is not None:
-        adapter.check_plan(plain, plan)
-        off = _off_levels(tensors, plan)
-        if off:
-            raise _refusal(off, plan)
-    return plain, tensors
-
-
-def _off_levels(tensors: Sequence[WeightTensor], plan: QuantizationPlan) -> list[PlanEntry]:
-    """Return the entries of a plan whose weights are not on the levels of their quantizers."""
-    values = {(t.layer, t.weight): t.values for t in tensors}
-    entries = (entry for entry in plan.entries if entry.quantizer is not None)
-    return [entry for entry in entries if not _on_levels(entry, values[entry.layer, entry.weight])]
-
-
-def _refusal(off: Sequence[PlanEntry], plan: QuantizationPlan) -> ExportError:
-    first, count = off[0], sum(entry.quantizer is not None for entry in plan.entries)
-    return ExportError(
-        f"layer {first.layer!r}, weight {first.weight!r}",
-        expected=f"values on the levels of the plan's quantizer ({first.quantizer}, {first.bits} bits)",
-        received=f"other values ({len(off)} of {count} weights are off their levels)",
-        remedy="Export the float model with the plan, or the quantized model with the plan it was made by.",
-    )
-
-
-def _on_levels(entry: PlanEntry, values: npt.NDArray[np.float32]) -> bool:
-    """Return whether values are on the levels of their planned quantizer."""
-    quantizer = quantizers.get(entry.quantizer or "", entry.bits)
-    projected = quantizer.quantize(values)
-    if np.array_equal(projected, values):
-        return True
-    # The levels of some quantizers move when computed anew from quantized values: there, only count them.
-    moves = not np.array_equal(quantizer.quantize(projected), projected)
-    return moves and np.unique(values).size <= 2**entry.bits
-
-
-def _is_float(values: npt.NDArray[np.float32]) -> bool:
-    """Return whether values look trained: most that are not zero differ, or too many do for any quantizer."""
-    present = values[values != 0]
-    return bool(np.unique(present).size > min(present.size / 2, 2**16))
-
-
-def _is_constant(values: npt.NDArray[np.float32]) -> bool:
-    return bool(values.min() == values.max())
 
 
 def _tensors(

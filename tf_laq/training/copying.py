@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tf_laq._internal.validation import check_logits
 from tf_laq.adapters import adapter_of, carry, keras_module, keras_version, plan_of
+from tf_laq.adapters.reaching import takes_bytes
 from tf_laq.attacks.base import Logits
 from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
@@ -21,19 +22,49 @@ def images_to_logits(model: Any, dataset: Dataset) -> Logits:
     """Return a Keras model as a function from images to float32 logits in inference mode.
 
     Raises:
-        InputError: It is no Keras model, or does not give logits of the data set's classes.
+        InputError: It is no Keras model, does not take the data set's images, or does not give logits of its classes;
+            or the data set has no training images.
     """
     keras_version(model)
+    if not len(dataset.train):
+        raise InputError(f"data set {dataset.name}", expected="training images", received="none")
+    images = tf.constant(dataset.train.images[:_CHECKED])
+    _check_inputs(model, tuple(images.shape[1:]))
 
     def logits(images: tf.Tensor) -> tf.Tensor:
         return tf.cast(model(images, training=False), tf.float32)
 
-    outputs = np.asarray(logits(tf.constant(dataset.train.images[:_CHECKED])))
-    check_logits(outputs, dataset.train.labels[:_CHECKED])
-    if outputs.shape[1] != len(dataset.classes):
+    try:
+        outputs = np.asarray(logits(images))
+    except (TypeError, ValueError, tf.errors.OpError) as error:  # Of a model that does not say what it takes.
+        expected = f"a model of images of shape {tuple(images.shape[1:])} with one output"
+        received = f"an error from it: {str(error).splitlines()[0]}"
+        raise InputError("model", expected=expected, received=received) from error
+    if outputs.ndim == 2 and outputs.shape[1] != len(dataset.classes):
         expected = f"logits of {len(dataset.classes)} classes"
         raise InputError("model", expected=expected, received=f"{outputs.shape[1]} outputs")
+    check_logits(outputs, dataset.train.labels[:_CHECKED])
     return logits
+
+
+def _check_inputs(model: Any, shape: tuple[int, ...]) -> None:
+    """Refuse a model that takes images of another shape or range."""
+    taken = adapter_of(model).known_input_shape(model)
+    sides = taken[1:] if isinstance(taken, tuple) else shape
+    if len(sides) != len(shape) or any(side not in (None, given) for side, given in zip(sides, shape, strict=True)):
+        raise InputError(
+            "model",
+            expected=f"a model of images of shape {shape}",
+            received=f"one of shape {sides}",
+            remedy="A size resizes the images when they are loaded.",
+        )
+    if takes_bytes(model):
+        raise InputError(
+            "model",
+            expected="a model of images in [0, 1]",
+            received="one whose first layer, a Rescaling, takes [0, 255]",
+            remedy="Let the layer scale from [0, 1], as Rescaling(2.0, -1.0) does to [-1, 1].",
+        )
 
 
 def copy_of(model: Any, clone_function: Callable[[Any], Any] | None = None) -> Any:

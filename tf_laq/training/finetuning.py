@@ -53,8 +53,9 @@ def fine_tune(
     Args:
         model: A built float model to logits, as a rule adversarially trained; it stays as it is.
         plan: A plan for it.
-        dataset: What `datasets.load` returned, or its name.
-        recipe: A recipe with an attack, or the name of one for this data set; the network that it names is ignored.
+        dataset: What `datasets.load` returned, or its name or path.
+        recipe: A recipe with an attack, or the name of one for this data set, or, for data without recipes of their
+            own, `recipe(dataset, "finetune", epsilon=...)`; the network that it names is ignored.
         examples: What training examples are made on: "quantized", the network itself; "float", the float network
             underneath, with the weights of the moment; "both", half of each batch on either.
         seed: Of the order of the images and the random starts, at least 0.
@@ -69,8 +70,8 @@ def fine_tune(
             set's classes, or an argument is wrong.
     """
     one_of("examples", examples, EXAMPLES)
-    dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
-    recipe = recipes.recipe(dataset.name, recipe) if isinstance(recipe, str) else recipe
+    dataset = datasets.load(dataset)
+    recipe = recipes.recipe(dataset, recipe) if isinstance(recipe, str) else recipe
     if recipe.attack is None:
         raise InputError("recipe", expected="one with an attack", received="one without")
     images_to_logits(model, dataset)

@@ -15,11 +15,11 @@ from tf_laq import datasets, models
 from tf_laq.adapters import keras_module, keras_version
 from tf_laq.attacks.base import Logits
 from tf_laq.attacks.pgd import PGD
-from tf_laq.datasets import Dataset, Split
+from tf_laq.datasets import Dataset, ScaledImages, Split
 from tf_laq.errors import InputError
 from tf_laq.training import recipes
 from tf_laq.training.adversarial import AdversarialModel
-from tf_laq.training.copying import with_precision
+from tf_laq.training.copying import copy_of, images_to_logits, with_precision
 from tf_laq.training.lipschitz_penalty import add_lipschitz_penalty
 from tf_laq.training.overfitting import ROBUST_ACCURACY
 from tf_laq.training.recipes import Recipe
@@ -31,6 +31,7 @@ def train(
     dataset: str | Dataset,
     recipe: str | Recipe = "fast",
     *,
+    model: Any = None,
     keras: int = 2,
     seed: int = 0,
     callbacks: Sequence[Any] = (),
@@ -44,9 +45,12 @@ def train(
     that was interrupted ends with the weights of one that was not.
 
     Args:
-        dataset: What `datasets.load` returned, or its name.
-        recipe: A recipe, or the name of one for this data set.
-        keras: The version of Keras that the network is built with, 2 or 3.
+        dataset: What `datasets.load` returned, or its name or path.
+        recipe: A recipe, or the name of one for this data set; for data without recipes of their own,
+            `recipe(dataset, epsilon=...)`.
+        model: The network in place of the recipe's: a Keras model from images in [0, 1] to logits, which stays as it
+            is, and from whose weights the training goes on; or the name of one for `models.build`.
+        keras: The version of Keras that a network is built with, 2 or 3; that of a given model is its own.
         seed: At least 0. Two seeds give two independent models, as gray-box attacks need.
         callbacks: Further callbacks of that Keras; in the logs of each epoch they see "val_accuracy" and, in
             adversarial training, "val_robust_accuracy" on at most 1,000 validation images.
@@ -58,20 +62,23 @@ def train(
         The trained model, which outputs logits.
 
     Raises:
-        InputError: Unknown names, or images that the recipe's network does not take.
+        InputError: Unknown names, no training images, or images or classes that the network does not have.
     """
-    dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
-    recipe = recipes.recipe(dataset.name, recipe) if isinstance(recipe, str) else recipe
-    _check_images(dataset, recipe)
-    model = models.build(
-        recipe.model, keras=keras, seed=seed, **{"classes": len(dataset.classes), **recipe.model_options}
-    )
-    trained = with_precision(model, recipe.precision)
+    dataset = datasets.load(dataset)
+    recipe = recipes.recipe(dataset, recipe) if isinstance(recipe, str) else recipe
+    network = new_network(dataset, recipe, model, keras=keras, seed=seed)
+    settings = {"seed": seed, "callbacks": callbacks, "checkpoint": checkpoint, "progress": progress}
+    train_network(network, dataset, recipe, **settings)
+    return network
+
+
+def train_network(network: Any, dataset: Dataset, recipe: Recipe, **settings: Any) -> None:
+    """Train a network in place as `train` does, with those of its arguments."""
+    trained = with_precision(network, recipe.precision)
     if recipe.lipschitz_penalty:
         add_lipschitz_penalty(trained, recipe.lipschitz_penalty)
-    fit(trained, dataset, recipe, seed=seed, callbacks=callbacks, checkpoint=checkpoint, progress=progress)
-    model.set_weights(trained.get_weights())
-    return model
+    fit(trained, dataset, recipe, **settings)
+    network.set_weights(trained.get_weights())
 
 
 def fit(
@@ -115,15 +122,32 @@ def fit(
         shutil.rmtree(checkpoint, ignore_errors=True)  # BackupAndRestore leaves an empty folder.
 
 
-def _check_images(dataset: Dataset, recipe: Recipe) -> None:
-    expected = models.input_shape(recipe.model)
-    received = dataset.train.images.shape[1:]
-    if received != expected:
+def new_network(dataset: Dataset, recipe: Recipe, given: Any = None, *, keras: int = 2, seed: int = 0) -> Any:
+    """Return a network to be trained on a data set: a copy of the given one, or one that is built by its name.
+
+    Raises:
+        InputError: It does not fit the data set, or there is none.
+    """
+    if given is not None and not isinstance(given, str):
+        images_to_logits(given, dataset)
+        return copy_of(given)
+    name = recipe.model if given is None else given
+    shape = dataset.train.images.shape[1:]
+    if name is None:
+        fitting = [known for known in models.names() if models.input_shape(known) == shape]
+        expected = f"a Keras model of images of shape {shape}{''.join(f', or {known}' for known in fitting)}"
+        raise InputError("model", expected=expected, received="none, and the recipe names none")
+    expected_shape = models.input_shape(name)
+    if shape != expected_shape:
         raise InputError(
             f"recipe for {dataset.name}",
-            expected=f"a network for images of {received}",
-            received=f"{recipe.model}, which takes {expected}",
+            expected=f"a network for images of {shape}",
+            received=f"{name}, which takes {expected_shape}",
         )
+    options = recipe.model_options if name == recipe.model else {}
+    model = models.build(name, keras=keras, seed=seed, **{"classes": len(dataset.classes), **options})
+    images_to_logits(model, dataset)
+    return model
 
 
 def _adversarial(model: Any, recipe: Recipe, steps: int, seed: int, examples_from: Logits | None) -> AdversarialModel:
@@ -157,7 +181,8 @@ def _optimizer(keras: Any, recipe: Recipe, steps: int) -> Any:
 
 def _batches(split: Split, recipe: Recipe, iterations: Any, seed: int) -> tf.data.Dataset:
     """Return the batches of the optimizer's current epoch, in an order that seed and epoch decide."""
-    images, labels = tf.constant(split.images), tf.constant(split.labels)
+    held = split.images.pixels if isinstance(split.images, ScaledImages) else split.images
+    images, labels = tf.constant(held), tf.constant(split.labels)
     steps_per_epoch = math.ceil(len(split) / recipe.batch_size)
 
     def epoch(_: tf.Tensor) -> tf.data.Dataset:
@@ -168,6 +193,8 @@ def _batches(split: Split, recipe: Recipe, iterations: Any, seed: int) -> tf.dat
 
     def batch(some: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         chosen = tf.gather(images, some)
+        if chosen.dtype == tf.uint8:
+            chosen = tf.cast(chosen, tf.float32) / 255.0
         if recipe.augmentation == "crop_and_flip":
             chosen = _crop_and_flip(chosen, tf.random.fold_in(key, tf.cast(some[0], tf.int64)))
         return chosen, tf.gather(labels, some)

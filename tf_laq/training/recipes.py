@@ -1,15 +1,18 @@
-"""Recipes of training, kept as data in `recipes.json`."""
+"""Recipes of training, kept as data in `recipes.json`, and for any other data set in `general_recipes.json`."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib import resources
 from typing import Any
 
 from tf_laq._internal.validation import one_of, real, whole
+from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
 from tf_laq.models import names, options_of
 
@@ -23,7 +26,7 @@ class Recipe:
     """Everything that decides how a network is trained, except the images and the seed.
 
     Attributes:
-        model: Name of the network for `models.build`.
+        model: Name of the network for `models.build`; None where the network is the user's to choose.
         model_options: Its options.
         epochs: Passes through the training images.
         batch_size: Images in an optimizer step.
@@ -44,7 +47,7 @@ class Recipe:
         InputError: A setting is out of range; the message names it.
     """
 
-    model: str
+    model: str | None
     epochs: int
     batch_size: int
     learning_rate: float
@@ -60,10 +63,10 @@ class Recipe:
     about: str = ""
 
     def __post_init__(self) -> None:
-
-        one_of("model", self.model, names())
+        if self.model is not None:
+            one_of("model", self.model, names())
         for option, value in self.model_options.items():
-            one_of("model_options", option, options_of(self.model))
+            one_of("model_options", option, [] if self.model is None else options_of(self.model))
             whole(f"model_options {option}", value)
         if self.attack is not None:
             _check_attack(self.attack)
@@ -90,32 +93,66 @@ def _check_attack(settings: Mapping[str, Any]) -> None:
     PGD(**settings)
 
 
-def recipe(dataset: str, name: str = "fast") -> Recipe:
+def recipe(
+    dataset: str | os.PathLike[str] | Dataset,
+    name: str = "fast",
+    *,
+    epsilon: float | None = None,
+    norm: str = "linf",
+) -> Recipe:
     """Return a recipe by the name of its data set and its own.
 
+    Any data set but "digits", "mnist" and "cifar10" has the general recipes "fast", "full", "plain" and "finetune".
+    These name no network, and their steps follow from the radius.
+
     Args:
-        dataset: "digits", "mnist" or "cifar10".
-        name: "fast" for adversarial training; "full" for more of it, on MNIST and CIFAR-10; "plain" for training
+        dataset: A data set, or its name.
+        name: "fast" for adversarial training; "full" for more of it, on all but the digits; "plain" for training
             without an attack; "finetune" for `fine_tune`. Other networks: "madry" and "separable" on MNIST, "wide" on
             CIFAR-10.
+        epsilon: The radius of the attack in pixel units of [0, 1]; the steps keep their proportion to it. None for the
+            radius of the recipe, which the general ones do not have.
+        norm: "linf" or "l2"; the latter with `epsilon` only.
 
     Raises:
-        InputError: There is no such recipe.
+        InputError: There is no such recipe or norm, or the radius is out of range or missing.
 
     Example:
         >>> recipe("mnist").attack["epsilon"]
         0.3
+        >>> recipe("flowers.npz", "full", epsilon=0.5, norm="l2").attack
+        {'epsilon': 0.5, 'steps': 7, 'step_size': 0.125, 'norm': 'l2'}
     """
-    known = _known()
-    if dataset not in known:
-        raise InputError("dataset", expected=f"one of {', '.join(known)}", received=repr(dataset))
-    if name not in known[dataset]:
-        raise InputError(f"recipe for {dataset}", expected=f"one of {', '.join(known[dataset])}", received=repr(name))
-    return Recipe(**known[dataset][name])
+    source = dataset.name if isinstance(dataset, Dataset) else os.fspath(dataset)
+    known = _content("recipes.json")
+    own = known.get(source)
+    recipes = _content("general_recipes.json") if own is None else own
+    if name not in recipes:
+        raise InputError(f"recipe for {source}", expected=f"one of {', '.join(recipes)}", received=repr(name))
+    made = Recipe(**recipes[name])
+    if made.attack is None:
+        return made
+    if epsilon is None:
+        if own is None or norm != "linf":
+            expected = f"a radius; in linf, the recipes for {', '.join(known)} have their own"
+            raise InputError("epsilon", expected=expected, received=f"none for {source} in {norm}")
+        return made
+    return dataclasses.replace(made, attack=_scaled(made.attack, epsilon, norm))
+
+
+def _scaled(attack: Mapping[str, Any], epsilon: float, norm: str) -> dict[str, Any]:
+    """Return settings of PGD in another ball."""
+    from tf_laq.attacks.pgd import PGD
+    from tf_laq.attacks.radius import check_radius
+
+    check_radius(epsilon, norm)
+    scaled = PGD(**{**attack, "norm": norm}).with_epsilon(epsilon).to_dict()
+    return {setting: scaled[setting] for setting in (*attack, *(["norm"] if norm != "linf" else []))}
 
 
 @functools.cache
-def _known() -> dict[str, dict[str, dict[str, Any]]]:
-    text = resources.files(__package__).joinpath("recipes.json").read_text(encoding="utf-8")
-    content: dict[str, dict[str, dict[str, Any]]] = json.loads(text)
+def _content(file: str) -> dict[str, dict[str, Any]]:
+    content: dict[str, dict[str, Any]] = json.loads(
+        resources.files(__package__).joinpath(file).read_text(encoding="utf-8")
+    )
     return content

@@ -13,12 +13,13 @@ from typing import Any, ClassVar
 from tf_laq import datasets
 from tf_laq._internal.documents import Document
 from tf_laq._internal.messages import Announce, print_now
-from tf_laq.adapters import keras_module
+from tf_laq.adapters import keras_module, keras_version
 from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
+from tf_laq.models import weights_sha256
 from tf_laq.saving import load_model, save_model
 from tf_laq.training import recipes
-from tf_laq.training.fitting import train
+from tf_laq.training.fitting import new_network, train_network
 from tf_laq.training.recipes import Recipe
 from tf_laq.version import __version__
 
@@ -29,6 +30,8 @@ class TrainingRecord(Document):
 
     Attributes:
         dataset: Name of the data set.
+        images: SHA-256 of its training images and their labels.
+        model: SHA-256 of the weights that the training began with; empty for those of the seed.
         recipe: The fields of the recipe, without its description.
         keras: The version of Keras, 2 or 3.
         seed: The seed.
@@ -37,9 +40,11 @@ class TrainingRecord(Document):
     """
 
     document: ClassVar[str] = "tf_laq training record"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     dataset: str
+    images: str
+    model: str
     recipe: Mapping[str, Any]
     keras: int
     seed: int
@@ -52,9 +57,11 @@ def trained_model(
     recipe: str | Recipe,
     path: str | os.PathLike[str],
     *,
+    model: Any = None,
     keras: int = 2,
     seed: int = 0,
     retrain: bool = False,
+    overwrite: bool = True,
     announce: Announce = print_now,
     progress: bool = True,
 ) -> Any:
@@ -65,12 +72,14 @@ def trained_model(
     `<name>.log.csv`.
 
     Args:
-        dataset: What `datasets.load` returned, or its name.
+        dataset: What `datasets.load` returned, or its name or path.
         recipe: A recipe, or the name of one for this data set.
         path: The `.keras` file.
+        model: The network in place of the recipe's, as for `train`.
         keras: The version of Keras that the network is built with, 2 or 3.
         seed: The seed.
-        retrain: Train even if `path` was trained with the same data set, recipe, Keras, seed and version.
+        retrain: Train even if `path` was trained with the same data, model, recipe, Keras, seed and version.
+        overwrite: Replace a file that was trained with something else, or not by this function, instead of refusing.
         announce: Receives a line that says which of the two is done.
         progress: Show a progress bar on a terminal.
 
@@ -79,27 +88,38 @@ def trained_model(
         OSError: The folder cannot be written.
     """
     path = Path(path)
-    name = dataset if isinstance(dataset, str) else dataset.name
-    recipe = recipes.recipe(name, recipe) if isinstance(recipe, str) else recipe
-    data = datasets.load(dataset, seed=seed) if isinstance(dataset, str) else dataset
+    recipe = recipes.recipe(dataset, recipe) if isinstance(recipe, str) else recipe
+    data = datasets.load(dataset, seed=seed)
+    if isinstance(model, str):
+        recipe = recipe if recipe.model == model else dataclasses.replace(recipe, model=model, model_options={})
+        model = None
+    keras, start = (keras, "") if model is None else (keras_version(model), weights_sha256(model))
     settings = {field: value for field, value in dataclasses.asdict(recipe).items() if field != "about"}
-    wanted = TrainingRecord(name, settings, keras, seed, __version__, _sha256(path))
+    wanted = TrainingRecord(data.name, data.train.sha256, start, settings, keras, seed, __version__, _sha256(path))
     record = path.with_suffix(".training.json")
     if not retrain and wanted.sha256 and _saved(record) == wanted:
         announce(f"Use the model trained earlier: {path} (same data set, recipe and seed)")
         return load_model(path)
+    if path.exists() and not overwrite:
+        raise InputError(
+            "out",
+            expected="the name of a new file, or of one that was trained with the same data, recipe and seed",
+            received=f"{path}, which is there",
+            remedy="Choose another name, or replace it with overwrite=True (--overwrite).",
+        )
+    network = new_network(data, recipe, model, keras=keras, seed=seed)
     kind = "adversarially " if recipe.attack is not None else ""
-    announce(f"Train {path.stem} {kind}on {name}: {recipe.epochs} epochs, seed {seed}")
+    announce(f"Train {path.stem} {kind}on {data.name}: {recipe.epochs} epochs, seed {seed}")
     key = hashlib.sha256(json.dumps(dataclasses.replace(wanted, sha256="").to_dict()).encode()).hexdigest()
     begun = path.with_suffix(f".{key[:8]}.checkpoint")
     epochs = begun.with_suffix(".csv")
     path.parent.mkdir(parents=True, exist_ok=True)
     log = keras_module(keras).callbacks.CSVLogger(epochs, append=True)
-    model = train(data, recipe, keras=keras, seed=seed, checkpoint=begun, callbacks=[log], progress=progress)
-    save_model(model, path)
+    train_network(network, data, recipe, seed=seed, checkpoint=begun, callbacks=[log], progress=progress)
+    save_model(network, path)
     epochs.replace(path.with_suffix(".log.csv"))
     dataclasses.replace(wanted, sha256=_sha256(path)).save(record)
-    return model
+    return network
 
 
 def _sha256(path: Path) -> str:

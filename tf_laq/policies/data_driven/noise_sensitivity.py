@@ -62,7 +62,7 @@ class BitsBySensitivity(TensorPolicy):
     def choose_one(self, sensitivity: TensorSensitivity) -> PlanEntry:
         """Return the entry of the plan for this weight tensor."""
         layer = sensitivity.tensor.layer
-        settings = quantizers.candidates(self.quantizers)
+        settings = sensitivity.allowed(quantizers.candidates(self.quantizers))
         wide_enough = [q.bits for q in settings if q.bits >= self.bits(layer)]
         width = min(wide_enough, default=max(q.bits for q in settings))
         best = best_of(sensitivity, [q for q in settings if q.bits == width])

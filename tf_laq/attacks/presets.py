@@ -1,0 +1,38 @@
+"""The batteries of `presets.json`, as they are described there: reading them needs no TensorFlow."""
+
+from __future__ import annotations
+
+import functools
+import json
+from importlib import resources
+from typing import Any
+
+from tf_laq._internal.validation import one_of
+
+
+def datasets() -> list[str]:
+    """Return the names of the data sets that have presets."""
+    return sorted(_presets())
+
+
+def described(dataset: str, preset: str) -> dict[str, Any]:
+    """Return the battery of a data set as `Battery.from_dict` takes it; see `Battery.preset`.
+
+    Raises:
+        InputError: There is no such data set or preset.
+
+    Example:
+        >>> described("digits", "standard")["columns"]["clean"]
+        {'none': {'name': 'clean'}}
+    """
+    batteries = _presets()
+    one_of("dataset", dataset, batteries)
+    one_of("preset", preset, batteries[dataset])
+    return {"name": f"{dataset}/{preset}", **batteries[dataset][preset]}
+
+
+@functools.cache
+def _presets() -> dict[str, Any]:
+    text = resources.files(__package__).joinpath("presets.json").read_text(encoding="utf-8")
+    presets: dict[str, Any] = json.loads(text)
+    return presets

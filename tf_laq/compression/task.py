@@ -1,0 +1,108 @@
+"""What a compression is asked for, checked before anything runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from tf_laq import datasets
+from tf_laq._internal.validation import whole
+from tf_laq.attacks import PGD, Battery
+from tf_laq.datasets import Dataset, Split
+from tf_laq.errors import InputError
+from tf_laq.evaluation import Classifier
+from tf_laq.evaluation.classifier import UNIT, SettledClassifier
+
+_FIRST_IMAGES = 32
+_QUICK = ("clean", "pgd")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """A model, data that fit it, and the attacks that count.
+
+    Attributes:
+        classifier: The model, and how it is to be called.
+        settled: What that comes to.
+        dataset: The data; the training part may be empty.
+        test: The test images that are attacked.
+        battery: The attacks of the worst case.
+        quick: Those of the screening.
+    """
+
+    classifier: Classifier
+    settled: SettledClassifier
+    dataset: Dataset
+    test: Split
+    battery: Battery
+    quick: Battery
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        data: str | os.PathLike[str] | Dataset,
+        *,
+        epsilon: float | None,
+        norm: str,
+        preset: str,
+        examples: int,
+    ) -> Task:
+        """Return the task of these arguments of `compress`.
+
+        Raises:
+            InputError: An argument is wrong, or the model and the data do not fit.
+        """
+        whole("examples", examples)
+        classifier = Classifier.of(model)
+        dataset = datasets.load(data)
+        test = Split(dataset.test.images[:examples], dataset.test.labels[:examples])
+        settled = classifier.settled(test.images[:_FIRST_IMAGES], test.labels[:_FIRST_IMAGES])
+        if settled.classes != len(dataset.classes):
+            raise InputError(
+                "data",
+                expected=f"images of {settled.classes} classes, as many as the model has",
+                received=f"{dataset.name}, which has {len(dataset.classes)}",
+                remedy="Give data of the classes that the model was trained on.",
+            )
+        battery, quick = _batteries(dataset.name, epsilon, norm, preset)
+        return cls(classifier=classifier, settled=settled, dataset=dataset, test=test, battery=battery, quick=quick)
+
+    @property
+    def model(self) -> Any:
+        """The Keras model itself."""
+        return self.classifier.model
+
+    @property
+    def attack(self) -> PGD:
+        """The attack on training images, at the radius of the battery."""
+        of_screening = cast("PGD", self.quick.only("pgd").columns[0].attacks["white"])
+        return dataclasses.replace(of_screening, steps=10, step_size=None)
+
+    @property
+    def probe(self) -> npt.NDArray[np.float32] | None:
+        """Images to compare files on; None where the model does not take them as they are, or they are too few."""
+        enough = self._takes_images and len(self.test) >= _FIRST_IMAGES
+        return self.test.images[:_FIRST_IMAGES] if enough else None
+
+    @property
+    def can_train(self) -> bool:
+        """Whether there are training images that the model takes as they are."""
+        return self._takes_images and len(self.dataset.train) > 0
+
+    @property
+    def _takes_images(self) -> bool:
+        plain = self.classifier.preprocessing is None and self.classifier.data_format == "channels_last"
+        return plain and self.settled.bounds == UNIT
+
+
+def _batteries(name: str, epsilon: float | None, norm: str, preset: str) -> tuple[Battery, Battery]:
+    """Return the attacks of the worst case, and those of the screening."""
+    battery = Battery.of_data(name, preset, epsilon=epsilon, norm=norm)
+    if epsilon is None:
+        return battery, Battery.preset(name).only(_QUICK)
+    return battery, Battery.within(epsilon, norm=norm, preset="quick")

@@ -1,0 +1,260 @@
+"""A data set of arrays: labels become numbers, images one size and one range, and missing parts are cut."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tf_laq._internal.batches import ImageData, images_and_labels
+from tf_laq._internal.validation import checked_images, checked_labels, whole
+from tf_laq.datasets.parts import Dataset, Split, stratified
+from tf_laq.errors import InputError
+
+Size = int | tuple[int, int]
+"""Height and width, or one number for both."""
+
+Pairs = Mapping[str, tuple[ArrayLike, ArrayLike]]
+"""Images and labels of "train", "validation" and "test"."""
+
+_TEST_SHARE = 0.2
+_AT_A_TIME = 256
+
+
+def from_arrays(
+    images: ImageData,
+    labels: ArrayLike | None = None,
+    *,
+    validation: tuple[ArrayLike, ArrayLike] | ImageData | None = None,
+    test: tuple[ArrayLike, ArrayLike] | ImageData | None = None,
+    classes: Sequence[str] | None = None,
+    name: str = "arrays",
+    size: Size | None = None,
+    seed: int = 0,
+    validation_fraction: float = 0.1,
+) -> Dataset:
+    """Return a data set of arrays, or of batches such as those of a `tf.data.Dataset`, which are joined.
+
+    Without test images, a fifth of the images given become the test images: always the same ones, in the proportions of
+    the classes. Without validation images, these are then cut from the training images, as in `load`.
+
+    Args:
+        images: uint8 images, or floating-point images in [0, 1], of shape (n, height, width, channels) or
+            (n, height, width); or batches of (images, labels).
+        labels: Class numbers, one-hot rows or class names, one per image; None with batches.
+        validation: The same, as (images, labels) or in batches, of the validation images.
+        test: The same of the test images.
+        classes: The class names in the order of the numbers; None for the names among the labels, sorted, or the
+            numbers themselves.
+        name: What the data set is called in results.
+        size: Height and width to give all images, or one number for both; None leaves them as they are.
+        seed: Chooses the validation images.
+        validation_fraction: The share of the training images to validate on, in [0, 1).
+
+    Returns:
+        Images as float32 in [0, 1], labels as int64.
+
+    Raises:
+        InputError: Images and labels are not as above or do not fit each other, the parts have images of different
+            shapes, or a class is in the training images and not in the test images, or the other way round.
+
+    Example:
+        >>> images, labels = np.zeros((20, 8, 8), np.uint8), ["cat", "dog"] * 10
+        >>> pets = from_arrays(images, labels, name="pets")
+        >>> pets.classes, pets.train, pets.test
+        (('cat', 'dog'), Split(14 images of 8x8x1), Split(4 images of 8x8x1))
+    """
+    given = {"train": (images, labels), "validation": validation, "test": test}
+    parts = {part: _joined(pair) for part, pair in given.items() if pair is not None}
+    return assembled(name, parts, classes=classes, size=size, seed=seed, validation_fraction=validation_fraction)
+
+
+def _joined(pair: Any) -> tuple[ArrayLike, ArrayLike]:
+    images, labels = pair if isinstance(pair, tuple) else (pair, None)
+    return images_and_labels(images, labels)
+
+
+def assembled(
+    name: str,
+    parts: Pairs,
+    *,
+    classes: Sequence[str] | None = None,
+    size: Size | None = None,
+    seed: int = 0,
+    validation_fraction: float = 0.1,
+) -> Dataset:
+    """Return the data set of these parts, with those that are missing cut from others.
+
+    Arguments and errors are those of `from_arrays`. Where there are training and validation images and no others, the
+    latter are the test images.
+    """
+    check_settings(seed, validation_fraction)
+    sides = checked_size(size)
+    numbers, names = _numbered(name, parts, classes)
+    arrays = {}
+    for part, (images, _) in parts.items():
+        with _naming(f"{name}, {part}"):
+            arrays[part] = _sized(_checked(images, len(numbers[part])), sides)
+    shapes = {part: array.shape[1:] for part, array in arrays.items()}
+    if len(set(shapes.values())) > 1:
+        received = ", ".join(f"{shape} in {part}" for part, shape in shapes.items())
+        remedy = "Say a size that all images get."
+        raise InputError(f"data set {name}", expected="images of one shape", received=received, remedy=remedy)
+    whole_parts = {part: (arrays[part], numbers[part]) for part in parts if len(numbers[part])}
+    train, validation, test = _cut(whole_parts, seed, validation_fraction)
+    _check_classes(name, names, {"training": train, "validation": validation, "test": test})
+    nothing = test[0][:0], test[1][:0]
+    splits = (Split.of(*(part or nothing)) for part in (train, validation, test))
+    return Dataset(name, names, *splits)
+
+
+def check_settings(seed: int, validation_fraction: float) -> None:
+    """Refuse a seed or a share that `load` does not take."""
+    if not 0.0 <= validation_fraction < 1.0:
+        raise InputError("validation_fraction", expected="a share in [0, 1)", received=validation_fraction)
+    whole("seed", seed, minimum=0)
+
+
+def checked_size(size: Size | None) -> tuple[int, int] | None:
+    """Return height and width.
+
+    Raises:
+        InputError: They are not one or two whole numbers of at least 1.
+
+    Example:
+        >>> checked_size(96)
+        (96, 96)
+    """
+    if size is None:
+        return None
+    sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    if len(sides) != 2:
+        raise InputError("size", expected="a number of pixels, or height and width", received=repr(size))
+    for side in sides:
+        whole("size", side)
+    return int(sides[0]), int(sides[1])
+
+
+def to_size(images: Any, size: tuple[int, int]) -> Any:
+    """Return a tensor of images, or of one image, in another size, with its dtype, as Keras resizes images of a folder.
+
+    That is bilinear, with no care for the proportions of the sides.
+    """
+    import tensorflow as tf
+
+    resized = tf.image.resize(images, size)
+    return tf.cast(tf.round(resized), images.dtype) if images.dtype.is_integer else resized
+
+
+def _sized(images: NDArray[Any], size: tuple[int, int] | None) -> NDArray[Any]:
+    if size is None or images.shape[1:3] == size:
+        return images
+    import tensorflow as tf
+
+    sized = np.empty((len(images), *size, images.shape[3]), images.dtype)
+    for first in range(0, len(images), _AT_A_TIME):
+        some = slice(first, first + _AT_A_TIME)
+        sized[some] = to_size(tf.constant(images[some]), size)
+    return sized
+
+
+def _checked(images: ArrayLike, count: int) -> NDArray[Any]:
+    """Return images as bytes or as float32, of four axes."""
+    try:
+        array = np.asarray(images)
+    except ValueError as error:  # What has no shape is no array.
+        remedy = "Resize them all to one size."
+        raise InputError("images", expected="images of one size", received="several sizes", remedy=remedy) from error
+    if len(array) != count:
+        raise InputError("images", expected=f"{count}, one per label", received=len(array))
+    if array.dtype != np.uint8 and count:
+        array = checked_images(array)
+    array = array[..., None] if array.ndim == 3 else array
+    if array.ndim != 4:
+        expected = "images of shape (n, height, width, channels) or (n, height, width)"
+        raise InputError("images", expected=expected, received=f"shape {array.shape}")
+    return array
+
+
+def _numbered(
+    name: str, parts: Pairs, classes: Sequence[str] | None
+) -> tuple[dict[str, NDArray[np.int64]], tuple[str, ...]]:
+    """Return the labels of each part as numbers, and the names of the classes."""
+    labels = {part: np.asarray(of) for part, (_, of) in parts.items()}
+    labels = {part: array for part, array in labels.items() if array.size}
+    if not labels:
+        raise InputError(f"data set {name}", expected="images with labels", received="no images")
+    named = [array.dtype.kind in "SU" for array in labels.values()]
+    if all(named):
+        labels = {part: array.astype(str).ravel() for part, array in labels.items()}
+        found = np.unique(np.concatenate(list(labels.values()))).tolist()
+        names = tuple(found if classes is None else classes)
+        unknown = [label for label in found if label not in names]
+        if unknown:
+            raise InputError("classes", expected="the names of all labels", received=f"none for {unknown[0]!r}")
+        position = {label: number for number, label in enumerate(names)}
+        numbers = {part: np.array([position[label] for label in array]) for part, array in labels.items()}
+    else:
+        numbers = {}
+        for part, array in labels.items():
+            with _naming(f"{name}, {part}"):
+                numbers[part] = checked_labels(array, len(array))
+        highest = max(int(array.max()) for array in numbers.values())
+        names = tuple(map(str, range(highest + 1))) if classes is None else tuple(classes)
+        if highest >= len(names):
+            expected = f"labels below {len(names)}, the number of classes"
+            raise InputError(f"data set {name}", expected=expected, received=f"the label {highest}")
+    if len(names) < 2:
+        raise InputError(f"data set {name}", expected="at least two classes", received=", ".join(names))
+    nothing = np.zeros(0, np.int64)
+    return {part: numbers.get(part, nothing).astype(np.int64) for part in parts}, names
+
+
+_Part = tuple[NDArray[Any], NDArray[np.int64]]
+
+
+def _cut(parts: dict[str, _Part], seed: int, validation_fraction: float) -> tuple[_Part | None, _Part | None, _Part]:
+    train, validation, test = (parts.get(part) for part in ("train", "validation", "test"))
+    if test is None and validation is not None:
+        validation, test = None, validation
+    if test is None:
+        assert train is not None
+        train, test = _taken(train, round(_TEST_SHARE * len(train[1])), seed=0)
+    if train is not None and validation is None:
+        train, validation = _taken(train, round(validation_fraction * len(train[1])), seed)
+    return train, validation, test
+
+
+def _taken(part: _Part, count: int, seed: int) -> tuple[_Part, _Part]:
+    images, labels = part
+    rest, taken = stratified(labels, count, seed)
+    return (images[rest], labels[rest]), (images[taken], labels[taken])
+
+
+def _check_classes(name: str, names: tuple[str, ...], parts: Mapping[str, _Part | None]) -> None:
+    """Refuse a class that is in one of the parts and missing in the training or the test images."""
+    seen = {part: set(pair[1].tolist()) for part, pair in parts.items() if pair is not None}
+    for part in [part for part in seen if part != "validation"]:
+        missing = sorted(set().union(*seen.values()) - seen[part])
+        if missing:
+            more = f" and of {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise InputError(
+                f"data set {name}",
+                expected="every class among the training and the test images",
+                received=f"no {part} image of class {names[missing[0]]!r}{more}",
+                remedy="Add images, at least five of a class where the test images are cut from the others, or leave "
+                "the class out.",
+            )
+
+
+@contextlib.contextmanager
+def _naming(subject: str) -> Iterator[None]:
+    """Put the name of a part before the message of an error."""
+    try:
+        yield
+    except InputError as error:
+        error.args = (f"{subject}: {error}",)
+        raise

@@ -1,0 +1,123 @@
+"""What a data set is: images and labels in three parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tf_laq._internal import archives
+
+# More than this as float32, and images stay bytes until they are read.
+_LARGEST_AS_FLOATS = 2**30
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledImages:
+    """Images that are held as bytes, and read as float32 in [0, 1].
+
+    An index gives what it would give of the array of all of them; `np.asarray` makes that array, which takes four times
+    the memory.
+
+    Attributes:
+        pixels: uint8 (n, height, width, channels).
+
+    Example:
+        >>> images = ScaledImages(np.full((3, 8, 8, 1), 255, np.uint8))
+        >>> images.shape, images[:2].dtype, float(images[0].max())
+        ((3, 8, 8, 1), dtype('float32'), 1.0)
+    """
+
+    pixels: NDArray[np.uint8]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of images, height, width and channels."""
+        return self.pixels.shape
+
+    @property
+    def dtype(self) -> np.dtype[np.float32]:
+        """That of what is read."""
+        return np.dtype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: Any) -> NDArray[np.float32]:
+        read: NDArray[np.float32] = np.divide(self.pixels[index], 255.0, dtype=np.float32)
+        return read
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return self[:].astype(dtype or np.float32, copy=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images and their labels, in the same order.
+
+    Attributes:
+        images: float32 (n, height, width, channels) in [0, 1]; more than 1 GiB of them are held as bytes.
+        labels: int64 (n,), from 0.
+    """
+
+    images: NDArray[np.float32] | ScaledImages
+    labels: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, images: NDArray[np.uint8] | NDArray[np.float32], labels: NDArray[np.int64]) -> Split:
+        """Return a split of bytes, which are scaled to [0, 1], or of float32 images."""
+        if images.dtype != np.uint8:
+            return cls(images.astype(np.float32, copy=False), labels)
+        scaled = ScaledImages(images.astype(np.uint8, copy=False))
+        return cls(scaled if 4 * images.size > _LARGEST_AS_FLOATS else scaled[:], labels)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the images and the labels, with shapes and dtypes, as hexadecimal text.
+
+        Example:
+            >>> from tf_laq import datasets
+            >>> datasets.load("digits").test.sha256[:8]
+            '6e5a39fd'
+        """
+        return archives.sha256([np.asarray(self.images), self.labels])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        return f"Split({len(self)} images of {'x'.join(map(str, self.images.shape[1:]))})"
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set in three disjoint parts.
+
+    Attributes:
+        name: The name or path that `load` knows it by.
+        classes: The class names; the label is the index.
+        train: What weights are fitted on; may be empty.
+        validation: What settings are chosen on; may be empty.
+        test: What figures are reported on; always the same images, at least one.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+
+
+def stratified(labels: NDArray[np.int64], taken: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Split the positions of `labels` into (rest, taken), both sorted, in the proportions of the classes."""
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(labels))
+    # Walking through each class in step puts every prefix in the classes' proportions, for any number taken.
+    position = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        position[members] = (np.arange(len(members)) + random.random()) / len(members)
+    ranked = np.argsort(position, kind="stable")
+    return np.sort(ranked[taken:]), np.sort(ranked[:taken])
