@@ -41,11 +41,14 @@ def robustness():
 @pytest.fixture(scope="session")
 def compression(tmp_path_factory):
     """Return the folder and the result of the compression of a network that was trained for a moment."""
+    import tf_keras
+
     import tf_laq as laq
 
     data = laq.datasets.load("digits")
     network = laq.models.build("digits_cnn", seed=0, width=2)
-    network.compile("adam", "sparse_categorical_crossentropy")
+    network.compile("adam", tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    network.fit(data.train.images, data.train.labels, epochs=20, verbose=0)
     folder = tmp_path_factory.mktemp("compression")
     return folder, laq.compress(
         network,

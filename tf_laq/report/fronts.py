@@ -14,7 +14,7 @@ from tf_laq.compression.result import ORIGINAL, Compression
 from tf_laq.report.vector import LINE, WIDTH, Box, Frame
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34.0, WIDTH - 10.0, 24.0, 262.0
-_LETTER = 6.0
+_LETTER = 6.6
 _RADIUS = 4.0
 # Whose label finds a place first.
 _ORDER = ("chosen", "full", "bound")
@@ -22,23 +22,23 @@ _ORDER = ("chosen", "full", "bound")
 
 @dataclasses.dataclass(frozen=True)
 class _Point:
-    """The models of one size and worst case; without an interval, that is only a bound from above."""
+    """The models of one size and worst case; without an interval, that is only a bound. The one to ship has a mark."""
 
     names: tuple[str, ...]
     bytes: int
     worst: float
     interval: tuple[float, float] | None
-    recommended: bool
+    mark: str
 
     @property
     def kind(self) -> str:
-        if self.recommended:
+        if self.mark:
             return "chosen"
         return "bound" if self.interval is None else "full"
 
     @property
     def lines(self) -> tuple[str, ...]:
-        return (*self.names, "(recommended)") if self.recommended else self.names
+        return (*self.names, self.mark) if self.mark else self.names
 
     def __str__(self) -> str:
         reach = "at most " if self.interval is None else ""
@@ -98,10 +98,12 @@ def draw_sizes(result: Compression) -> Markup:
     height = scale.y(least) - scale.y(before)
     frame.add("rect", "band", x=_LEFT, y=scale.y(before), width=_RIGHT - _LEFT, height=height)
     _draw_axes(frame, scale)
+    taken = []
     if limit is not None:
         frame.line("limit", (scale.x(limit), _TOP), (scale.x(limit), _BOTTOM))
+        taken.append(Box(scale.x(limit) - 1, _TOP, scale.x(limit) + 1, _BOTTOM))
     best = result.front()
-    taken = _draw_front(frame, scale, [point for point in points if set(best) & set(point.names)])
+    taken += _draw_front(frame, scale, [point for point in points if set(best) & set(point.names)])
     taken += [box for point in points for box in _draw_point(frame, scale, point)]
     marks = [_Mark(point.kind, scale.x(point.bytes), scale.y(point.worst), point.lines) for point in points]
     for mark in sorted(_together(marks), key=lambda mark: _ORDER.index(mark.kind)):
@@ -145,11 +147,12 @@ def _draw_point(frame: Frame, scale: _Scale, point: _Point) -> list[Box]:
         return [mark.box]
     lower, upper = (scale.y(end) for end in point.interval)
     frame.line("interval", (mark.x, lower), (mark.x, upper))
-    frame.add("circle", mark.kind, cx=mark.x, cy=mark.y, r=_RADIUS + 2 * point.recommended)
+    frame.add("circle", mark.kind, cx=mark.x, cy=mark.y, r=_RADIUS + (2 if point.mark else 0))
     return [mark.box, Box(mark.x - 1, upper, mark.x + 1, lower)]
 
 
 def _points(result: Compression) -> list[_Point]:
+    mark = "(recommended)" if result.recommendation.keeps_rule else "(nearest to the rule)"
     found: dict[tuple[int, int, bool], _Point] = {}
     for model in result.models:
         attacked = result.attacked(model.name)
@@ -161,7 +164,7 @@ def _points(result: Compression) -> list[_Point]:
             bytes=model.bytes,
             worst=100 * share.value,
             interval=(100 * share.interval[0], 100 * share.interval[1]) if attacked else None,
-            recommended=result.recommendation.name in (*earlier, model.name),
+            mark=mark if result.recommendation.name in (*earlier, model.name) else "",
         )
     return list(found.values())
 

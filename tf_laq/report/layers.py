@@ -14,9 +14,9 @@ from tf_laq.report.pages import Table, cell
 from tf_laq.report.vector import WIDTH, Frame
 from tf_laq.tflite.report import ExportReport, TensorExport
 
-_LEFT, _RIGHT, _HEIGHT, _GAP = 34.0, WIDTH - 4.0, 64.0, 34.0
+_LEFT, _RIGHT, _HEIGHT, _GAP = 34.0, WIDTH - 4.0, 64.0, 36.0
 # Numbers on more bars would lie on each other.
-_MOST_NUMBERS = 10
+_MOST_NUMBERS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,10 +84,10 @@ def draw_layers(layers: Sequence[Layer]) -> Markup:
     frame = Frame("Weight tensors of the recommended model", text, len(panels) * (_HEIGHT + _GAP) + 30.0)
     for row, (name, values) in enumerate(panels.items(), 1):
         bottom = row * (_HEIGHT + _GAP)
-        frame.write("tick", name, 0.0, bottom - _HEIGHT - 18.0)
+        frame.write("tick", name, 0.0, bottom - _HEIGHT - 19.0)
         frame.line("grid", (_LEFT, bottom), (_RIGHT, bottom))
         _draw_bars(frame, values, bottom)
-    every = math.ceil(len(layers) * 22.0 / (_RIGHT - _LEFT))
+    every = math.ceil(len(layers) * 24.0 / (_RIGHT - _LEFT))
     for number in range(0, len(layers), every):
         frame.write("tick", str(number + 1), _middle(number, len(layers)), bottom + 14, "middle")
     frame.write("tick", "number of the tensor", (_LEFT + _RIGHT) / 2, bottom + 28, "middle")

@@ -10,7 +10,7 @@ from markupsafe import Markup
 # As wide as a phone shows at full size, so that text keeps its size there.
 WIDTH = 360.0
 """Of every picture, in its own units."""
-LINE = 13.0
+LINE = 14.0
 """From one line of text to the next."""
 
 
