@@ -87,3 +87,39 @@ def exported(tmp_path):
         return trained, tensor
 
     return export
+
+
+@pytest.fixture(scope="session")
+def network():
+    """Return a small network for the digits that withstands something."""
+    import dataclasses
+
+    from tf_laq import training
+
+    small = {"epochs": 6, "model_options": {"width": 4}, "epsilon_warmup": 0.0}
+    return training.train("digits", dataclasses.replace(training.recipe("digits"), **small), keras=3, progress=False)
+
+
+@pytest.fixture(scope="session")
+def compressing(network):
+    """Return a function that compresses the network, or another one, under few and quick attacks."""
+    import warnings
+
+    import tf_laq as laq
+    from tf_laq.policies import UnsatisfiedWarning
+
+    def run(out, model=network, data="digits", **changes):
+        lines: list[str] = []
+        settings = {"epsilon": 0.03, "preset": "quick", "examples": 64, "announce": lines.append, "progress": False}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnsatisfiedWarning)
+            return laq.compress(model, data, out=out, **{**settings, **changes}), lines
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def compressed(compressing, tmp_path_factory):
+    """Return the folder and the result of a finished compression, which tests leave as it is."""
+    folder = tmp_path_factory.mktemp("compressed")
+    return folder, compressing(folder)[0]

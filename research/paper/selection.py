@@ -21,7 +21,7 @@ from tf_laq.errors import InputError
 from tf_laq.evaluation import Difference, drop
 from tf_laq.plan import FLOAT_BITS, QuantizationPlan
 from tf_laq.policies import Limit
-from tf_laq.report import PALETTE, ModelSize, panels, png
+from tf_laq.report import PALETTE, panels, png
 
 _COLUMNS = {"clean": "no attack", PGD: "PGD", GRADIENT_FREE: "then Square", WORST_CASE: "worst case"}
 # Uniform settings that the paper's tables have under another name, so that nothing is attacked twice.
@@ -222,8 +222,10 @@ def _judge(study: Study, candidate: Candidate, network: Network) -> Judged:
 
 
 def _bytes(study: Study, plan: QuantizationPlan | None) -> int:
-    everything_in_float32 = QuantizationPlan("float32", "spectral", ())
-    return ModelSize.of("", plan or everything_in_float32, study.networks.adv.model.count_params()).bytes
+    """Return the bytes of the codes of a network's weights, and of float32 for the rest."""
+    parameters = int(study.networks.adv.model.count_params())
+    quantized, codes = (0, 0) if plan is None else (plan.weights, plan.bytes)
+    return codes + FLOAT_BITS // 8 * (parameters - quantized)
 
 
 def _row(standing: Standing) -> list[object]:

@@ -1,15 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
-
-
-@pytest.fixture(scope="session")
-def plans():
-    import tf_laq as laq
-
-    network = laq.models.build("digits_cnn", seed=0, width=2)
-    return {name: laq.uniform(network, method, 3) for name, method in (("q1", "linear"), ("q2", "log"))}
 
 
 @pytest.fixture(scope="session")
@@ -39,25 +33,7 @@ def robustness():
 
 
 @pytest.fixture(scope="session")
-def compression(tmp_path_factory):
-    """Return the folder and the result of the compression of a network that was trained for a moment."""
-    import tf_keras
-
-    import tf_laq as laq
-
-    data = laq.datasets.load("digits")
-    network = laq.models.build("digits_cnn", seed=0, width=2)
-    network.compile("adam", tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    network.fit(data.train.images, data.train.labels, epochs=20, verbose=0)
-    folder = tmp_path_factory.mktemp("compression")
-    return folder, laq.compress(
-        network,
-        data,
-        out=folder,
-        epsilon=0.02,
-        preset="standard",
-        examples=32,
-        command="laq compress 'a & b'",
-        announce=lambda line: None,
-        progress=False,
-    )
+def compression(compressed):
+    """Return the folder and the result of a compression, with a command that has to be quoted."""
+    folder, result = compressed
+    return folder, dataclasses.replace(result, command="laq compress 'a & b'")

@@ -128,14 +128,12 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pages(compression, plans, robustness, tmp_path_factory):
+def pages(compression, robustness, tmp_path_factory):
     _, result = compression
     folder = tmp_path_factory.mktemp("pages")
     return {
         "compression": report.write_compression(folder / "compression.html", result),
-        "evaluation": report.write_report(
-            folder / "evaluation.html", facts={"Data": "digits"}, plans=plans, robustness=robustness
-        ),
+        "evaluation": report.write_report(folder / "evaluation.html", facts={"Data": "digits"}, robustness=robustness),
     }
 
 

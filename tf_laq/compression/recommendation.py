@@ -28,11 +28,12 @@ def _reason(race: Race, name: str) -> str:
     worst, clean = worst_loss(race.robustness, name), clean_loss(race.screening, name)
     return (
         f"Ship {name}: {chosen.bytes:,} bytes instead of {original.bytes:,}, {original.bytes / chosen.bytes:.1f} times "
-        f"smaller, at {chosen.average_bits:.2f} bits a weight. Its worst case is {_below(worst.value)} the original's "
-        f"(95 %: {worst.lower:.1f} to {worst.upper:.1f}), its accuracy without an attack {_below(clean.value)}, on "
+        f"smaller, at {chosen.average_bits:.2f} bits a weight. Its worst case is {_beside(worst.value)} "
+        f"(95 %: {worst.lower:.1f} to {worst.upper:.1f}), its accuracy without an attack {_beside(clean.value)}, on "
         f"{race.robustness.count:,} images."
     )
 
 
-def _below(loss: float) -> str:
-    return f"{points(round(abs(loss), 1))} {'below' if loss >= 0 else 'above'}"
+def _beside(loss: float) -> str:
+    shown = round(abs(loss), 1)
+    return f"{points(shown)} {'below' if loss > 0 else 'above'} the original's" if shown else "the original's"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from tabulate import tabulate
-
 from tf_laq._internal.documents import Document
+from tf_laq._internal.messages import terminal_width
+from tf_laq._internal.tables import fitted
 from tf_laq._internal.validation import real, whole
 from tf_laq.errors import InputError
 from tf_laq.evaluation import Difference, RobustnessReport, drop
@@ -18,7 +19,8 @@ from tf_laq.tflite import ExportReport
 ORIGINAL = "original"
 CLEAN = "clean"
 
-_VERDICT_WIDTH = 44
+_SPARE = ("times smaller", "bits", "clean")
+"""Columns that a narrow table is without, from the first on."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -232,10 +234,11 @@ class Compression(Document):
             f"{self.robustness.battery.name}. Worst case: right under every attack, with its 95 % Wilson interval.",
             "Below original: points of the worst case lost on the same images, with the 95 % interval of Agresti and "
             "Min for pairs.",
-            f"All models met {quick}. Its images that a model withstands bound its worst case from above (<=): who "
-            "loses too much by that bound cannot win and was attacked no further. The others were attacked in full "
-            "from the smallest file on, first on a quarter of the images: who loses too much there by the whole of its "
-            "interval was stopped. Who is larger than one that keeps the rule cannot win either.",
+            f"Every model was screened by {quick}. The images that it withstands there bound its worst case from above "
+            "(<=). A model that loses too much by that bound cannot win, and was attacked no further.",
+            "The others were attacked in full, the smallest file first. A model was stopped after a quarter of the "
+            "images if the whole interval of its loss there was beyond the rule. A file larger than one that keeps the "
+            "rule cannot win either.",
             "The file was chosen on these images: its loss on others may be somewhat larger than what is shown here.",
         ]
 
@@ -260,16 +263,11 @@ class Compression(Document):
         )
 
     def __str__(self) -> str:
-        headers, rows = self.rows()
-        table = tabulate(
-            rows,
-            headers,
-            disable_numparse=True,
-            colalign=("left", *["right"] * 6, "left"),
-            maxcolwidths=[None] * 7 + [_VERDICT_WIDTH],
-        )
-        notes = "\n".join(self.notes())
-        return f"{self.recommendation.reason}\n\n{table}\n\n{self.file_check}\n{notes}"
+        """Return the recommendation and the table, as wide as the terminal; in files and pipes, 120 characters."""
+        width = terminal_width()
+        table = fitted(*self.rows(), width, spare=_SPARE)
+        below = [textwrap.fill(line, width) for line in (str(self.file_check), *self.notes())]
+        return "\n\n".join([textwrap.fill(self.recommendation.reason, width), table, "\n".join(below)])
 
     def _loss_cell(self, name: str) -> str:
         if self.attacked(name):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tf_laq.attacks.battery import KNOWLEDGE
 from tf_laq.evaluation import AccuracyCurve, RobustnessReport, Share
-from tf_laq.plan import FLOAT_BITS, QuantizationPlan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,23 +29,9 @@ _HIGHLIGHT = "#fff1d6"
 _WORST_CASE = "worst case"
 
 
-def draw_plots(plans: Mapping[str, QuantizationPlan], robustness: RobustnessReport | None) -> dict[str, bytes]:
-    """Draw all figures.
-
-    Args:
-        plans: Name of the model -> its plan; plans of one network.
-        robustness: Accuracy under attack, or None to leave that figure out.
-
-    Returns:
-        File name -> PNG bytes.
-    """
-    figures = {}
-    if robustness is not None:
-        figures["robust_accuracy.png"] = png(_robust_accuracy(robustness))
-    if plans:
-        figures["bits_per_layer.png"] = png(_bits_per_layer(plans))
-        figures["error_per_layer.png"] = png(_error_per_layer(plans))
-    return figures
+def draw_accuracy(report: RobustnessReport) -> bytes:
+    """Return a PNG picture of the accuracy of every model under every attack, and of the worst cases."""
+    return png(_robust_accuracy(report))
 
 
 def draw_curve(curve: AccuracyCurve) -> bytes:
@@ -111,58 +95,6 @@ def _lowest(report: RobustnessReport, model: str, column: str) -> Share | None:
     )
 
 
-def _bits_per_layer(plans: Mapping[str, QuantizationPlan]) -> Figure:
-    names = _tensor_names(next(iter(plans.values())))
-    figure, (axes,) = panels(2.0 + max(4.0, 0.55 * len(names)), 3.6)
-    width = 0.8 / len(plans)
-    highest = max(entry.bits for plan in plans.values() for entry in plan.entries)
-    for index, (model, plan) in enumerate(plans.items()):
-        places = [place + (index - (len(plans) - 1) / 2) * width for place in range(len(names))]
-        bars = axes.bar(
-            places,
-            [entry.bits for entry in plan.entries],
-            width * 0.92,
-            label=f"{model}: {plan.average_bits:.2f} bits a weight",
-            color=_COLORS[(index + 1) % len(_COLORS)],
-        )
-        if len(names) <= 12:
-            axes.bar_label(
-                bars,
-                [entry.quantizer or "float" for entry in plan.entries],
-                fontsize=7,
-                rotation=90,
-                padding=2,
-            )
-    axes.set_ylim(0, min(highest, FLOAT_BITS) * 1.35)
-    _label_tensors(axes, names)
-    axes.set_ylabel("bits")
-    axes.set_title("Bit width of every weight tensor")
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
-    return figure
-
-
-def _error_per_layer(plans: Mapping[str, QuantizationPlan]) -> Figure:
-    """Points of ||W - W_q|| / ||W|| for every weight tensor and plan."""
-    names = _tensor_names(next(iter(plans.values())))
-    figure, (axes,) = panels(2.0 + max(4.0, 0.55 * len(names)), 3.6)
-    for index, (model, plan) in enumerate(plans.items()):
-        known = [(i, e.error_norm / e.norm) for i, e in enumerate(plan.entries) if e.error_norm is not None and e.norm]
-        axes.plot(
-            [place for place, _ in known],
-            [error for _, error in known],
-            marker="o",
-            linewidth=1,
-            label=model,
-            color=_COLORS[(index + 1) % len(_COLORS)],
-        )
-    axes.set_ylim(bottom=0)
-    _label_tensors(axes, names)
-    axes.set_ylabel("||W - W_q|| / ||W||")
-    axes.set_title("Quantization error of every weight tensor, relative to its norm")
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
-    return figure
-
-
 def panels(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """Return an empty figure in the style of all figures, with panels side by side that share their y axis.
 
@@ -180,16 +112,6 @@ def panels(width: float, height: float, columns: int = 1) -> tuple[Figure, list[
         axes.grid(axis="y", color="#dddddd", linewidth=0.7)
         axes.set_axisbelow(True)
     return figure, found
-
-
-def _tensor_names(plan: QuantizationPlan) -> list[str]:
-    """Return the layers' names, with the weight's where a layer has several."""
-    layers = [entry.layer for entry in plan.entries]
-    return [e.layer if layers.count(e.layer) == 1 else f"{e.layer}.{e.weight}" for e in plan.entries]
-
-
-def _label_tensors(axes: Axes, names: list[str]) -> None:
-    axes.set_xticks(range(len(names)), names, rotation=30 if len(names) <= 12 else 90, ha="right", fontsize=8)
 
 
 def png(figure: Figure, *, dpi: int = 150) -> bytes:
