@@ -33,7 +33,7 @@ def evaluate(
     bounds: str = "",
     data_format: str = "channels_last",
     download: bool = False,
-    unsafe_lambdas: bool = False,
+    unsafe: bool = False,
 ) -> None:
     """Attack saved models and write their accuracy as tables, plots and a page, and their adversarial examples.
 
@@ -58,7 +58,7 @@ def evaluate(
         bounds: Range of the models' inputs, such as 0,255; empty for 0,1 or what a first Rescaling layer tells.
         data_format: channels_last; or channels_first for models of images (n, channels, height, width).
         download: Download the data set if it is not there.
-        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
+        unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
     from tf_laq import evaluation, report
     from tf_laq.attacks import Battery
@@ -69,12 +69,12 @@ def evaluate(
     folder = Path(out)
     seam = seam_settings(output, outputs, bounds, data_format)
     found = evaluation.evaluate(
-        load_classifiers(models, "models", seam, unsafe_lambdas),
+        load_classifiers(models, "models", seam, unsafe),
         test.images,
         test.labels,
         battery=battery,
-        surrogates=load_classifiers(surrogates, "surrogates", seam, unsafe_lambdas),
-        float_twins=load_classifiers(float_twins, "float_twins", seam, unsafe_lambdas),
+        surrogates=load_classifiers(surrogates, "surrogates", seam, unsafe),
+        float_twins=load_classifiers(float_twins, "float_twins", seam, unsafe),
         expected_clean=expected_clean(models, dataset),
         batch_size=batch_size,
         seed=seed,
@@ -131,7 +131,7 @@ def curve(
     bounds: str = "",
     data_format: str = "channels_last",
     download: bool = False,
-    unsafe_lambdas: bool = False,
+    unsafe: bool = False,
 ) -> None:
     """Measure the accuracy of saved models against the strength of an attack, as a table and a plot.
 
@@ -149,7 +149,7 @@ def curve(
         bounds: Range of the models' inputs, such as 0,255; empty for 0,1 or what a first Rescaling layer tells.
         data_format: channels_last; or channels_first for models of images (n, channels, height, width).
         download: Download the data set if it is not there.
-        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
+        unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
     from tf_laq import attacks, evaluation
     from tf_laq.report import draw_curve
@@ -159,7 +159,7 @@ def curve(
     test = first_images(dataset, "test", examples, download=download)
     seam = seam_settings(output, outputs, bounds, data_format)
     found = evaluation.accuracy_curve(
-        load_classifiers(models, "models", seam, unsafe_lambdas),
+        load_classifiers(models, "models", seam, unsafe),
         test.images,
         test.labels,
         attack=chosen,

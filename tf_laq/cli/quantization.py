@@ -33,7 +33,7 @@ def quantize(
     seed: int | None = None,
     norm: str = "spectral",
     overrides: str = "",
-    unsafe_lambdas: bool = False,
+    unsafe: bool = False,
 ) -> None:
     """Choose a quantizer and a bit width for every kernel, and save the quantized model and the plan.
 
@@ -56,7 +56,7 @@ def quantize(
         norm: Norm that is limited: spectral or inf.
         overrides: Layers set by hand, as '{"conv*": "linear:8", "dense1": "float32"}': a name or shell pattern, then
             a quantizer with its bits, or float32.
-        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
+        unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
     check_ending(out, ".keras")
     by_hand = parse_overrides(overrides)
@@ -71,7 +71,7 @@ def quantize(
         examples=examples,
         seed=seed,
     )
-    network = load_model(model, unsafe_lambdas)
+    network = load_model(model, unsafe)
     plan = api.search(network, policy=chosen, norm=norm, overrides=by_hand)  # type: ignore[arg-type]
     save_model(api.bake(network, plan), out)
     plan_path = Path(out).with_suffix(".plan.json")

@@ -17,7 +17,7 @@ def finetune(
     epochs: int | None = None,
     seed: int = 0,
     download: bool = False,
-    unsafe_lambdas: bool = False,
+    unsafe: bool = False,
 ) -> None:
     """Train a network adversarially under a plan, and save it with quantized values as weights.
 
@@ -31,7 +31,7 @@ def finetune(
         epochs: Passes through the training images, in place of the recipe's own.
         seed: Seed of the order of the images and the random starts.
         download: Download the data set if it is not there.
-        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
+        unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
     from tf_laq import api, datasets
     from tf_laq.plan import QuantizationPlan
@@ -41,7 +41,7 @@ def finetune(
     chosen, settings = QuantizationPlan.load(plan), recipe_named(dataset, recipe)
     settings = settings if epochs is None else dataclasses.replace(settings, epochs=epochs)
     data = datasets.load(dataset, download=True) if download else dataset
-    tuned = fine_tune(load_model(model, unsafe_lambdas), chosen, data, settings, examples=examples, seed=seed)
+    tuned = fine_tune(load_model(model, unsafe), chosen, data, settings, examples=examples, seed=seed)
     save(api.strip(tuned), out, f"{chosen.average_bits:.2f} bits a weight on average; ")
 
 
@@ -53,7 +53,7 @@ def match(
     images: int = 256,
     seed: int = 0,
     download: bool = False,
-    unsafe_lambdas: bool = False,
+    unsafe: bool = False,
 ) -> None:
     """Give the layers of a quantized model the means and variances of its float twin, without training, and save it.
 
@@ -68,14 +68,14 @@ def match(
         images: Number of training images, from the first on. Their labels are not used.
         seed: Seed of the attack.
         download: Download the data set if it is not there.
-        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
+        unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
     from tf_laq.attacks import PGD
     from tf_laq.training import match_statistics, recipe
 
     check_ending(out, ".keras")
     clean = first_images(dataset, "train", images, "images", download=download).images
-    quantized, twin = (load_model(path, unsafe_lambdas) for path in (model, float_twin))
+    quantized, twin = (load_model(path, unsafe) for path in (model, float_twin))
     attack = PGD(epsilon=(recipe(dataset).attack or {})["epsilon"], steps=10)
     save(match_statistics(quantized, twin, clean, attack=attack, seed=seed), out)
 
@@ -87,7 +87,7 @@ def correct(
     out: str = "corrected.keras",
     images: int = 1000,
     download: bool = False,
-    unsafe_lambdas: bool = False,
+    unsafe: bool = False,
 ) -> None:
     """Give the layers of a quantized model the mean outputs of its float twin, by their biases, and save it.
 
@@ -98,13 +98,13 @@ def correct(
         out: File to write, ending in .keras.
         images: Number of training images to take the means from, from the first on.
         download: Download the data set if it is not there.
-        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
+        unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
     from tf_laq.training import correct_biases
 
     check_ending(out, ".keras")
     seen = first_images(dataset, "train", images, "images", download=download)
-    save(correct_biases(load_model(model, unsafe_lambdas), load_model(float_twin, unsafe_lambdas), seen.images), out)
+    save(correct_biases(load_model(model, unsafe), load_model(float_twin, unsafe), seen.images), out)
 
 
 def recalibrate(
@@ -115,7 +115,7 @@ def recalibrate(
     images: int = 1000,
     seed: int = 0,
     download: bool = False,
-    unsafe_lambdas: bool = False,
+    unsafe: bool = False,
 ) -> None:
     """Give the batch normalisation of a quantized network the statistics of its own activations, and save it.
 
@@ -129,7 +129,7 @@ def recalibrate(
         images: Number of training images, from the first on.
         seed: Seed of the attack.
         download: Download the data set if it is not there.
-        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
+        unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
     from tf_laq.adapters import logits_function
     from tf_laq.attacks import PGD
@@ -140,5 +140,5 @@ def recalibrate(
     seen = clean.images
     if float_twin:
         attack = PGD(**(recipe(dataset).attack or {}))
-        seen = attack(logits_function(load_model(float_twin, unsafe_lambdas)), seen, clean.labels, seed=seed)
-    save(recalibrate_batch_norm(load_model(model, unsafe_lambdas), seen), out)
+        seen = attack(logits_function(load_model(float_twin, unsafe)), seen, clean.labels, seed=seed)
+    save(recalibrate_batch_norm(load_model(model, unsafe), seen), out)

@@ -21,7 +21,7 @@ def export(
     min_runtime: str = "",
     compare_sizes: bool = False,
     measure: bool = False,
-    unsafe_lambdas: bool = False,
+    unsafe: bool = False,
 ) -> None:
     """Write a model as a TensorFlow Lite file, after checking that the file computes what the model computes.
 
@@ -38,12 +38,12 @@ def export(
         min_runtime: The oldest TensorFlow Lite runtime to load the file in, such as 2.7.
         compare_sizes: Print the sizes of the stock converter's float16 and Optimize.DEFAULT files too.
         measure: Measure latency and peak memory on this machine, beside those of the float32 file.
-        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
+        unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
     from tf_laq.tflite import export_tflite
 
     check_ending(path, ".tflite", "path")
-    loaded = load_model(model, unsafe_lambdas)
+    loaded = load_model(model, unsafe)
     exported = export_tflite(
         loaded,
         path,
