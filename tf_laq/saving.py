@@ -27,7 +27,7 @@ _EXTRA = "assets.extra"
 _HDF5 = (".h5", ".hdf5")
 
 _IN_PYTHON = Remedies(
-    unknown="Pass custom_objects={{'{name}': {name}}}, or register it with Keras and import it before.",
+    unknown="Pass custom_objects={{'{name}': {name}}} if you know it, or register it with Keras and import it before.",
     unsafe="To load it may run code that came with it: pass safe_mode=False if you trust the file.",
 )
 

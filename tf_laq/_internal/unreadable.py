@@ -65,7 +65,9 @@ def check_content(path: Path) -> None:
                 raise InputError(str(path), expected=EXPECTED, received="a zip archive without config.json")
         if not path.name.endswith(".keras"):  # By its name Keras would look for another kind of content.
             received = "a .keras file under another name"
-            raise InputError(str(path), expected=EXPECTED, received=received, remedy="Rename it so that it ends in .keras.")
+            raise InputError(
+                str(path), expected=EXPECTED, received=received, remedy="Rename it so that it ends in .keras."
+            )
     elif start.startswith(b"PK"):
         raise InputError(str(path), expected=EXPECTED, received="the start of a .keras file", remedy=cut_off)
     elif start == b"\x89HDF\r\n\x1a\n":

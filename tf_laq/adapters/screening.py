@@ -7,6 +7,7 @@ layer. A model needs neither: it is made of Keras' own layers and functions, and
 from __future__ import annotations
 
 import builtins
+import functools
 import io
 import json
 import sys
@@ -29,7 +30,7 @@ _CLASSES = (
     *("models", "optimizers", "quantizers", "random", "regularizers"),
 )
 # These call whatever attribute or operation of TensorFlow a file names, which can write files.
-_CALLERS = {"ClassMethod", "InstanceMethod", "InstanceProperty", "TensorFlowOpLayer"}
+_CALLERS = {"ClassMethod", "InstanceMethod", "InstanceProperty", "ModuleWrapper", "TensorFlowOpLayer"}
 # The vocabulary of these may be the path of a file.
 _READERS = {"IndexLookup", "TextVectorization"}
 # These make objects of configurations, and so do not take tensors.
@@ -71,8 +72,15 @@ class _Entry(NamedTuple):
         config = self.content["config"]
         return config if isinstance(config, dict) else {}
 
+    @property
+    def has_one_name(self) -> bool:
+        """Return whether the name under which it is registered, where Keras 2 looks too, is the same."""
+        registered = self.content.get("registered_name")
+        return registered is None or str(registered).rpartition(">")[2] == self.name
+
     def __str__(self) -> str:
         of = f" of {self.module}" if self.module else ""
+        of += "" if self.has_one_name else f", registered as {self.content['registered_name']!r},"
         return f"the {'function' if self.is_function else 'class'} {self.name!r}{of} {self.where}"
 
     @property
@@ -98,7 +106,7 @@ def screen(path: Path, keras: Any, custom_objects: Mapping[str, Any], remedies: 
             raise InputError(str(path), expected=EXPECTED, received=received, remedy=remedies.unsafe)
         if trusted.knows(entry):
             continue
-        if _root(entry.module) in _KERAS:
+        if entry.module.partition(".")[0] in _KERAS or entry.name.startswith("__"):
             received, remedy = f"{entry}, of which Keras {keras.__version__} makes no models", remedies.unsafe
         else:
             received, remedy = f"{entry}, which is unknown", remedies.unknown.format(name=entry.name.split(">")[-1])
@@ -163,9 +171,7 @@ class _Trusted:
     """The classes and functions that Keras itself makes models of, and those that are registered with it."""
 
     def __init__(self, keras: Any, custom_objects: Mapping[str, Any]) -> None:
-        self._registered = lambda name: keras.saving.get_registered_object(name, custom_objects)
-        self._classes = _defined_in(keras, _CLASSES, type)
-        self._functions = _defined_in(keras, _FUNCTIONS, types.FunctionType)
+        self._keras, self._custom_objects = keras, custom_objects
 
     def code_in(self, entry: _Entry) -> str | None:
         """Return what of an entry Keras would run or read, even if it knows its class, or None."""
@@ -186,50 +192,60 @@ class _Trusted:
             return entry.name in _DATA or self._class(entry) is not None
         if not isinstance(entry.content["config"], str):
             return False
-        return (
-            self._registered(entry.name) is not None
-            or (_is_in_keras(entry) and entry.name in self._functions and entry.name not in _MAKERS)
-            or _is_operation(getattr(sys.modules.get(entry.module), entry.name, None))
-        )
+        if self._registered(entry.name) is not None or self._own(entry, _FUNCTIONS, types.FunctionType) is not None:
+            return entry.name not in _MAKERS
+        return entry.has_one_name and _is_operation(getattr(sys.modules.get(entry.module), entry.name, None))
 
     def _class(self, entry: _Entry) -> Any:
         registered = self._registered(str(entry.content.get("registered_name", entry.name)))
         if registered is not None:
             return registered
         by_name = self._registered(entry.name)
-        if by_name is not None and entry.module in ("", by_name.__module__):
+        if by_name is not None and entry.has_one_name and entry.module in ("", by_name.__module__):
             return by_name
-        # Old files have a number at the end of some names.
-        return self._classes.get(entry.name.removesuffix("V1").removesuffix("V2")) if _is_in_keras(entry) else None
+        return self._own(entry, _CLASSES, type)
+
+    def _registered(self, name: str) -> Any:
+        return self._keras.saving.get_registered_object(name, self._custom_objects)
+
+    def _own(self, entry: _Entry, folders: tuple[str, ...], kind: type) -> Any:
+        """Return what Keras itself has for an entry if it is defined in one of the folders, or None."""
+        root, _, rest = entry.module.partition(".")
+        if not entry.has_one_name:
+            return None
+        if root in _KERAS:
+            found = getattr(sys.modules.get(f"{self._keras.__name__}.{rest}".rstrip(".")), entry.name, None)
+            return found if _is_defined_in(found, self._places(folders), kind) else None
+        # From "builtins" Keras 2 goes on to the functions of Python.
+        if entry.module not in ("", "builtins") or hasattr(builtins, entry.name):
+            return None
+        return _defined_in(self._places(folders), kind).get(entry.name)
+
+    def _places(self, folders: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(f"{self._keras.__name__}.src.{folder}" for folder in folders)
 
 
-def _defined_in(keras: Any, folders: tuple[str, ...], kind: type) -> dict[str, Any]:
-    """Return by name the classes, or the functions, that Keras defines in some of its folders."""
-    places = tuple(f"{keras.__name__}.src.{folder}" for folder in folders)
-    modules = [module for path, module in sys.modules.items() if path.startswith(places)]
-    return {
+@functools.cache
+def _defined_in(places: tuple[str, ...], kind: type) -> dict[str, Any]:
+    """Return the classes or functions of some places by name."""
+    found = {
         name: value
-        for module in modules
+        for module in [module for path, module in sys.modules.items() if path.startswith(places)]
         for name, value in vars(module).items()
-        if isinstance(value, kind) and value.__module__.startswith(places)
+        if _is_defined_in(value, places, kind)
     }
+    # Old files have a number at the end of some names.
+    return {f"{name}{end}": value for end in ("V1", "V2", "") for name, value in found.items()}
+
+
+def _is_defined_in(value: object, places: tuple[str, ...], kind: type) -> bool:
+    return isinstance(value, kind) and value.__module__.startswith(places)
 
 
 def _has_code(config: dict[str, Any]) -> bool:
     """Return whether a Lambda layer has bytecode in place of the name of a function."""
     kinds = [config.get(f"{part}_type") for part in ("function", "mask", "output_shape")]
     return "lambda" in kinds or isinstance(config.get("function"), list)
-
-
-def _is_in_keras(entry: _Entry) -> bool:
-    """Return whether Keras looks for a name in itself and nowhere else."""
-    # From "builtins" Keras 2 goes on to the functions of Python.
-    of_python = hasattr(builtins, entry.name)
-    return _root(entry.module) in _KERAS or (entry.module in ("", "builtins") and not of_python)
-
-
-def _root(module: str) -> str:
-    return module.partition(".")[0]
 
 
 def _exported(name: object) -> Any:

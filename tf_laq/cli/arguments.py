@@ -51,9 +51,7 @@ def load_model(path: str, unsafe: bool = False) -> Any:
     return read_model(path, safe_mode=not unsafe, remedies=_ON_THE_COMMAND_LINE)
 
 
-def load_classifiers(
-    text: str, argument: str, settings: Mapping[str, Any], unsafe: bool = False
-) -> Mapping[str, Any]:
+def load_classifiers(text: str, argument: str, settings: Mapping[str, Any], unsafe: bool = False) -> Mapping[str, Any]:
     """Return "name=path,path" as classifiers of these settings by name; without a name, a model has its file's.
 
     A path that ends in .tflite, .tflite.gz or .tflite.xz is a TensorFlow Lite file, any other a Keras model.

@@ -15,8 +15,8 @@ from tf_laq.errors import InputError
 
 _BY_PATH = Remedies(
     unknown="Give the model in place of its path: laq.load_model(path, custom_objects={{'{name}': {name}}}).",
-    unsafe="To load it may run code that came with it. If you trust it, give what laq.load_model(path, safe_mode=False) "
-    "or tf.saved_model.load(path) returns.",
+    unsafe="To load it may run code that came with it. If you trust it, give what "
+    "laq.load_model(path, safe_mode=False) or tf.saved_model.load(path) returns.",
 )
 
 
