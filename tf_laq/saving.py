@@ -46,17 +46,25 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: The path ends in something else or cannot be written, or Keras cannot save the model in this format.
     """
-    version, ending = keras_version(model), Path(path).suffix
-    if ending not in (".keras", *_HDF5) and (ending or version != 2):
-        expected = "a file name that ends in .keras or .h5" + (
-            ", or a folder without an ending" if version == 2 else ""
-        )
-        raise InputError("path", expected=expected, received=repr(str(path)))
-    plan = plan_of(model)
+    check_path(path, keras_version(model))
+    plan, ending = plan_of(model), Path(path).suffix
     with files.replacing(path) if ending else files.replacing_folder(path, "saved_model.pb") as temporary:
         _save(model, temporary)
         if plan is not None:
             _write_plan(plan.to_json(), temporary)
+
+
+def check_path(path: str | os.PathLike[str], version: int) -> None:
+    """Raise an `InputError` if a path has not the ending of a format that this version of Keras saves.
+
+    Raises:
+        InputError: The same.
+    """
+    ending = Path(path).suffix
+    if ending not in (".keras", *_HDF5) and (ending or version != 2):
+        expected = "a file name that ends in .keras or .h5"
+        expected += ", or a folder without an ending" if version == 2 else ""
+        raise InputError("path", expected=expected, received=repr(str(path)))
 
 
 def load_model(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from tf_laq._internal import files
 from tf_laq.cli.arguments import check_ending, first_images, load_model, save
 
 
@@ -41,8 +42,9 @@ def finetune(
     chosen, settings = QuantizationPlan.load(plan), recipe_named(dataset, recipe)
     settings = settings if epochs is None else dataclasses.replace(settings, epochs=epochs)
     data = datasets.load(dataset, download=True) if download else dataset
-    tuned = fine_tune(load_model(model, unsafe), chosen, data, settings, examples=examples, seed=seed)
-    save(api.strip(tuned), out, f"{chosen.average_bits:.2f} bits a weight on average; ")
+    with files.locked(out):
+        tuned = fine_tune(load_model(model, unsafe), chosen, data, settings, examples=examples, seed=seed)
+        save(api.strip(tuned), out, f"{chosen.average_bits:.2f} bits a weight on average; ")
 
 
 def match(
