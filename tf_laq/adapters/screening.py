@@ -192,7 +192,9 @@ class _Trusted:
             return entry.name in _DATA or self._class(entry) is not None
         if not isinstance(entry.content["config"], str):
             return False
-        if self._registered(entry.name) is not None or self._own(entry, _FUNCTIONS, types.FunctionType) is not None:
+        if self._registered(entry.name) is not None:
+            return True
+        if self._own(entry, _FUNCTIONS, types.FunctionType) is not None:
             return entry.name not in _MAKERS
         return entry.has_one_name and _is_operation(getattr(sys.modules.get(entry.module), entry.name, None))
 
