@@ -170,7 +170,8 @@ def test_registered_classes_need_not_be_given(version, file, tmp_path):
     made = quantized(MODELS["a composite layer"](builder))
     save_model(made, tmp_path / file)
     images = RANDOM.normal(size=(6, 5, 4)).astype(np.float32)
-    np.testing.assert_array_equal(load_model(tmp_path / file)(images), made(images))
+    loaded = load_model(tmp_path / file, safe_mode=file != "saved_model")
+    np.testing.assert_array_equal(loaded(images), made(images))
 
 
 @pytest.mark.parametrize("name", ["m.keras", "m.h5", "saved_model"])
@@ -179,7 +180,8 @@ def test_every_format_of_a_quantized_model_loads_with_the_same_outputs(network, 
     wrapped = laq.apply(network, laq.uniform(network, "log", 3))
     wrapped.save(tmp_path / name)
     images = np.random.default_rng(0).random((3, 8, 8, 1), dtype=np.float32)
-    np.testing.assert_allclose(load_model(tmp_path / name)(images), wrapped(images), rtol=1e-6, atol=1e-6)
+    loaded = load_model(tmp_path / name, safe_mode=name != "saved_model")
+    np.testing.assert_allclose(loaded(images), wrapped(images), rtol=1e-6, atol=1e-6)
 
 
 def test_a_long_plan_fits_into_an_h5_file(tmp_path):
@@ -196,9 +198,9 @@ def test_a_saved_model_replaces_another_one_and_no_other_folder(network, tmp_pat
     save_model(network, folder)
     (folder / "assets.extra").mkdir(exist_ok=True)
     save_model(laq.bake(network, laq.uniform(network, "linear", 4)), folder)
-    assert laq.plan_of(load_model(folder)).entries[0].bits == 4
+    assert laq.plan_of(load_model(folder, safe_mode=False)).entries[0].bits == 4
     save_model(network, folder)
-    assert laq.plan_of(load_model(folder)) is None
+    assert laq.plan_of(load_model(folder, safe_mode=False)) is None
     (tmp_path / "photos").mkdir()
     with pytest.raises(laq.InputError, match=r"photos, which is there and has no saved_model\.pb"):
         save_model(network, tmp_path / "photos")
@@ -269,7 +271,7 @@ def test_other_archives_files_and_folders_are_named(network, tmp_path):
         "exported": "without layers.*It was exported to be run only",
     }.items():
         with pytest.raises(laq.InputError, match=reason):
-            load_model(tmp_path / name)
+            load_model(tmp_path / name, safe_mode=name != "exported")
 
 
 @pytest.mark.parametrize(("version", "file"), [place for place in PLACES if place[1] != "saved_model"])
@@ -307,11 +309,12 @@ def test_python_code_in_a_file_is_not_run_unasked(version, file, name, tmp_path)
         load_model(tmp_path / file, custom_objects=builder.classes)
 
 
-def test_a_saved_model_runs_its_graph_and_not_the_python_code_in_it(tmp_path):
+def test_a_saved_model_is_a_program_and_runs_only_when_trusted(tmp_path):
     model = Builder(tf_keras).sequential(tf_keras.layers.Lambda(lambda x: x * 2))
     save_model(model, tmp_path / "model")
-    loaded = load_model(tmp_path / "model")
-    assert not isinstance(loaded.layers[0], tf_keras.layers.Lambda)
+    with pytest.raises(laq.InputError, match=r"SavedModel folder.*pass safe_mode=False if you trust the file"):
+        load_model(tmp_path / "model")
+    loaded = load_model(tmp_path / "model", safe_mode=False)
     images = RANDOM.normal(size=(6, 5, 4)).astype(np.float32)
     np.testing.assert_array_equal(loaded(images), model(images))
 

@@ -16,6 +16,7 @@ from tf_laq._internal import files
 from tf_laq._internal.unreadable import EXPECTED, Remedies, check_content, explained, summary
 from tf_laq.adapters.carrying import carry, plan_of
 from tf_laq.adapters.dispatch import keras_module, keras_version, load_adapter
+from tf_laq.adapters.screening import screen
 from tf_laq.errors import InputError
 from tf_laq.plan import QuantizationPlan
 
@@ -26,8 +27,8 @@ _EXTRA = "assets.extra"
 _HDF5 = (".h5", ".hdf5")
 
 _IN_PYTHON = Remedies(
-    unknown="Pass custom_objects={{'{name}': {name}}}, or register it with Keras and import it before.",
-    unsafe="It holds Python code, which would be run: pass safe_mode=False if you trust the file.",
+    unknown="Pass custom_objects={{'{name}': {name}}} if you know it, or register it with Keras and import it before.",
+    unsafe="To load it may run code that came with it: pass safe_mode=False if you trust the file.",
 )
 
 
@@ -45,17 +46,25 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: The path ends in something else or cannot be written, or Keras cannot save the model in this format.
     """
-    version, ending = keras_version(model), Path(path).suffix
-    if ending not in (".keras", *_HDF5) and (ending or version != 2):
-        expected = "a file name that ends in .keras or .h5" + (
-            ", or a folder without an ending" if version == 2 else ""
-        )
-        raise InputError("path", expected=expected, received=repr(str(path)))
-    plan = plan_of(model)
+    check_path(path, keras_version(model))
+    plan, ending = plan_of(model), Path(path).suffix
     with files.replacing(path) if ending else files.replacing_folder(path, "saved_model.pb") as temporary:
         _save(model, temporary)
         if plan is not None:
             _write_plan(plan.to_json(), temporary)
+
+
+def check_path(path: str | os.PathLike[str], version: int) -> None:
+    """Raise an `InputError` if a path has not the ending of a format that this version of Keras saves.
+
+    Raises:
+        InputError: The same.
+    """
+    ending = Path(path).suffix
+    if ending not in (".keras", *_HDF5) and (ending or version != 2):
+        expected = "a file name that ends in .keras or .h5"
+        expected += ", or a folder without an ending" if version == 2 else ""
+        raise InputError("path", expected=expected, received=repr(str(path)))
 
 
 def load_model(
@@ -63,15 +72,18 @@ def load_model(
 ) -> Any:
     """Load a model, quantized or not, with the version of Keras that saved it.
 
-    The model is not compiled.
+    The model is not compiled. Before Keras reads a file, its configuration is read as data, and refused if it names a
+    class or function that is neither Keras' own, registered with Keras nor one of `custom_objects`.
 
     Args:
         path: A `.keras` or `.h5` file, or a SavedModel folder of Keras 2.
         custom_objects: Name -> class or function, for those that are not registered with Keras.
-        safe_mode: Refuse Python code in the file, as in a Lambda layer: to load it is to run it.
+        safe_mode: Refuse everything that would run code from the file: unknown functions, Lambda layers with bytecode,
+            SavedModel folders, which are programs of TensorFlow. With False, loading may do whatever the file says.
 
     Raises:
-        InputError: There is no such file, or Keras cannot load it; the message has Keras' reason and what to do.
+        InputError: There is no such file, it would run code, or Keras cannot load it; the message has the reason and
+            what to do.
     """
     return read_model(path, custom_objects, safe_mode, remedies=_IN_PYTHON)
 
@@ -88,6 +100,9 @@ def read_model(
     if not place.exists():
         raise InputError(str(path), expected="a saved Keras model", received="no such file")
     check_content(place)
+    if safe_mode and place.is_dir():
+        received = "a SavedModel folder, which is a program for TensorFlow to run"
+        raise InputError(str(path), expected="a .keras or .h5 file", received=received, remedy=remedies.unsafe)
     saved_by = _saved_by(place)
     version = 3 if saved_by.startswith("3") else 2
     keras = keras_module(version)
@@ -97,7 +112,11 @@ def read_model(
         with warnings.catch_warnings(), _safe_mode(keras, safe_mode):
             # An optimizer's state that no one will use; TensorFlow warns that it is not restored.
             warnings.simplefilter("ignore")
+            if safe_mode:
+                screen(place, keras, known, remedies)
             model = keras.models.load_model(path, custom_objects=known, compile=False, safe_mode=safe_mode)
+    except InputError:
+        raise
     except Exception as error:  # Each of the formats fails in ways of its own.
         names = {*known, *keras.saving.get_custom_objects()}
         raise explained(place, error, saved_by, keras.__version__, names, remedies) from error

@@ -323,16 +323,16 @@ def test_python_code_in_a_model_runs_only_when_told(laq_command, tmp_path, monke
     doubled = layers.Lambda(lambda x: x * 2)
     save_model(tf_keras.Sequential([tf_keras.Input((3,)), doubled, layers.Dense(2)]), "m.keras")
     code, _, errors = laq_command("quantize", "m.keras")
-    assert (code, "pass --unsafe_lambdas if you trust the file" in errors) == (2, True)
+    assert (code, "pass --unsafe if you trust the file" in errors) == (2, True)
     assert "safe_mode" not in errors
-    assert laq_command("quantize", "m.keras", "--unsafe_lambdas")[0] == 0
+    assert laq_command("quantize", "m.keras", "--unsafe")[0] == 0
     for command in (
         ("export", "m.keras", "m.tflite", "--plan", "float32"),
         ("curve", "m.keras"),
         ("recalibrate", "m.keras"),
     ):
         code, _, errors = laq_command(*command)
-        assert (code, "pass --unsafe_lambdas" in errors) == (2, True), command
+        assert (code, "pass --unsafe" in errors) == (2, True), command
 
 
 def test_a_class_of_the_users_own_is_told_to_be_loaded_in_python(laq_command, tmp_path):

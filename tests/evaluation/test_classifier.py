@@ -250,15 +250,17 @@ def test_images_without_channels_are_refused_where_the_model_takes_them_with() -
 
 
 @both
-def test_files_and_folders_are_seen_as_the_models_in_them(k, tmp_path) -> None:
+def test_files_are_seen_as_the_models_in_them_and_folders_are_to_be_loaded(k, tmp_path) -> None:
     model = dense(k)
     laq.save_model(model, tmp_path / "m.keras")
     laq.export_tflite(model, tmp_path / "m.tflite", "float32")
     module = served(model)
     tf.saved_model.save(module, str(tmp_path / "saved"), signatures=module.serve)
-    for path in (tmp_path / "m.keras", str(tmp_path / "m.tflite"), tmp_path / "saved"):
-        np.testing.assert_allclose(logits(path), model(IMAGES), rtol=1e-4, atol=1e-4)
     loaded = tf.saved_model.load(str(tmp_path / "saved"))
+    for given in (tmp_path / "m.keras", str(tmp_path / "m.tflite"), loaded):
+        np.testing.assert_allclose(logits(given), model(IMAGES), rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match=r"SavedModel folder.*give what .*tf\.saved_model\.load\(path\) returns"):
+        logits(tmp_path / "saved")
     report = evaluate({"m": model, "s": loaded}, IMAGES, LABELS, battery=PGD_5, check_strength=False)
     first, second = (report.correct(name, "pgd", "white") for name in "ms")
     np.testing.assert_array_equal(first, second)
@@ -281,7 +283,7 @@ def test_a_saved_model_of_a_fixed_batch_is_refused(tmp_path) -> None:
     module = served(dense(keras), (7, *SHAPE))
     tf.saved_model.save(module, str(tmp_path), signatures=module.serve)
     with pytest.raises(InputError, match="any number of images. Received: one that takes 7 at a time"):
-        settled(tmp_path)
+        settled(tf.saved_model.load(str(tmp_path)))
 
 
 @pytest.mark.parametrize("path", ["nothing.keras", "nothing.tflite"])

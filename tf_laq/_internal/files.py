@@ -66,18 +66,55 @@ def replacing_folder(path: str | os.PathLike[str], marker: str) -> Iterator[Path
 
 
 @contextlib.contextmanager
+def locked(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep other runs from writing a file for as long as this one is at work on it.
+
+    The system ends the lock with the process, however that ends.
+
+    Raises:
+        InputError: Another run holds the lock, the place cannot be written, or `path` is a folder.
+    """
+    import fcntl  # Windows has no such module.
+
+    target = Path(path)
+    if target.is_dir():
+        raise InputError("path", expected="a file", received=f"the folder {target}", remedy="Add a file name.")
+    lock = target.with_name(f".{target.name}.lock")
+    while True:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file = lock.open("a+")
+        except OSError as error:
+            raise _unwritable(target, error) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise InputError(
+                "path",
+                expected="a file that no other run is writing",
+                received=f"{target}, which another run is writing",
+                remedy="Wait until it ends, or choose another path.",
+            ) from None
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                break
+        file.close()  # The run before removed this file after it was opened here.
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        file.close()
+
+
+@contextlib.contextmanager
 def _beside(target: Path) -> Iterator[Path]:
     """Give a path of the same name in a temporary folder beside a path; the folder is removed at the end."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = tempfile.mkdtemp(prefix=".writing-", dir=target.parent)
     except OSError as error:
-        raise InputError(
-            "path",
-            expected="a place that can be written",
-            received=f"{target} ({error.strerror})",
-            remedy="Choose another path or change the folder's permissions.",
-        ) from error
+        raise _unwritable(target, error) from error
     # A folder that was there is kept as "old" until the new one is in its place.
     temporary = Path(folder, "new", target.name)
     temporary.parent.mkdir()
@@ -85,6 +122,15 @@ def _beside(target: Path) -> Iterator[Path]:
         yield temporary
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unwritable(target: Path, error: OSError) -> InputError:
+    return InputError(
+        "path",
+        expected="a place that can be written",
+        received=f"{target} ({error.strerror})",
+        remedy="Choose another path or change the folder's permissions.",
+    )
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -39,7 +39,7 @@ class Remedies:
 
     Attributes:
         unknown: For a class or function that Keras does not know; its name takes the place of {name}.
-        unsafe: For code in the file that would be run.
+        unsafe: For what would run code that is in the file.
     """
 
     unknown: str
@@ -63,6 +63,11 @@ def check_content(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             if "config.json" not in archive.namelist():
                 raise InputError(str(path), expected=EXPECTED, received="a zip archive without config.json")
+        if not path.name.endswith(".keras"):  # By its name Keras would look for another kind of content.
+            received = "a .keras file under another name"
+            raise InputError(
+                str(path), expected=EXPECTED, received=received, remedy="Rename it so that it ends in .keras."
+            )
     elif start.startswith(b"PK"):
         raise InputError(str(path), expected=EXPECTED, received="the start of a .keras file", remedy=cut_off)
     elif start == b"\x89HDF\r\n\x1a\n":

@@ -43,22 +43,20 @@ def parse_overrides(text: str) -> dict[str, str | None]:
 _ON_THE_COMMAND_LINE = Remedies(
     unknown="The command line knows no classes and functions of your own: load the model in Python with "
     "laq.load_model(path, custom_objects={{'{name}': {name}}}).",
-    unsafe="It holds Python code, which would be run: pass --unsafe_lambdas if you trust the file.",
+    unsafe="To load it may run code that came with it: pass --unsafe if you trust the file.",
 )
 
 
-def load_model(path: str, unsafe_lambdas: bool = False) -> Any:
-    """Return a saved Keras model; one with Python code in it, as in a Lambda layer, only with `unsafe_lambdas`.
+def load_model(path: str, unsafe: bool = False) -> Any:
+    """Return a saved Keras model; one that may run code from its file, as a Lambda layer does, only with `unsafe`.
 
     Raises:
         InputError: The file cannot be loaded.
     """
-    return read_model(path, safe_mode=not unsafe_lambdas, remedies=_ON_THE_COMMAND_LINE)
+    return read_model(path, safe_mode=not unsafe, remedies=_ON_THE_COMMAND_LINE)
 
 
-def load_classifiers(
-    text: str, argument: str, settings: Mapping[str, Any], unsafe_lambdas: bool = False
-) -> Mapping[str, Any]:
+def load_classifiers(text: str, argument: str, settings: Mapping[str, Any], unsafe: bool = False) -> Mapping[str, Any]:
     """Return "name=path,path" as classifiers of these settings by name; without a name, a model has its file's.
 
     A path that ends in .tflite, .tflite.gz or .tflite.xz is a TensorFlow Lite file, any other a Keras model.
@@ -68,7 +66,7 @@ def load_classifiers(
     """
     from tf_laq.evaluation import Classifier
 
-    models = {name: _load(path, unsafe_lambdas) for name, path in named_paths(text, argument).items()}
+    models = {name: _load(path, unsafe) for name, path in named_paths(text, argument).items()}
     return {name: Classifier(model, **settings) for name, model in models.items()}
 
 
@@ -177,12 +175,12 @@ def named_paths(text: str, argument: str) -> dict[str, str]:
     return paths
 
 
-def _load(path: str, unsafe_lambdas: bool) -> Any:
+def _load(path: str, unsafe: bool) -> Any:
     if ".tflite" in Path(path).suffixes:
         from tf_laq import tflite
 
         return tflite.load(path)
-    return load_model(path, unsafe_lambdas)
+    return load_model(path, unsafe)
 
 
 def first_images(data: DataArguments, part: Literal["train", "test"], count: int, argument: str = "examples") -> Split:

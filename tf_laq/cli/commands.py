@@ -80,7 +80,7 @@ def train(
     size: str = "",
     data_dir: str = "",
     download: bool = False,
-    unsafe_lambdas: bool = False,
+    unsafe: bool = False,
 ) -> None:
     """Train a network adversarially and save it.
 
@@ -106,7 +106,7 @@ def train(
         size: Height and width that all images get, such as 96 or 96,128; empty for their own.
         data_dir: Folder of TensorFlow Datasets; empty for TFDS_DATA_DIR, or its default.
         download: Download a data set of TensorFlow Datasets that is not there.
-        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
+        unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
     check_ending(out, ".keras")
     source = DataArguments(data, size, data_dir, download)
@@ -117,7 +117,7 @@ def train(
 
     network: Any = model or None
     if model and model not in models.names():
-        network = load_model(model, unsafe_lambdas)
+        network = load_model(model, unsafe)
     trained = trained_model(
         source.load(seed),
         settings,

@@ -68,7 +68,7 @@ def compress(
         data_dir: Folder of TensorFlow Datasets; empty for TFDS_DATA_DIR, or its default.
         download: Download a data set of TensorFlow Datasets that is not there.
         overwrite: Begin anew if the folder has a compression of another model, radius, layout or seed, or other data.
-        unsafe: Load a model with Python code in it, as in a Lambda layer. To load it is to run it.
+        unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
     source = DataArguments(data, size, data_dir, download)
     from tf_laq import compression

@@ -41,7 +41,7 @@ def evaluate(
     size: str = "",
     data_dir: str = "",
     download: bool = False,
-    unsafe_lambdas: bool = False,
+    unsafe: bool = False,
 ) -> None:
     """Attack saved models and write their accuracy as tables, plots and a page, and their adversarial examples.
 
@@ -71,7 +71,7 @@ def evaluate(
         size: Height and width that all images get, such as 96 or 96,128; empty for their own.
         data_dir: Folder of TensorFlow Datasets; empty for TFDS_DATA_DIR, or its default.
         download: Download a data set of TensorFlow Datasets that is not there.
-        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
+        unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
     source = DataArguments(data, size, data_dir, download)
     if not epsilon:
@@ -88,12 +88,12 @@ def evaluate(
     battery = battery.only(words(attacks)) if attacks else battery
     test = first_images(source, "test", examples)
     found = evaluation.evaluate(
-        load_classifiers(models, "models", seam, unsafe_lambdas),
+        load_classifiers(models, "models", seam, unsafe),
         test.images,
         test.labels,
         battery=battery,
-        surrogates=load_classifiers(surrogates, "surrogates", seam, unsafe_lambdas),
-        float_twins=load_classifiers(float_twins, "float_twins", seam, unsafe_lambdas),
+        surrogates=load_classifiers(surrogates, "surrogates", seam, unsafe),
+        float_twins=load_classifiers(float_twins, "float_twins", seam, unsafe),
         expected_clean=expected_clean(models, data),
         batch_size=batch_size,
         seed=seed,
@@ -148,7 +148,7 @@ def curve(
     size: str = "",
     data_dir: str = "",
     download: bool = False,
-    unsafe_lambdas: bool = False,
+    unsafe: bool = False,
 ) -> None:
     """Measure the accuracy of saved models against the strength of an attack, as a table and a plot.
 
@@ -171,7 +171,7 @@ def curve(
         size: Height and width that all images get, such as 96 or 96,128; empty for their own.
         data_dir: Folder of TensorFlow Datasets; empty for TFDS_DATA_DIR, or its default.
         download: Download a data set of TensorFlow Datasets that is not there.
-        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
+        unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
     from tf_laq.attacks import registry
 
@@ -190,7 +190,7 @@ def curve(
     chosen = attacks.get(attack, epsilon=strengths[-1], **({"norm": norm} if norm != "linf" else {}))
     test = first_images(source, "test", examples)
     found = evaluation.accuracy_curve(
-        load_classifiers(models, "models", seam, unsafe_lambdas),
+        load_classifiers(models, "models", seam, unsafe),
         test.images,
         test.labels,
         attack=chosen,

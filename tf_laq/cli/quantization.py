@@ -50,7 +50,7 @@ def quantize(
     size: str = "",
     data_dir: str = "",
     download: bool = False,
-    unsafe_lambdas: bool = False,
+    unsafe: bool = False,
 ) -> None:
     """Choose a quantizer and a bit width for every kernel, and save the quantized model and the plan.
 
@@ -82,7 +82,7 @@ def quantize(
         size: Height and width that all images get, such as 96 or 96,128; empty for their own.
         data_dir: Folder of TensorFlow Datasets; empty for TFDS_DATA_DIR, or its default.
         download: Download a data set of TensorFlow Datasets that is not there.
-        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
+        unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
     check_ending(out, ".keras")
     plan_path = Path(out).with_suffix(".plan.json")
@@ -105,7 +105,7 @@ def quantize(
         attack_norm=attack_norm or None,
         seed=seed,
     )
-    network = load_model(model, unsafe_lambdas)
+    network = load_model(model, unsafe)
     plan = api.search(
         network,
         policy=chosen,

@@ -24,7 +24,7 @@ def finetune(
     size: str = "",
     data_dir: str = "",
     download: bool = False,
-    unsafe_lambdas: bool = False,
+    unsafe: bool = False,
 ) -> None:
     """Train a network adversarially under a plan, and save it with quantized values as weights.
 
@@ -44,7 +44,7 @@ def finetune(
         size: Height and width that all images get, such as 96 or 96,128; empty for their own.
         data_dir: Folder of TensorFlow Datasets; empty for TFDS_DATA_DIR, or its default.
         download: Download a data set of TensorFlow Datasets that is not there.
-        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
+        unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
     check_ending(out, ".keras")
     check_models(model)
@@ -55,7 +55,7 @@ def finetune(
     from tf_laq import api
     from tf_laq.training import fine_tune
 
-    network = load_model(model, unsafe_lambdas)
+    network = load_model(model, unsafe)
     print_now(f"Fine-tune {model} adversarially on {data} by {plan}: {settings.epochs} epochs, seed {seed}")
     tuned = fine_tune(network, chosen, source.load(), settings, examples=examples, seed=seed)
     save(api.strip(tuned), out, f"{chosen.average_bits:.2f} bits a weight on average; ")
@@ -74,7 +74,7 @@ def match(
     size: str = "",
     data_dir: str = "",
     download: bool = False,
-    unsafe_lambdas: bool = False,
+    unsafe: bool = False,
 ) -> None:
     """Give the layers of a quantized model the means and variances of its float twin, without training, and save it.
 
@@ -95,7 +95,7 @@ def match(
         size: Height and width that all images get, such as 96 or 96,128; empty for their own.
         data_dir: Folder of TensorFlow Datasets; empty for TFDS_DATA_DIR, or its default.
         download: Download a data set of TensorFlow Datasets that is not there.
-        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
+        unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
     check_ending(out, ".keras")
     check_models(model, float_twin)
@@ -107,7 +107,7 @@ def match(
 
     ball = recipe_of(data, "fast", epsilon, norm).attack or {}
     clean = first_images(source, "train", images, "images").images
-    quantized, twin = (load_model(path, unsafe_lambdas) for path in (model, float_twin))
+    quantized, twin = (load_model(path, unsafe) for path in (model, float_twin))
     attack = PGD(epsilon=ball["epsilon"], norm=norm, steps=10)
     save(match_statistics(quantized, twin, clean, attack=attack, seed=seed), out)
 
@@ -122,7 +122,7 @@ def correct(
     size: str = "",
     data_dir: str = "",
     download: bool = False,
-    unsafe_lambdas: bool = False,
+    unsafe: bool = False,
 ) -> None:
     """Give the layers of a quantized model the mean outputs of its float twin, by their biases, and save it.
 
@@ -137,7 +137,7 @@ def correct(
         size: Height and width that all images get, such as 96 or 96,128; empty for their own.
         data_dir: Folder of TensorFlow Datasets; empty for TFDS_DATA_DIR, or its default.
         download: Download a data set of TensorFlow Datasets that is not there.
-        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
+        unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
     check_ending(out, ".keras")
     check_models(model, float_twin)
@@ -147,7 +147,7 @@ def correct(
     from tf_laq.training import correct_biases
 
     seen = first_images(source, "train", images, "images")
-    save(correct_biases(load_model(model, unsafe_lambdas), load_model(float_twin, unsafe_lambdas), seen.images), out)
+    save(correct_biases(load_model(model, unsafe), load_model(float_twin, unsafe), seen.images), out)
 
 
 def recalibrate(
@@ -163,7 +163,7 @@ def recalibrate(
     size: str = "",
     data_dir: str = "",
     download: bool = False,
-    unsafe_lambdas: bool = False,
+    unsafe: bool = False,
 ) -> None:
     """Give the batch normalisation of a quantized network the statistics of its own activations, and save it.
 
@@ -183,7 +183,7 @@ def recalibrate(
         size: Height and width that all images get, such as 96 or 96,128; empty for their own.
         data_dir: Folder of TensorFlow Datasets; empty for TFDS_DATA_DIR, or its default.
         download: Download a data set of TensorFlow Datasets that is not there.
-        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
+        unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
     check_ending(out, ".keras")
     check_models(model, *([float_twin] if float_twin else []))
@@ -199,5 +199,5 @@ def recalibrate(
     seen = clean.images
     if float_twin:
         attack = PGD(**ball)
-        seen = attack(logits_function(load_model(float_twin, unsafe_lambdas)), seen, clean.labels, seed=seed)
-    save(recalibrate_batch_norm(load_model(model, unsafe_lambdas), seen), out)
+        seen = attack(logits_function(load_model(float_twin, unsafe)), seen, clean.labels, seed=seed)
+    save(recalibrate_batch_norm(load_model(model, unsafe), seen), out)

@@ -23,7 +23,7 @@ def export(
     compare_sizes: bool = False,
     measure: bool = False,
     overwrite: bool = False,
-    unsafe_lambdas: bool = False,
+    unsafe: bool = False,
 ) -> None:
     """Write a model as a TensorFlow Lite file, after checking that the file computes what the model computes.
 
@@ -41,7 +41,7 @@ def export(
         compare_sizes: Print the sizes of the stock converter's float16 and Optimize.DEFAULT files too.
         measure: Measure latency and peak memory on this machine, beside those of the float32 file.
         overwrite: Replace the files if they are there.
-        unsafe_lambdas: Load models with Python code in them, as in Lambda layers. To load it is to run it.
+        unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
     from tf_laq.tflite.settings import check_settings
 
@@ -54,7 +54,7 @@ def export(
     check_new(path, report, *compressed, overwrite=overwrite, argument="path")
     from tf_laq.tflite import export_tflite
 
-    loaded = load_model(model, unsafe_lambdas)
+    loaded = load_model(model, unsafe)
     exported = export_tflite(
         loaded,
         path,

@@ -61,8 +61,8 @@ class Classifier:
     preprocessing(low + images * (high - low)).
 
     Args:
-        model: A Keras model; a callable on tensors or on arrays; a TensorFlow Lite model, or the path of its file; a
-            SavedModel folder, or what TensorFlow loaded from it; or the path of a saved Keras model.
+        model: A Keras model; a callable on tensors or on arrays; a TensorFlow Lite model, or the path of its file; what
+            TensorFlow loaded from a SavedModel folder; or the path of a saved Keras model.
         output: Name or position of the output to attack, of a model that has several.
         outputs: "logits"; or "probabilities", whose logarithm is attacked where a softmax or sigmoid cannot be left
             out. None to judge by the values of the first batch: a softmax or sigmoid is left out, or else refused.

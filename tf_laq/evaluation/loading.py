@@ -9,18 +9,24 @@ from typing import Any, cast
 
 import tensorflow as tf
 
+from tf_laq._internal.unreadable import Remedies
 from tf_laq.adapters import is_keras_model
 from tf_laq.errors import InputError
+
+_BY_PATH = Remedies(
+    unknown="Give the model in place of its path: laq.load_model(path, custom_objects={{'{name}': {name}}}).",
+    unsafe="To load it may run code that came with it. If you trust it, give what "
+    "laq.load_model(path, safe_mode=False) or tf.saved_model.load(path) returns.",
+)
 
 
 def loaded(model: Any) -> Any:
     """Return a model as it is, and the path of one as the model in it.
 
-    A file that ends in .tflite, .tflite.gz or .tflite.xz is a TensorFlow Lite file, a folder a SavedModel, and any
-    other file a Keras model.
+    A file that ends in .tflite, .tflite.gz or .tflite.xz is a TensorFlow Lite file, any other a Keras model.
 
     Raises:
-        InputError: There is no such file or folder, or it cannot be loaded.
+        InputError: There is no such file, it cannot be loaded, or loading it may run code that is in it.
     """
     if not isinstance(model, (str, os.PathLike)):
         return model
@@ -29,15 +35,9 @@ def loaded(model: Any) -> Any:
         from tf_laq import tflite
 
         return tflite.load(path)
-    if path.is_dir():
-        try:
-            return tf.saved_model.load(str(path))
-        except (OSError, ValueError, tf.errors.OpError) as error:
-            received = " ".join(str(error).split())
-            raise InputError(str(path), expected="a SavedModel folder", received=received) from error
-    from tf_laq.saving import load_model
+    from tf_laq.saving import read_model
 
-    return load_model(path)
+    return read_model(path, remedies=_BY_PATH)
 
 
 def function_of(model: Any, subject: str) -> Callable[[Any], Any]:

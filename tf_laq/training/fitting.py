@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from tf_laq.datasets import Dataset, ScaledImages, Split
 from tf_laq.errors import InputError
 from tf_laq.training import recipes
 from tf_laq.training.adversarial import AdversarialModel
+from tf_laq.training.checkpoints import Checkpoint
 from tf_laq.training.copying import copy_of, images_to_logits, with_precision
 from tf_laq.training.lipschitz_penalty import add_lipschitz_penalty
 from tf_laq.training.overfitting import ROBUST_ACCURACY
@@ -54,8 +54,8 @@ def train(
         seed: At least 0. Two seeds give two independent models, as gray-box attacks need.
         callbacks: Further callbacks of that Keras; in the logs of each epoch they see "val_accuracy" and, in
             adversarial training, "val_robust_accuracy" on at most 1,000 validation images.
-        checkpoint: A folder to keep the state of the training in, renewed after each epoch and removed at the end;
-            a training that finds one there goes on from it.
+        checkpoint: A folder to keep the state of the training in, renewed after each epoch. A training that finds one
+            there goes on from it; it stays until you have saved the model and remove it.
         progress: Show a bar when the output is a terminal.
 
     Returns:
@@ -105,21 +105,24 @@ def fit(
         metrics=["accuracy"],
     )
     validation = dataset.validation
-    kept = [] if checkpoint is None else [module.callbacks.BackupAndRestore(os.fspath(checkpoint))]
+    begun, kept = 0, []
+    if checkpoint is not None:
+        state = Checkpoint(checkpoint, fitted)
+        begun = state.restore()
+        kept = [module.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: state.save(epoch + 1))]
     fitted.fit(
         _batches(dataset.train, recipe, fitted.optimizer.iterations, seed),
+        initial_epoch=begun,
         epochs=recipe.epochs,
         validation_data=(validation.images[:_VALIDATION_IMAGES], validation.labels[:_VALIDATION_IMAGES])
         if len(validation)
         else None,
         validation_batch_size=recipe.batch_size,
-        callbacks=[_bar(module, dataset.name, recipe.epochs, progress), *kept, *callbacks],
+        callbacks=[_bar(module, dataset.name, recipe.epochs, progress), *callbacks, *kept],
         # The order of the images is that of the data set.
         shuffle=False,
         verbose=0,
     )
-    if checkpoint is not None:
-        shutil.rmtree(checkpoint, ignore_errors=True)  # BackupAndRestore leaves an empty folder.
 
 
 def new_network(dataset: Dataset, recipe: Recipe, given: Any = None, *, keras: int = 2, seed: int = 0) -> Any:

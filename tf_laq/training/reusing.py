@@ -6,19 +6,22 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tf_laq import datasets
+from tf_laq._internal import files
 from tf_laq._internal.documents import Document
 from tf_laq._internal.messages import Announce, print_now
 from tf_laq.adapters import keras_module, keras_version
 from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
 from tf_laq.models import weights_sha256
-from tf_laq.saving import load_model, save_model
+from tf_laq.saving import check_path, load_model, save_model
 from tf_laq.training import recipes
+from tf_laq.training.checkpoints import epochs_behind
 from tf_laq.training.fitting import new_network, train_network
 from tf_laq.training.recipes import Recipe
 from tf_laq.version import __version__
@@ -67,9 +70,9 @@ def trained_model(
 ) -> Any:
     """Return the model that was trained earlier, or train one and save it.
 
-    A training that was interrupted goes on from its checkpoint, a folder beside `path` until the end. The record of the
-    training lies beside `path` too, as `<name>.training.json`, and the losses and accuracies of each epoch, as
-    `<name>.log.csv`.
+    A training that was interrupted goes on from its checkpoint, a folder beside `path` until the model is saved. The
+    record of the training lies beside `path` too, as `<name>.training.json`, and the losses and accuracies of each
+    epoch, as `<name>.log.csv`.
 
     Args:
         dataset: What `datasets.load` returned, or its name or path.
@@ -84,8 +87,8 @@ def trained_model(
         progress: Show a progress bar on a terminal.
 
     Raises:
-        InputError: An argument is wrong, as for `train`.
-        OSError: The folder cannot be written.
+        InputError: An argument is wrong, as for `train`; or, before the first epoch, `path` cannot be written or
+            another run is writing it.
     """
     path = Path(path)
     recipe = recipes.recipe(dataset, recipe) if isinstance(recipe, str) else recipe
@@ -97,8 +100,11 @@ def trained_model(
     settings = {field: value for field, value in dataclasses.asdict(recipe).items() if field != "about"}
     wanted = TrainingRecord(data.name, data.train.sha256, start, settings, keras, seed, __version__, _sha256(path))
     record = path.with_suffix(".training.json")
+    key = hashlib.sha256(json.dumps(dataclasses.replace(wanted, sha256="").to_dict()).encode()).hexdigest()
+    begun = path.with_suffix(f".{key[:8]}.checkpoint")
     if not retrain and wanted.sha256 and _saved(record) == wanted:
         announce(f"Use the model trained earlier: {path} (same data set, recipe and seed)")
+        shutil.rmtree(begun, ignore_errors=True)  # What a run that was killed at its very end left.
         return load_model(path)
     if path.exists() and not overwrite:
         raise InputError(
@@ -108,18 +114,27 @@ def trained_model(
             remedy="Choose another name, or replace it with overwrite=True (--overwrite).",
         )
     network = new_network(data, recipe, model, keras=keras, seed=seed)
+    check_path(path, keras)
     kind = "adversarially " if recipe.attack is not None else ""
-    announce(f"Train {path.stem} {kind}on {data.name}: {recipe.epochs} epochs, seed {seed}")
-    key = hashlib.sha256(json.dumps(dataclasses.replace(wanted, sha256="").to_dict()).encode()).hexdigest()
-    begun = path.with_suffix(f".{key[:8]}.checkpoint")
-    epochs = begun.with_suffix(".csv")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    log = keras_module(keras).callbacks.CSVLogger(epochs, append=True)
-    train_network(network, data, recipe, seed=seed, checkpoint=begun, callbacks=[log], progress=progress)
-    save_model(network, path)
-    epochs.replace(path.with_suffix(".log.csv"))
-    dataclasses.replace(wanted, sha256=_sha256(path)).save(record)
+    with files.locked(path):
+        announce(f"Train {path.stem} {kind}on {data.name}: {recipe.epochs} epochs, seed {seed}")
+        begun.mkdir(exist_ok=True)
+        epochs = begun / "epochs.csv"
+        _shorten(epochs, epochs_behind(begun))
+        log = keras_module(keras).callbacks.CSVLogger(epochs, append=True)
+        train_network(network, data, recipe, seed=seed, checkpoint=begun, callbacks=[log], progress=progress)
+        save_model(network, path)
+        files.write_text(path.with_suffix(".log.csv"), epochs.read_text(encoding="utf-8"))
+        dataclasses.replace(wanted, sha256=_sha256(path)).save(record)
+        shutil.rmtree(begun, ignore_errors=True)
     return network
+
+
+def _shorten(epochs: Path, count: int) -> None:
+    """Leave of a log what comes before the epoch that a training goes on with."""
+    if epochs.exists():
+        lines = epochs.read_text(encoding="utf-8").splitlines(keepends=True)
+        files.write_text(epochs, "".join(lines[: count + 1] if count else []))
 
 
 def _sha256(path: Path) -> str:
