@@ -126,6 +126,8 @@ def test_the_shell_completes_commands_and_flags(without_tensorflow, tmp_path):
         try laq quan
         try laq quantize --max
         try laq quantize there
+        try laq quantize there.keras --policy budget --average
+        try laq train --policy
     """
     done = subprocess.run(
         [shutil.which("bash"), "-c", complete], cwd=tmp_path, capture_output=True, text=True, check=True
@@ -133,6 +135,7 @@ def test_the_shell_completes_commands_and_flags(without_tensorflow, tmp_path):
     # With `-o default` the shell goes on to file names where there is nothing to complete.
     assert done.stdout.splitlines() == [
         "complete -o default -F _complete-laq laq", "quantize", "--max-bits --max-bytes", "",
+        "--average-bits", "",
     ]  # fmt: skip
 
 
