@@ -10,7 +10,7 @@ from typing import Any
 from tf_laq._internal.validation import one_of, whole
 from tf_laq.cli import evaluation, retraining, tflite
 from tf_laq.cli.arguments import check_ending, words
-from tf_laq.cli.checks import check_battery, check_data, check_new, check_recipe, check_same_command
+from tf_laq.cli.checks import check_battery, check_data, check_recipe, check_same_command
 from tf_laq.cli.quantization import quantize
 
 
@@ -103,13 +103,10 @@ def train(
     one_of("keras", keras, (2, 3))
     check_recipe(dataset, recipe)
     from tf_laq import datasets
-    from tf_laq.training import recipe as recipe_named, trained_model, was_trained
+    from tf_laq.training import trained_model
 
-    chosen = recipe_named(dataset, recipe)
-    if not was_trained(dataset, chosen, out, keras=keras, seed=seed):
-        check_new(out, overwrite=overwrite)
     data = datasets.load(dataset, seed=seed, download=True) if download else dataset
-    model = trained_model(data, chosen, out, keras=keras, seed=seed, retrain=retrain)
+    model = trained_model(data, recipe, out, keras=keras, seed=seed, retrain=retrain, overwrite=overwrite)
     print(f"{out}: {model.name}, {model.count_params():,} parameters; see laq evaluate for its accuracy")
 
 

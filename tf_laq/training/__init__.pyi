@@ -9,4 +9,4 @@ from .fitting import train as train
 from .lipschitz_penalty import add_lipschitz_penalty as add_lipschitz_penalty
 from .overfitting import CatastrophicOverfittingWarning as CatastrophicOverfittingWarning
 from .recipes import Recipe as Recipe, recipe as recipe
-from .reusing import TrainingRecord as TrainingRecord, trained_model as trained_model, was_trained as was_trained
+from .reusing import TrainingRecord as TrainingRecord, trained_model as trained_model

@@ -55,6 +55,7 @@ def trained_model(
     keras: int = 2,
     seed: int = 0,
     retrain: bool = False,
+    overwrite: bool = True,
     announce: Announce = print_now,
     progress: bool = True,
 ) -> Any:
@@ -71,20 +72,30 @@ def trained_model(
         keras: The version of Keras that the network is built with, 2 or 3.
         seed: The seed.
         retrain: Train even if `path` was trained with the same data set, recipe, Keras, seed and version.
+        overwrite: Replace a file that was trained with others, or was not trained by this function.
         announce: Receives a line that says which of the two is done.
         progress: Show a progress bar on a terminal.
 
     Raises:
-        InputError: An argument is wrong, as for `train`.
+        InputError: An argument is wrong, as for `train`, or there is a file that is not to be replaced.
         OSError: The folder cannot be written.
     """
     path = Path(path)
     name = dataset if isinstance(dataset, str) else dataset.name
     recipe = recipes.recipe(name, recipe) if isinstance(recipe, str) else recipe
     data = datasets.load(dataset, seed=seed) if isinstance(dataset, str) else dataset
-    wanted = _record(name, recipe, path, keras, seed)
+    settings = {field: value for field, value in dataclasses.asdict(recipe).items() if field != "about"}
+    wanted = TrainingRecord(name, settings, keras, seed, __version__, _sha256(path))
     record = path.with_suffix(".training.json")
-    if not retrain and wanted.sha256 and _saved(record) == wanted:
+    same = _saved(record) == wanted
+    if wanted.sha256 and not same and not overwrite:
+        raise InputError(
+            "path",
+            expected="a new file, or one that was trained with the same data set, recipe and seed",
+            received=f"{path}, which was not",
+            remedy="Choose another name, or set overwrite=True.",
+        )
+    if not retrain and wanted.sha256 and same:
         announce(f"Use the model trained earlier: {path} (same data set, recipe and seed)")
         return load_model(path)
     kind = "adversarially " if recipe.attack is not None else ""
@@ -99,17 +110,6 @@ def trained_model(
     epochs.replace(path.with_suffix(".log.csv"))
     dataclasses.replace(wanted, sha256=_sha256(path)).save(record)
     return model
-
-
-def was_trained(dataset: str, recipe: Recipe, path: str | os.PathLike[str], *, keras: int = 2, seed: int = 0) -> bool:
-    """Return whether a file is there that `trained_model` trained with these arguments and this version."""
-    wanted = _record(dataset, recipe, Path(path), keras, seed)
-    return bool(wanted.sha256) and _saved(Path(path).with_suffix(".training.json")) == wanted
-
-
-def _record(dataset: str, recipe: Recipe, path: Path, keras: int, seed: int) -> TrainingRecord:
-    settings = {field: value for field, value in dataclasses.asdict(recipe).items() if field != "about"}
-    return TrainingRecord(dataset, settings, keras, seed, __version__, _sha256(path))
 
 
 def _sha256(path: Path) -> str:
