@@ -126,6 +126,8 @@ def test_the_shell_completes_commands_and_flags(without_tensorflow, tmp_path):
         try laq quan
         try laq quantize --max
         try laq quantize there
+        try laq quantize there.keras --policy budget --average
+        try laq train --policy
     """
     done = subprocess.run(
         [shutil.which("bash"), "-c", complete], cwd=tmp_path, capture_output=True, text=True, check=True
@@ -133,6 +135,7 @@ def test_the_shell_completes_commands_and_flags(without_tensorflow, tmp_path):
     # With `-o default` the shell goes on to file names where there is nothing to complete.
     assert done.stdout.splitlines() == [
         "complete -o default -F _complete-laq laq", "quantize", "--max-bits --max-bytes", "",
+        "--average-bits", "",
     ]  # fmt: skip
 
 
@@ -170,7 +173,7 @@ def test_what_is_there_is_not_replaced(arguments, there, saved, tmp_path, monkey
     (tmp_path / there).write_text("mine")
     code, output, errors = laq_command(*(each.replace("SAVED", str(saved)) for each in arguments))
     assert (code, output) == (2, "")
-    assert "with --overwrite." in errors
+    assert "--overwrite." in errors
     assert (tmp_path / there).read_text() == "mine"
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / there]
 
@@ -188,7 +191,7 @@ def test_the_same_training_is_used_again_and_another_needs_overwrite(tmp_path, l
     assert laq_command(*arguments)[0] == 0
     assert "Use the model trained earlier" in laq_command(*arguments)[1]
     code, _, errors = laq_command(*arguments, "--seed", 1)
-    assert (code, "m.keras, which is there" in errors) == (2, True)
+    assert (code, "m.keras, which was not. Choose another name, or set --overwrite." in errors) == (2, True)
     assert laq_command(*arguments, "--seed", 1, "--overwrite")[0] == 0
 
 

@@ -65,6 +65,14 @@ def test_another_seed_recipe_or_a_damaged_file_is_trained_anew(reused, tmp_path)
     assert not reused(other, 1, retrain=True)
 
 
+def test_a_file_that_is_not_to_be_replaced_stays(few, tmp_path):
+    path = tmp_path / "adv.keras"
+    path.write_text("mine")
+    with pytest.raises(InputError, match=r"path: expected a new file.*adv\.keras, which was not"):
+        trained_model(few, RECIPE, path, overwrite=False, progress=False)
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]
+
+
 def test_unknown_names_are_refused_before_anything_is_written(tmp_path):
     for dataset, name, message in (("imagenet", "fast", "epsilon: expected"), ("digits", "slow", "recipe for digits")):
         with pytest.raises(InputError, match=message):

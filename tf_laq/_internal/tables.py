@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 _GAP = "  "
-_NARROWEST = 16
+_NARROWEST = 24
 
 
 def fitted(headers: Sequence[str], rows: Sequence[Sequence[Any]], width: int, *, spare: Sequence[str] = ()) -> str:
@@ -20,12 +20,12 @@ def fitted(headers: Sequence[str], rows: Sequence[Sequence[Any]], width: int, *,
         spare: Names of columns, the first to be left out first; not the last column.
 
     Example:
-        >>> rows = [["conv1", 144, 0.5, "the fewest bits of all"], ["dense1", 32768, None, "set by hand"]]
-        >>> print(fitted(["layer", "weights", "error", "why"], rows, 36, spare=["weights"]))
+        >>> rows = [["conv1", 144, 0.5, "the fewest bits within the limits"], ["dense1", 32768, None, "set by hand"]]
+        >>> print(fitted(["layer", "weights", "error", "why"], rows, 40, spare=["weights"]))
         layer   error  why
-        ------  -----  ---------------------
-        conv1   0.500  the fewest bits of
-                       all
+        ------  -----  -------------------------
+        conv1   0.500  the fewest bits within
+                       the limits
         dense1      -  set by hand
     """
     columns = {name: [name, *(_text(row[place]) for row in rows)] for place, name in enumerate(headers)}

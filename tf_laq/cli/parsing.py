@@ -46,7 +46,7 @@ def parse(commands: Commands, arguments: list[str], program: str) -> Call | None
         if stop.code:
             raise _refusal(commands, arguments[0], program, _complaint(messages.getvalue())) from stop
     if not calls:
-        print(_help(messages.getvalue()))
+        print(_completion(messages.getvalue()) if "--completion" in arguments else _help(messages.getvalue()))
         return None
     command, bound = calls[0]
     _check_values(bound)
@@ -115,13 +115,16 @@ def _complaint(text: str) -> str:
     return lines[0].removeprefix("ERROR: ") if lines else "arguments that do not fit"
 
 
+def _completion(text: str) -> str:
+    """Return Fire's script for the shell, which then knows the command after other words, and names of files."""
+    script = text.replace("for ((i=0; i < ${#COMP_WORDS[@]}; ++i))", "for ((i=0; i < 2; ++i))")
+    return script.replace("\ncomplete -F", "\ncomplete -o default -F").strip()
+
+
 def _help(text: str) -> str:
     """Return Fire's help as wide as the terminal, without how it was asked for and what Fire keeps in the stand-ins."""
     lines = "\n".join(line for line in text.splitlines() if not line.startswith("INFO: "))
     lines = re.sub(r"GROUPS\n.*?FIRE_METADATA\n*| GROUP \|", "", lines, flags=re.DOTALL).strip()
-    if lines.startswith("# bash completion"):
-        # Where there is no flag to complete, the shell completes file names.
-        return lines.replace("\ncomplete -F", "\ncomplete -o default -F")
     lines = re.sub(r"Type: (?:Optional\[)?'(\w+)(?: \| None')?.*", r"Type: \1", lines)
     width = terminal_width()
     return "\n".join(_wrapped(line, width) for line in lines.splitlines())

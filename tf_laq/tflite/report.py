@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 from tabulate import tabulate
 
 from tf_laq._internal.documents import Document
+from tf_laq._internal.messages import terminal_width
+from tf_laq._internal.tables import fitted
 from tf_laq.errors import InputError
 
 
@@ -234,7 +236,7 @@ class ExportReport(Document):
         return "\n".join(
             [
                 f"TensorFlow Lite file: {self.path}",
-                tabulate(rows, headers),
+                fitted(headers, rows, terminal_width(), spare=("shape", "weight", "bytes at this width")),
                 "",
                 self.size_table(),
                 "limit: the planned weights at their widths, all other constants in float32",

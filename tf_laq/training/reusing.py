@@ -87,8 +87,8 @@ def trained_model(
         progress: Show a progress bar on a terminal.
 
     Raises:
-        InputError: An argument is wrong, as for `train`; or, before the first epoch, `path` cannot be written or
-            another run is writing it.
+        InputError: An argument is wrong, as for `train`; or, before the first epoch, `path` is not to be replaced,
+            cannot be written, or is being written by another run.
     """
     path = Path(path)
     recipe = recipes.recipe(dataset, recipe) if isinstance(recipe, str) else recipe
@@ -102,17 +102,18 @@ def trained_model(
     record = path.with_suffix(".training.json")
     key = hashlib.sha256(json.dumps(dataclasses.replace(wanted, sha256="").to_dict()).encode()).hexdigest()
     begun = path.with_suffix(f".{key[:8]}.checkpoint")
-    if not retrain and wanted.sha256 and _saved(record) == wanted:
+    same = _saved(record) == wanted
+    if wanted.sha256 and not same and not overwrite:
+        raise InputError(
+            "path",
+            expected="a new file, or one that was trained with the same data set, recipe and seed",
+            received=f"{path}, which was not",
+            remedy="Choose another name, or set overwrite=True.",
+        )
+    if not retrain and wanted.sha256 and same:
         announce(f"Use the model trained earlier: {path} (same data set, recipe and seed)")
         shutil.rmtree(begun, ignore_errors=True)  # What a run that was killed at its very end left.
         return load_model(path)
-    if path.exists() and not overwrite:
-        raise InputError(
-            "out",
-            expected="the name of a new file, or of one that was trained with the same data, recipe and seed",
-            received=f"{path}, which is there",
-            remedy="Choose another name, or replace it with overwrite=True (--overwrite).",
-        )
     network = new_network(data, recipe, model, keras=keras, seed=seed)
     check_path(path, keras)
     kind = "adversarially " if recipe.attack is not None else ""
