@@ -108,6 +108,14 @@ def test_sizes_count_kernels_at_their_bits_and_the_rest_in_float(plans):
     assert "32.00" in size_table([full, size])
 
 
+def test_a_model_is_as_large_as_its_smallest_file_where_the_plan_knows_it(plans):
+    plan = dataclasses.replace(plans["q1"], file_bytes={"packed": 12_345, "int8": 23_456})
+    size = ModelSize.of("q1", plan, plan.weights + 10)
+    assert (size.bytes, size.ratio) == (12_345, size.float_bytes / 12_345)
+    assert size.in_float32().bytes == size.float_bytes
+    assert "12,345" in size_table([size])
+
+
 def test_what_makes_the_figures_misleading_stands_on_the_page(tmp_path, robustness):
     found = Check(model="q1", name="transfer", verdict="warning", figures={"p": 0.01}, sentence="gray <beats> white.")
     checked = dataclasses.replace(robustness, checks=(found,))

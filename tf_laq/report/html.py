@@ -134,7 +134,7 @@ def _plan_table(plan: QuantizationPlan) -> _Table:
 
 
 def _plan_text(plan: QuantizationPlan) -> str:
-    return f"{plan.policy}; norm: {plan.norm}; {plan.average_bits:.2f} bits a weight; {plan.bytes:,} bytes"
+    return f"{plan.policy}; norm: {plan.norm}; {plan.average_bits:.2f} bits a weight; codes: {plan.bytes:,} bytes"
 
 
 def _robustness_table(robustness: RobustnessReport | None) -> _Table | None:

@@ -21,6 +21,7 @@ class ModelSize:
         kernel_bytes: Bytes of these weights at their bit widths.
         other_bytes: Bytes of everything else, in float32.
         float_bytes: Bytes of the whole model in float32.
+        file_bytes: Size of its smallest `.tflite` file, or None where it is not known.
 
     Example:
         >>> size = ModelSize("lq", 4.0, 500, 100, 4100)
@@ -33,11 +34,12 @@ class ModelSize:
     kernel_bytes: int
     other_bytes: int
     float_bytes: int
+    file_bytes: int | None = None
 
     @property
     def bytes(self) -> int:
-        """Bytes of the whole model."""
-        return self.kernel_bytes + self.other_bytes
+        """Bytes of the whole model: those of its file, or where it is not known of its numbers alone."""
+        return self.kernel_bytes + self.other_bytes if self.file_bytes is None else self.file_bytes
 
     @property
     def ratio(self) -> float:
@@ -54,12 +56,13 @@ class ModelSize:
             kernel_bytes=plan.bytes,
             other_bytes=width * (parameters - plan.weights),
             float_bytes=width * parameters,
+            file_bytes=min(plan.file_bytes.values(), default=None),
         )
 
     def in_float32(self) -> ModelSize:
         """Return the size of the model before its quantization."""
         kernel_bytes = self.float_bytes - self.other_bytes
-        return dataclasses.replace(self, average_bits=float(FLOAT_BITS), kernel_bytes=kernel_bytes)
+        return dataclasses.replace(self, average_bits=float(FLOAT_BITS), kernel_bytes=kernel_bytes, file_bytes=None)
 
 
 def size_rows(sizes: Sequence[ModelSize]) -> tuple[list[str], list[list[Any]]]:
@@ -67,9 +70,10 @@ def size_rows(sizes: Sequence[ModelSize]) -> tuple[list[str], list[list[Any]]]:
     headers = [
         "model",
         "bits a weight",
-        "kernel bytes",
+        "code bytes",
         "other bytes (float32)",
         "all bytes",
+        "file bytes",
         "times smaller",
     ]
     rows = [
@@ -78,7 +82,8 @@ def size_rows(sizes: Sequence[ModelSize]) -> tuple[list[str], list[list[Any]]]:
             f"{size.average_bits:.2f}",
             f"{size.kernel_bytes:,}",
             f"{size.other_bytes:,}",
-            f"{size.bytes:,}",
+            f"{size.kernel_bytes + size.other_bytes:,}",
+            "-" if size.file_bytes is None else f"{size.file_bytes:,}",
             f"{size.ratio:.2f}",
         ]
         for size in sizes
