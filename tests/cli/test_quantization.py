@@ -37,6 +37,29 @@ def test_quantize_searches_layer_by_layer_unless_told_otherwise(saved, tmp_path,
     assert laq.QuantizationPlan.load(tmp_path / "q.plan.json") == expected
 
 
+def test_quantize_says_how_large_the_file_will_be_and_chooses_what_its_layout_keeps(saved, tmp_path, laq_command):
+    out, file = tmp_path / "q.keras", tmp_path / "q.tflite"
+    settings = ("--policy", "budget", "--average-bits", 9, "--max-bits", 16, "--quantizers", "linear,log")
+    code, output, errors = laq_command("quantize", saved, "--out", out, "--layout", "auto", *settings)
+    assert (code, errors) == (0, "")
+    laq_command("export", out, file, "--layout", "auto", "--strict")
+    (line,) = (line for line in output.splitlines() if line.startswith("File in layout") and "auto" in line)
+    assert line.endswith(f": {file.stat().st_size:,} bytes")
+
+
+def test_quantize_takes_a_model_that_no_file_can_hold_and_says_so(tmp_path, laq_command):
+    import tf_keras
+
+    images = tf_keras.Input((8, 8, 1))
+    features = tf_keras.layers.Conv2D(4, 3)(images)
+    model = tf_keras.Model(images, [features, tf_keras.layers.Flatten()(features)])
+    laq.save_model(model, tmp_path / "two.keras")
+    code, output, errors = laq_command("quantize", tmp_path / "two.keras", "--out", tmp_path / "q.keras")
+    assert (code, errors) == (0, "")
+    assert "\nNo TensorFlow Lite file can be written: " in output
+    assert laq.QuantizationPlan.load(tmp_path / "q.plan.json").file_bytes == {}
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -67,6 +90,7 @@ def test_quantize_takes_every_policy_with_its_settings(settings, saved, tmp_path
         ("--bits 3", "--bits: expected none with the policy guarded. Received: 3. It has --quantizers, --max_bits."),
         ("--average-bits 3", "--average_bits: expected none with the policy guarded"),
         ("--quantizers cubic", "--quantizers: expected one of linear, log"),
+        ("--layout int4", "--layout: expected one of int8, packed, auto. Received: 'int4'"),
         (
             "--policy magic",
             "--policy: expected one of guarded, paper, budget, random, uniform, calibrated, hawq, "

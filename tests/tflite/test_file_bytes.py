@@ -17,7 +17,6 @@ NETWORKS = [
     pytest.param("mnist_cnn", {}, 2, marks=pytest.mark.slow),
     pytest.param("mnist_cnn_madry", {}, 2, marks=pytest.mark.slow),
     pytest.param("wide_resnet", {}, 2, marks=pytest.mark.slow),
-    pytest.param("wide_resnet", {}, 3, marks=pytest.mark.slow),
 ]
 
 PLANS = {

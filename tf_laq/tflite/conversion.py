@@ -15,6 +15,7 @@ from tf_laq.adapters.inference import in_float32, without_state
 from tf_laq.adapters.signature import Signature
 from tf_laq.errors import InputError
 from tf_laq.tflite.graph import Graph
+from tf_laq.tflite.probing import one_output
 from tf_laq.tflite.report import ExportError
 
 
@@ -28,6 +29,7 @@ def convert(model: Any, signature: Signature) -> bytes:
         signature: Its inputs, which are those of the file.
 
     Raises:
+        InputError: The model has several outputs.
         ExportError: TensorFlow Lite has no operator for a layer, or the conversion fails in another way.
     """
     converter, function = _converter(model, signature)
@@ -67,6 +69,7 @@ def _converter(model: Any, signature: Signature) -> tuple[Any, Any]:
     except Exception as error:  # Layers raise whatever their authors chose.
         shapes = ", ".join(str(spec.shape) for spec in specs)
         raise _refusal(model, f"a model that can be traced at shape {shapes}", error) from error
+    one_output(model, function.structured_outputs)
     holder = tf.Module()
     # The module keeps them alive and known to the converter; a variable of Keras 3 has TensorFlow's inside.
     holder.variables_to_store = [v if isinstance(v, tf.Variable) else v.value for v in model.variables]

@@ -119,9 +119,11 @@ def pack(
         ExportError: The weights are not on the plan's levels, one of them is not in the converted file, or a layer
             cannot be converted.
     """
-    plain, tensors = _plain(model, plan)
-    planned = planned_tensors(tensors, plan)
+    plain = _plain(model, plan)
+    # Nothing is looked up before: the converter needs the memory.
     float_content = convert(plain, signature)
+    tensors = adapter_of(plain).find_weights(plain)[0]
+    planned = planned_tensors(tensors, plan)
     graph = Graph(float_content)
     _check_runtime(plain, graph.runtime(), min_runtime)
     constants = graph.float_constants()
@@ -217,19 +219,18 @@ def _check_runtime(model: Any, needed: str, min_runtime: str | None) -> None:
         )
 
 
-def _plain(model: Any, plan: QuantizationPlan | None) -> tuple[Any, list[WeightTensor]]:
-    """Return a quantized model without wrappers, and its weights."""
+def _plain(model: Any, plan: QuantizationPlan | None) -> Any:
+    """Return a quantized model without wrappers."""
     adapter = adapter_of(model)
     if not adapter.is_wrapped(model):
-        return model, adapter.find_weights(model)[0]
+        return model
     plain = adapter.strip(model)
-    tensors = adapter.find_weights(plain)[0]
     if plan is not None:
         adapter.check_plan(plain, plan)
-        off = _off_levels(tensors, plan)
+        off = _off_levels(adapter.find_weights(plain)[0], plan)
         if off:
             raise _refusal(off, plan)
-    return plain, tensors
+    return plain
 
 
 def _off_levels(tensors: Sequence[WeightTensor], plan: QuantizationPlan) -> list[PlanEntry]:

@@ -96,7 +96,8 @@ def outputs_of(model: Any, signature: Signature, values: Values) -> npt.NDArray[
     for start in range(0, count, batch):
         rows = np.arange(start, start + batch) % count
         with initial_state(model):
-            found.append(_one_output(model, _call(model, signature, [value[rows] for value in values])))
+            output = one_output(model, _call(model, signature, [value[rows] for value in values]))
+        found.append(tf.cast(output, tf.float32).numpy())
     return np.concatenate(found)[:count]
 
 
@@ -112,7 +113,12 @@ def _call(model: Any, signature: Signature, values: Values) -> Any:
         ) from error
 
 
-def _one_output(model: Any, outputs: Any) -> npt.NDArray[np.float32]:
+def one_output(model: Any, outputs: Any) -> Any:
+    """Return the only output of a model.
+
+    Raises:
+        InputError: There are several.
+    """
     flat = tf.nest.flatten(outputs)
     if len(flat) != 1:
         names = list(outputs) if isinstance(outputs, dict) else getattr(model, "output_names", None) or []
@@ -122,8 +128,7 @@ def _one_output(model: Any, outputs: Any) -> npt.NDArray[np.float32]:
             received=f"{len(flat)} outputs" + (f": {', '.join(map(repr, names))}" if names else ""),
             remedy="Export a model of the inputs and the one output that the file is for.",
         )
-    outputs_as_float: npt.NDArray[np.float32] = tf.cast(flat[0], tf.float32).numpy()
-    return outputs_as_float
+    return flat[0]
 
 
 def _described(signature: Signature, values: Values) -> str:
