@@ -207,7 +207,7 @@ class Classifier:
                 raise InputError("images", expected=expected, received=f"shape {images.shape}")
             steps.append("inputs transposed to channels first")
         else:
-            _check_layout(model, images, subject)
+            _check_layout(model, images, subject, prepared=preprocessing is not None)
 
         def prepare(images: Any) -> Any:
             inputs = images if (low, high) == UNIT else low + (high - low) * images
@@ -255,8 +255,15 @@ def _tried(call: Callable[[Any], Any], batch: tf.Tensor, subject: str) -> tuple[
         ) from error
 
 
-def _check_layout(model: Any, images: Images, subject: str) -> None:
-    """Refuse images whose channels come first, and a Keras model that wants them so: Square would draw no squares."""
+def _check_layout(model: Any, images: Images, subject: str, *, prepared: bool) -> None:
+    """Refuse images of another shape than a Keras model takes, and with channels first: Square would draw no squares.
+
+    Args:
+        model: The model.
+        images: The images.
+        subject: How the error names the model.
+        prepared: Whether a preprocessing may give the images another shape.
+    """
     if images.ndim != 4:
         return
     height, width, channels = images.shape[1:]
@@ -268,15 +275,16 @@ def _check_layout(model: Any, images: Images, subject: str) -> None:
             remedy="Give np.moveaxis(images, 1, -1), and the model as Classifier(model, data_format='channels_first').",
         )
     taken = adapter_of(model).known_input_shape(model) if is_keras_model(model) else None
-    if not isinstance(taken, tuple) or len(taken) != 4 or not _fits(taken[1:], (channels, height, width)):
+    if not isinstance(taken, tuple) or len(taken) != 4 or _fits(taken[1:], (height, width, channels)):
         return
-    if not _fits(taken[1:], (height, width, channels)):
-        raise InputError(
-            subject,
-            expected=f"a model of images of shape {images.shape[1:]}",
-            received=f"one of shape {taken[1:]}, channels first",
-            remedy="Give Classifier(model, data_format='channels_first').",
-        )
+    expected = f"a model of images of shape {images.shape[1:]}"
+    if _fits(taken[1:], (channels, height, width)):
+        received = f"one of shape {taken[1:]}, channels first"
+        remedy = "Give Classifier(model, data_format='channels_first')."
+        raise InputError(subject, expected=expected, received=received, remedy=remedy)
+    if not prepared:
+        remedy = "Give images of that shape, or say how they become it with Classifier(model, preprocessing=function)."
+        raise InputError(subject, expected=expected, received=f"one of shape {taken[1:]}", remedy=remedy)
 
 
 def _fits(taken: tuple[int | None, ...], shape: tuple[int, ...]) -> bool:
