@@ -6,8 +6,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tf_laq._internal.validation import whole
 from tf_laq.cli.arguments import DataArguments, load_model, number, recipe_of, seam_settings
-from tf_laq.cli.checks import check_file
+from tf_laq.cli.checks import check_battery, check_file, check_models
+from tf_laq.tflite.settings import check_settings
 
 if TYPE_CHECKING:
     from tf_laq.compression import Compression
@@ -70,7 +72,12 @@ def compress(
         overwrite: Begin anew if the folder has a compression of another model, radius, layout or seed, or other data.
         unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
+    check_models(model)
     source = DataArguments(data, size, data_dir, download)
+    if not epsilon:
+        check_battery(data, preset, "")
+    whole("examples", examples)
+    check_settings(layout, compress=None, min_runtime=None)
     from tf_laq import compression
     from tf_laq.evaluation import Classifier
 
