@@ -44,7 +44,7 @@ def without_tensorflow(saved, tmp_path):
     ("arguments", "message"),
     [
         (["quantise"], "Did you mean quantize?"),
-        (["train", "--dataset", "mnits"], "--dataset: expected one of"),
+        (["train", "--data", "mnits"], "data set mnits: expected its prepared files"),
         (["train", "--recipe", "slow"], "--recipe for digits: expected one of"),
         (["train", "--out", "there.keras", "--keras", "4"], "--keras: expected one of 2, 3"),
         (["quantize", "none.keras"], "none.keras: expected a saved Keras model. Received: no such file."),
@@ -52,7 +52,7 @@ def without_tensorflow(saved, tmp_path):
         (["quantize", "SAVED", "--out", "q.h5"], "--out: expected a file name that ends in .keras"),
         (["quantize", "SAVED", "--out", "there.keras"], "there.keras, which is there"),
         (["quantize", "SAVED", "--policy", "gaurded"], "--policy: expected one of guarded"),
-        (["quantize", "SAVED", "--policy", "hawq", "--average_bits", "3"], "--dataset: expected a value"),
+        (["quantize", "SAVED", "--policy", "hawq", "--average_bits", "3"], "--data: expected a value"),
         (["quantize", "SAVED", "--norm", "l7"], "--norm: expected one of spectral, inf"),
         (["quantize", "SAVED", "--overrides", '{"*": "linear:99"}'], "--overrides['*']: expected"),
         (["evaluate", "SAVED", "--preset", "hard"], "--preset: expected one of standard"),
