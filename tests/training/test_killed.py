@@ -83,7 +83,7 @@ def test_a_training_that_is_killed_ends_as_if_it_were_not(undisturbed, part, tmp
     for found, expected in zip(train(tmp_path / "m.keras", keras).get_weights(), weights, strict=True):
         np.testing.assert_array_equal(found, expected)
     assert (tmp_path / "m.log.csv").read_text() == log
-    left = sorted(file.name for file in tmp_path.iterdir() if not file.name.startswith(".writing-"))
+    left = sorted(file.name for file in tmp_path.iterdir() if not file.name.startswith("."))  # Half of a file, a lock.
     assert left == ["m.keras", "m.log.csv", "m.training.json"]
 
 
