@@ -81,7 +81,7 @@ def test_a_training_that_is_killed_ends_as_if_it_were_not(undisturbed, part, tmp
     done = in_a_process(tmp_path / "m.keras", keras, max(1, round(part * count)))
     assert done.returncode == -signal.SIGKILL, done.stderr
     for found, expected in zip(train(tmp_path / "m.keras", keras).get_weights(), weights, strict=True):
-        # In a process of its own TensorFlow may round a sum in another way; an epoch moves weights a hundred times more.
+        # In a process of its own TensorFlow may round in another way; an epoch moves weights far more.
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
     found, expected = (np.genfromtxt(file, delimiter=",") for file in (tmp_path / "m.log.csv", log))
     np.testing.assert_allclose(found, expected, atol=1e-3)
