@@ -110,6 +110,8 @@ def fit(
         state = Checkpoint(checkpoint, fitted)
         begun = state.restore()
         kept = [module.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: state.save(epoch + 1))]
+        if begun == recipe.epochs:  # Keras 2 cannot fit for no epoch.
+            return
     fitted.fit(
         _batches(dataset.train, recipe, fitted.optimizer.iterations, seed),
         initial_epoch=begun,
