@@ -203,8 +203,8 @@ def test_a_demo_goes_on_in_the_folder_of_the_same_command_only(tmp_path):
     from tf_laq.errors import InputError
 
     check_same_command(tmp_path, "laq demo --seed 0", overwrite=False)
-    (tmp_path / "experiment.json").write_text(json.dumps({"command": "laq demo --seed 0"}))
+    (tmp_path / "compression.json").write_text(json.dumps({"command": "laq demo --seed 0"}))
     check_same_command(tmp_path, "laq demo --seed 0", overwrite=False)
     check_same_command(tmp_path, "laq demo --seed 1", overwrite=True)
-    with pytest.raises(InputError, match=r"out: expected a new folder, or one of the same command.*experiment\.json"):
+    with pytest.raises(InputError, match=r"out: expected a new folder, or one of the same command.*compression\.json"):
         check_same_command(tmp_path, "laq demo --seed 1", overwrite=False)

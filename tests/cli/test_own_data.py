@@ -78,11 +78,11 @@ def test_every_command_takes_data_of_the_users_own(trained, tmp_path, laq_comman
         ("hawq", "--average_bits", 4),
         ("noise_sensitivity", *of_attack),
     ):
-        run("quantize", model, "--out", quantized, *data, "--policy", *policy, "--examples", 8)
+        run("quantize", model, "--out", quantized, *data, "--policy", *policy, "--examples", 8, "--overwrite")
     run("finetune", model, tmp_path / "q.plan.json", *data, *radius, "--epochs", 1, "--out", out)
-    run("match", quantized, model, *data, *radius, "--images", 8, "--out", out)
-    run("correct", quantized, model, *data, "--images", 8, "--out", out)
-    run("recalibrate", quantized, *data, *radius, "--float_twin", model, "--images", 8, "--out", out)
+    run("match", quantized, model, *data, *radius, "--images", 8, "--out", out, "--overwrite")
+    run("correct", quantized, model, *data, "--images", 8, "--out", out, "--overwrite")
+    run("recalibrate", quantized, *data, *radius, "--float_twin", model, "--images", 8, "--out", out, "--overwrite")
     assert load_model(out).layers[-1].units == 10
     arguments = ("--examples", 8, "--out", tmp_path / "e")
     run("evaluate", model, *data, *radius, "--preset", "quick", *arguments)

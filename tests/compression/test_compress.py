@@ -38,6 +38,13 @@ def keeping(result: Compression) -> list[str]:
     ]
 
 
+def without_paths(result: Compression) -> Compression:
+    """Return a result that does not say where its files are."""
+    exports = [dataclasses.replace(model.export, path="") for model in result.models]
+    models = [dataclasses.replace(model, export=export) for model, export in zip(result.models, exports, strict=True)]
+    return dataclasses.replace(result, models=tuple(models))
+
+
 def test_the_recommended_file_is_the_smallest_that_keeps_the_rule(compressed):
     _, result = compressed
     kept = keeping(result)
@@ -101,7 +108,7 @@ def test_a_size_is_kept_by_a_plan_made_for_it(compressed, compressing, tmp_path)
     limit = (sizes[-1] + sizes[-2]) // 2
     found, _ = compressing(tmp_path / "sized", rule=Rule(max_loss=100.0, max_bytes=limit))
     fitted = next(model for model in found.models if model.name.endswith("-bytes"))
-    assert sizes[-2] < fitted.bytes <= limit
+    assert 0.9 * limit <= fitted.bytes <= limit
     assert found.recommended.bytes <= limit
 
 
@@ -143,7 +150,7 @@ def test_a_compression_that_is_stopped_goes_on_where_it_was(compressed, compress
         with pytest.raises(StoppedError):
             compressing(tmp_path / "out", announce=stop_after(lines))
         assert not (tmp_path / "out" / "recommended").exists()
-    assert compressing(tmp_path / "out")[0] == expected
+    assert without_paths(compressing(tmp_path / "out")[0]) == without_paths(expected)
 
 
 def test_a_candidate_for_a_comparison_is_attacked_in_full(compressed, compressing, candidate, tmp_path):

@@ -65,7 +65,7 @@ def page(compression, tmp_path_factory):
     folder, result = compression
     attacks = folder / "work" / "attacks"
     names = ("original", result.recommendation.name)
-    examples = [load_examples(attacks / f"{name}-full-32")[0] for name in names]
+    examples = [load_examples(attacks / f"{name}-full-{result.robustness.count}")[0] for name in names]
     return page_of(result, tmp_path_factory.mktemp("page"), examples=examples)
 
 
@@ -81,7 +81,7 @@ def test_the_recommendation_comes_first(page, compression):
         "kept",
         f"{chosen.bytes:,} bytes",
         f"the original {result.original.bytes:,}",
-        f"interval {lost.lower:.1f} to {lost.upper:.1f}; on the same 32 images",
+        f"interval {lost.lower:.1f} to {lost.upper:.1f}; on the same 64 images",
         "recommended/model.tflite",
         "recommended/plan.json",
         str(result.file_check),

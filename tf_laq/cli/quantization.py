@@ -144,7 +144,7 @@ def policy_of(name: str, **options: Any) -> Policy | DataDrivenPolicy:
     known = policies.settings_of(name) if name in policies.NAMES else inspect.signature(_OTHERS[name]).parameters
     for option, value in given.items():
         if option not in known:
-            remedy = f"It has {', '.join(other for other in options if other in known)}."
+            remedy = f"It has {', '.join(f'--{other}' for other in options if other in known)}."
             raise InputError(option, expected=f"none with the policy {name}", received=repr(value), remedy=remedy)
     if name in policies.NAMES:
         return policies.get(name, **given)
