@@ -74,37 +74,30 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
     Raises:
         InputError: Another run holds the lock, the place cannot be written, or `path` is a folder.
     """
-    import fcntl  # Windows has no such module.
+    from filelock import FileLock, Timeout
 
     target = Path(path)
     if target.is_dir():
         raise InputError("path", expected="a file", received=f"the folder {target}", remedy="Add a file name.")
-    lock = target.with_name(f".{target.name}.lock")
-    while True:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file = lock.open("a+")
-        except OSError as error:
-            raise _unwritable(target, error) from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise InputError(
-                "path",
-                expected="a file that no other run is writing",
-                received=f"{target}, which another run is writing",
-                remedy="Wait until it ends, or choose another path.",
-            ) from None
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
-                break
-        file.close()  # The run before removed this file after it was opened here.
+    lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=0)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            "path",
+            expected="a file that no other run is writing",
+            received=f"{target}, which another run is writing",
+            remedy="Wait until it ends, or choose another path.",
+        ) from None
+    except OSError as error:
+        raise _unwritable(target, error) from error
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)
-        file.close()
+        with contextlib.suppress(OSError):  # Windows removes no open file.
+            Path(lock.lock_file).unlink()
+        lock.release()
 
 
 @contextlib.contextmanager

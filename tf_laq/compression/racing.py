@@ -96,6 +96,11 @@ class Race:
         """What the battery left of those that were attacked in full."""
         return RobustnessReport.joined(list(self._attacked.values()))
 
+    def in_order(self) -> tuple[CompressedModel, ...]:
+        """Return the original, then all others, the smallest file first."""
+        others = [model for name, model in self.models.items() if name != ORIGINAL]
+        return (self.models[ORIGINAL], *sorted(others, key=lambda model: (model.bytes, model.name)))
+
     def run(self, made: Sequence[tuple[Candidate, CompressedModel]]) -> None:
         """Screen models, and attack in full those that can win, and those that are there for a comparison."""
         ordered = sorted(made, key=lambda pair: (pair[1].bytes, pair[0].name))

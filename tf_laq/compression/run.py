@@ -105,39 +105,51 @@ def compress(
         expected = "None without training images, or for a model that does not take images in [0, 1], channels last"
         raise InputError("fine_tune", expected=expected, received=f"a recipe of {fine_tune.epochs} epochs")
     folder = Path(out)
-    bench = Workbench(folder / _WORK, task, layout, seed, overwrite=overwrite)
-    judge = Judge(task=task, bench=bench, batch_size=batch_size, seed=seed, progress=progress)
-    say = _timed(announce)
-    measured = candidates.calibrated(task.dataset.train, task.attack, seed) if task.can_train else []
+    with files.locked(folder / RESULTS):
+        bench = Workbench(folder / _WORK, task, layout, seed, overwrite=overwrite)
+        judge = Judge(task=task, bench=bench, batch_size=batch_size, seed=seed, progress=progress)
+        race = _raced(judge, rule, fine_tune, also, _timed(announce))
+        recommendation = recommend(race, rule)
+        result = Compression(
+            facts={**_facts(task), "Rule": str(rule), "Layout of the files": layout, **_training(fine_tune)},
+            rule=rule,
+            models=race.in_order(),
+            screening=race.screening,
+            robustness=race.robustness,
+            recommendation=recommendation,
+            file_check=_file_check(judge, race.models[recommendation.name]),
+            command=command,
+        )
+        _write(folder, bench, result)
+    return result
+
+
+def _facts(task: Task) -> dict[str, str]:
+    data = task.dataset
+    return {
+        "Model": f"{task.model.name}, {task.model.count_params():,} parameters",
+        "Data": f"{data.name}, {len(task.test)} test images, {len(data.train)} training images",
+        "Attacks": f"{task.battery.name}. {task.battery.source}",
+        "Release": f"tf_laq {__version__}",
+    }
+
+
+def _training(recipe: Recipe | None) -> dict[str, str]:
+    return {"Fine-tuning": "none" if recipe is None else f"adversarial, {recipe.epochs} epochs"}
+
+
+def _raced(judge: Judge, rule: Rule, recipe: Recipe | None, also: Sequence[Candidate], say: Announce) -> Race:
+    """Make the candidates and race them; with a recipe, race smaller ones that were fine-tuned too."""
+    task, bench = judge.task, judge.bench
+    measured = candidates.calibrated(task.dataset.train, task.attack, judge.seed) if task.can_train else []
     made = list(_made(bench, [*candidates.data_free(), *measured, *also], rule, say))
     race = Race(judge, rule, bench.original(), say)
     race.run(made)
-    if fine_tune is not None:
-        for candidate, plan in _to_tune(race, made, fine_tune):
-            say(f"{candidate.name}: fine-tuning, {fine_tune.epochs} epochs")
+    if recipe is not None:
+        for candidate, plan in _to_tune(race, made, recipe):
+            say(f"{candidate.name}: fine-tuning, {recipe.epochs} epochs")
             race.run([(candidate, bench.make(candidate, plan))])
-    recommendation = recommend(race, rule)
-    compressed = [made for made in race.models.values() if made.name != ORIGINAL]
-    result = Compression(
-        facts={
-            "Model": f"{task.model.name}, {task.model.count_params():,} parameters",
-            "Data": f"{task.dataset.name}, {len(task.test)} test images, {len(task.dataset.train)} training images",
-            "Attacks": f"{task.battery.name}. {task.battery.source}",
-            "Rule": str(rule),
-            "Layout of the files": layout,
-            "Fine-tuning": "none" if fine_tune is None else f"adversarial, {fine_tune.epochs} epochs",
-            "tf_laq": __version__,
-        },
-        rule=rule,
-        models=(race.models[ORIGINAL], *sorted(compressed, key=lambda made: (made.bytes, made.name))),
-        screening=race.screening,
-        robustness=race.robustness,
-        recommendation=recommendation,
-        file_check=_file_check(judge, race.models[recommendation.name]),
-        command=command,
-    )
-    _write(folder, bench, result)
-    return result
+    return race
 
 
 def _timed(announce: Announce) -> Announce:
