@@ -6,12 +6,14 @@ withstands all of them.
 
     python -m research.checks.real_size                                WRN-32-4: hours on two cores
     python -m research.checks.real_size --rows guarded guarded+match --examples 100 --queries 200
+    python -m research.checks.real_size --work folder                  goes on if it was stopped
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,8 @@ MATCHED = "+match"
 EPSILONS = {"cifar10": 8 / 255, "mnist": 0.3}
 ROWS = (FLOAT, "guarded", "guarded+match", "calibrated-2.8+match", "kmeans-3+match")
 GRADIENT_FREE = "square"
+# Images between two things that are kept: half an hour of two cores for five networks.
+_PART = 50
 HEADERS = ["network", "bits", "clean", "below float", "PGD", "Auto-PGD", "then Square", "below float"]
 
 
@@ -81,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--clean", type=int, default=1000, help="test images for the clean accuracy (default: 1000)")
     parser.add_argument("--examples", type=int, default=200, help="test images for the attacks (default: 200)")
     parser.add_argument("--queries", type=int, default=1000, help="queries of Square (default: 1000)")
+    parser.add_argument("--work", type=Path, help="folder to keep finished parts in: a run that was stopped goes on")
     options = parser.parse_args(argv)
     dataset = trained()[options.network].dataset
     data, model = datasets.load(dataset), laq.models.load(options.network, keras=3)
@@ -96,6 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         data.test.labels[: options.examples],
         battery=table,
         batch_size=100,
+        part_size=_PART,
+        folder=options.work,
         check_strength=False,
     )
     wanted = data.test.labels[: options.clean]
