@@ -13,6 +13,8 @@ import tf_keras
 import tf_laq as laq
 from tf_laq import training
 from tf_laq.compression import Compression, Rule
+from tf_laq.compression.task import Task
+from tf_laq.compression.workbench import Workbench
 from tf_laq.datasets import Dataset, Split
 from tf_laq.errors import InputError
 from tf_laq.evaluation import Classifier, load_examples
@@ -151,6 +153,54 @@ def test_a_compression_that_is_stopped_goes_on_where_it_was(compressed, compress
             compressing(tmp_path / "out", announce=stop_after(lines))
         assert not (tmp_path / "out" / "recommended").exists()
     assert without_paths(compressing(tmp_path / "out")[0]) == without_paths(expected)
+
+
+def test_a_candidate_that_was_to_be_made_in_another_way_is_not_taken_for_whole(
+    compressed, compressing, network, digits, tmp_path
+):
+    """A kill while a candidate is made anew leaves parts of two."""
+    folder, expected = compressed
+    shutil.copytree(folder, tmp_path / "out")
+    place = tmp_path / "out" / "work" / "models" / "budget-3"
+    record = (place / "made.json").read_text()
+    other = laq.compression.Candidate(name="budget-3", policy=laq.policies.Guarded(error=0.9))
+    task = Task.of(network, digits, epsilon=0.03, norm="linf", preset="quick", examples=64)
+    bench = Workbench(tmp_path / "out" / "work", task, "packed", 0, overwrite=False, progress=False)
+    (place / "export.json").unlink()
+    (place / "export.json").mkdir()  # So that making it fails halfway.
+    with pytest.raises((OSError, InputError)):
+        bench.make(other)
+    (place / "export.json").rmdir()
+    assert not (place / "made.json").exists()
+    assert without_paths(compressing(tmp_path / "out")[0]) == without_paths(expected)
+    assert (place / "made.json").read_text() == record
+
+
+def test_a_folder_with_results_of_something_else_is_refused_before_any_work(compressing, tmp_path):
+    for place in ("report.html", "recommended"):
+        folder = tmp_path / place.partition(".")[0]
+        folder.mkdir()
+        (folder / place).mkdir() if place == "recommended" else (folder / place).write_text("mine")
+        with pytest.raises(InputError, match=f"out: expected a new folder.*which has {place} of something else"):
+            compressing(folder)
+        assert [path.name for path in folder.iterdir()] == [place]
+
+
+@pytest.mark.parametrize("name", ["guarded", "original"])
+def test_a_further_candidate_needs_a_name_of_its_own(compressing, candidate, tmp_path, name):
+    with pytest.raises(InputError, match="also: expected other names than original, linear-8, guarded"):
+        compressing(tmp_path / "out", also=[dataclasses.replace(candidate, name=name)])
+
+
+@pytest.mark.parametrize("name", ["../up", "", "a b", None])
+def test_the_name_of_a_candidate_could_be_that_of_a_file(candidate, name):
+    with pytest.raises(InputError, match="name of a candidate"):
+        dataclasses.replace(candidate, name=name)
+
+
+def test_a_loss_at_the_limit_keeps_the_rule():
+    before, after = np.arange(1000) < 900, np.arange(1000) < 893
+    assert laq.evaluation.drop(before, after).value <= 0.7
 
 
 def test_a_candidate_for_a_comparison_is_attacked_in_full(compressed, compressing, candidate, tmp_path):

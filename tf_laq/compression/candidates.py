@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from tf_laq import policies, quantizers
 from tf_laq.attacks.base import Attack
 from tf_laq.datasets import Split
+from tf_laq.errors import InputError
 from tf_laq.policies import DataDrivenPolicy, Limit, Policy
 from tf_laq.training.recipes import Recipe
 
@@ -15,6 +17,7 @@ _AVERAGE_BITS = (3.0, 2.5, 2.0)
 
 _CALIBRATION_IMAGES = 64
 _TUNED = "+ft"
+_NAME = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]*")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,9 @@ class Candidate:
         tuning: The recipe of an adversarial fine-tuning under the plan; None for none.
         can_be_tuned: Whether fine-tuning it could make a smaller file good enough.
         always_attacked: Attack it in full even where it cannot be recommended, for a comparison.
+
+    Raises:
+        InputError: The name could not be that of a file.
     """
 
     name: str
@@ -34,6 +40,11 @@ class Candidate:
     tuning: Recipe | None = None
     can_be_tuned: bool = False
     always_attacked: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            expected = "letters, digits and the characters . _ + -, as in the name of a file"
+            raise InputError("name of a candidate", expected=expected, received=repr(self.name))
 
     def tuned(self, recipe: Recipe) -> Candidate:
         """Return the same plan, fine-tuned."""

@@ -63,8 +63,9 @@ class Judge:
 class Race:
     """The models that were attacked, and what came of them.
 
-    Screening bounds the worst case from above, so who loses too much by it cannot win. The others are attacked in full
-    from the smallest file on; the first that keeps the rule wins, since those after it are larger.
+    The attacks of the screening count in the worst case, so they bound it from above: a model that loses too much by
+    them cannot win. The others are attacked in full from the smallest file on. The first that keeps the rule wins,
+    since those after it are larger.
 
     Args:
         judge: Attacks the models.
@@ -115,16 +116,20 @@ class Race:
             self.models[model.name] = dataclasses.replace(model, verdict=verdict)
 
     def take_nearest(self) -> str:
-        """Attack in full the most robust of the files that are small enough, by what is known, and return its name."""
-        limit = self._rule.max_bytes
-        small = [model for model in self.models.values() if limit is None or model.bytes <= limit]
-        best = max(small, key=lambda model: (self._known(model.name).worst_case(model.name).value, -model.bytes))
-        if best.name not in self._attacked:
-            self.models[best.name] = dataclasses.replace(best, verdict=self._attack(best))
-        return best.name
+        """Return the name of the most robust of the files that are small enough.
 
-    def _known(self, name: str) -> RobustnessReport:
-        return self._attacked.get(name, self._screened[name])
+        What was only screened looks better than it is. So whoever seems best is attacked in full, until the best one
+        has been.
+        """
+        small = [model for model in self.models.values() if not self._is_too_large(model)]
+        while True:
+            best = max(small, key=lambda model: (self._known_survivors(model.name), -model.bytes))
+            if best.name in self._attacked:
+                return best.name
+            self.models[best.name] = dataclasses.replace(best, verdict=self._attack(best))
+
+    def _known_survivors(self, name: str) -> int:
+        return self._attacked.get(name, self._screened[name]).worst_case(name).successes
 
     def _screen(self, model: CompressedModel) -> None:
         self.models[model.name] = model
@@ -134,7 +139,8 @@ class Race:
     def _attack(self, model: CompressedModel) -> str:
         """Attack a model in full, and return the verdict."""
         self._announce(f"{model.name}: attacking {len(self._judge.task.test)} images in full")
-        self._attacked[model.name] = self._judge(model, self._judge.task.battery)
+        attacked = self._judge(model, self._judge.task.battery)
+        self._attacked[model.name] = attacked.preceded_by(self._screened[model.name])
         if model.name == ORIGINAL:
             return ""
         lost = max(worst_loss(self.robustness, model.name).value, clean_loss(self.screening, model.name).value)
@@ -169,6 +175,7 @@ class Race:
             return None
         self._announce(f"{model.name}: attacking the first {count} images in full")
         after = self._judge(model, self._judge.task.battery, count).surviving(model.name)
+        after &= self._screened[model.name].surviving(model.name)[:count]
         lost = drop(self._attacked[ORIGINAL].surviving(ORIGINAL)[:count], after)
         return f"loses {lost} points on {count} images" if lost.lower > self._rule.max_loss else None
 

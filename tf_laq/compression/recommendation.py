@@ -11,12 +11,12 @@ def recommend(race: Race, rule: Rule) -> Recommendation:
     name = race.winner or (ORIGINAL if rule.max_bytes is None else race.take_nearest())
     reason = _reason(race, name)
     if race.winner is None:
-        reason = f"No candidate is {rule}. {reason}"
+        reason = f"No candidate keeps the rule: {rule}. {reason}"
     withstands = race.robustness.worst_case(ORIGINAL)
     if withstands.value <= 1 / race.robustness.classes[ORIGINAL]:
         reason += (
-            f" The original is not robust itself: it withstands the attacks on {withstands} % of the images. What was "
-            "kept is its accuracy without an attack."
+            f" The original is not robust itself: it withstands the attacks on {withstands} % of the images, and "
+            "compression cannot change that."
         )
     return Recommendation(name=name, keeps_rule=race.winner is not None, reason=reason)
 

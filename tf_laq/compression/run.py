@@ -16,6 +16,7 @@ from tf_laq._internal import files
 from tf_laq._internal.messages import Announce, print_now
 from tf_laq.compression import candidates
 from tf_laq.compression.candidates import Candidate
+from tf_laq.compression.places import FILE, INPUTS, PAGE, RECOMMENDED, RESULTS, WORK
 from tf_laq.compression.racing import Judge, Race
 from tf_laq.compression.recommendation import recommend
 from tf_laq.compression.result import ORIGINAL, CompressedModel, Compression, FileCheck, Rule
@@ -23,7 +24,8 @@ from tf_laq.compression.task import Task
 from tf_laq.compression.workbench import Workbench
 from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
-from tf_laq.evaluation import load_examples
+from tf_laq.evaluation import AdversarialExamples, Correct, load_examples
+from tf_laq.evaluation.classifier import SettledClassifier
 from tf_laq.plan import QuantizationPlan
 from tf_laq.saving import save_model
 from tf_laq.tflite.encodings import Layout
@@ -31,9 +33,8 @@ from tf_laq.tflite.settings import check_settings
 from tf_laq.training.recipes import Recipe
 from tf_laq.version import __version__
 
-RECOMMENDED, RESULTS = "recommended", "compression.json"
-_WORK = "work"
-# A file is its codes and a rest, which differs from plan to plan: so often the two are brought together, and so near.
+# A file is its codes and a rest, which differs from plan to plan. How often the size of the codes is corrected, and how
+# near to the limit is enough.
 _TRIES = 6
 _NEAR = 0.02
 
@@ -105,8 +106,9 @@ def compress(
         expected = "None without training images, or for a model that does not take images in [0, 1], channels last"
         raise InputError("fine_tune", expected=expected, received=f"a recipe of {fine_tune.epochs} epochs")
     folder = Path(out)
+    _check_folder(folder, overwrite)
     with files.locked(folder / RESULTS):
-        bench = Workbench(folder / _WORK, task, layout, seed, overwrite=overwrite)
+        bench = Workbench(folder / WORK, task, layout, seed, overwrite=overwrite, progress=progress)
         judge = Judge(task=task, bench=bench, batch_size=batch_size, seed=seed, progress=progress)
         race = _raced(judge, rule, fine_tune, also, _timed(announce))
         recommendation = recommend(race, rule)
@@ -122,6 +124,23 @@ def compress(
         )
         _write(folder, bench, result)
     return result
+
+
+def _check_folder(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder with results that are not of a compression that can go on."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError("out", expected="a folder", received=f"the file {folder}")
+    recommended = folder / RECOMMENDED
+    foreign = recommended.exists() and not (recommended / FILE).is_file()
+    mine = (folder / WORK / INPUTS).is_file() or overwrite
+    there = [place for place in (RESULTS, PAGE, RECOMMENDED) if (folder / place).exists()]
+    if foreign or (there and not mine):
+        raise InputError(
+            "out",
+            expected=f"a new folder, or one of a compression with its folder {WORK}",
+            received=f"{folder}, which has {RECOMMENDED if foreign else there[0]} of something else",
+            remedy="Choose another folder." if foreign else "Choose another folder, or set overwrite=True.",
+        )
 
 
 def _facts(task: Task) -> dict[str, str]:
@@ -142,11 +161,16 @@ def _raced(judge: Judge, rule: Rule, recipe: Recipe | None, also: Sequence[Candi
     """Make the candidates and race them; with a recipe, race smaller ones that were fine-tuned too."""
     task, bench = judge.task, judge.bench
     measured = candidates.calibrated(task.dataset.train, task.attack, judge.seed) if task.can_train else []
-    made = list(_made(bench, [*candidates.data_free(), *measured, *also], rule, say))
+    ways = [*candidates.data_free(), *measured, *also]
+    names = [ORIGINAL, *(candidate.name for candidate in ways)]
+    for candidate in also:
+        if names.count(candidate.name) > 1:
+            raise InputError("also", expected=f"other names than {', '.join(names)}", received=repr(candidate.name))
+    pairs = list(_made(bench, ways, rule, say))
     race = Race(judge, rule, bench.original(), say)
-    race.run(made)
+    race.run(pairs)
     if recipe is not None:
-        for candidate, plan in _to_tune(race, made, recipe):
+        for candidate, plan in _to_tune(race, pairs, rule, recipe):
             say(f"{candidate.name}: fine-tuning, {recipe.epochs} epochs")
             race.run([(candidate, bench.make(candidate, plan))])
     return race
@@ -160,7 +184,7 @@ def _timed(announce: Announce) -> Announce:
 
 def _made(bench: Workbench, ways: Sequence[Candidate], rule: Rule, say: Announce) -> Iterator[Made]:
     """Make all candidates, and one of the rule's size."""
-    made = []
+    made: list[CompressedModel] = []
     for candidate in ways:
         say(f"{candidate.name}: making the plan, the model and the file")
         made.append(bench.make(candidate))
@@ -202,18 +226,22 @@ def _fitted(bench: Workbench, limit: int, made: Sequence[CompressedModel]) -> li
     return []
 
 
-def _to_tune(race: Race, made: Sequence[Made], recipe: Recipe) -> Iterator[tuple[Candidate, QuantizationPlan]]:
+def _to_tune(
+    race: Race, pairs: Sequence[Made], rule: Rule, recipe: Recipe
+) -> Iterator[tuple[Candidate, QuantizationPlan]]:
     """Yield what to fine-tune, from the smallest file on, as long as it would be smaller than the winner's."""
-    for candidate, model in sorted(made, key=lambda pair: pair[1].bytes):
-        smaller = race.winner is None or model.bytes < race.models[race.winner].bytes
-        if candidate.can_be_tuned and smaller and model.plan is not None:
+    for candidate, model in sorted(pairs, key=lambda pair: pair[1].bytes):
+        limits = [rule.max_bytes, None if race.winner is None else race.models[race.winner].bytes - 1]
+        fits = all(limit is None or model.bytes <= limit for limit in limits)
+        if candidate.can_be_tuned and fits and model.plan is not None:
             yield candidate.tuned(recipe), model.plan
 
 
 def _file_check(judge: Judge, made: CompressedModel) -> FileCheck:
     """Run the file on the examples that its Keras model is least right about."""
     task = judge.task
-    (worst,) = load_examples(judge.folder(made, task.battery))
+    found = [load_examples(judge.folder(made, battery))[0] for battery in (task.quick, task.battery)]
+    worst = found[0]
     classifier = dataclasses.replace(
         task.classifier,
         model=str(judge.bench.file(made)),
@@ -221,16 +249,22 @@ def _file_check(judge: Judge, made: CompressedModel) -> FileCheck:
         bounds=task.settled.bounds,
     )
     file = classifier.settled(worst.clean[:1], worst.labels[:1], "file")
-    logits = [np.asarray(file.logits(worst.images[row : row + 1]))[0] for row in range(len(worst.labels))]
-    right = np.argmax(logits, axis=1) == worst.labels
-    return FileCheck(count=len(right), withstood=int(right.sum()), same=int((right == worst.correct).sum()))
+    right = np.logical_and.reduce([_right(file, each) for each in found])
+    expected = np.logical_and.reduce([each.correct for each in found])
+    return FileCheck(count=len(right), withstood=int(right.sum()), same=int((right == expected).sum()))
+
+
+def _right(file: SettledClassifier, examples: AdversarialExamples) -> Correct:
+    # Files take one image at a time.
+    logits = [np.asarray(file.logits(image[None]))[0] for image in examples.images]
+    return np.asarray(np.argmax(logits, axis=1) == examples.labels)
 
 
 def _write(folder: Path, bench: Workbench, result: Compression) -> None:
     chosen = result.recommended
-    with files.replacing_folder(folder / RECOMMENDED, "model.tflite") as temporary:
+    with files.replacing_folder(folder / RECOMMENDED, FILE) as temporary:
         temporary.mkdir()
-        shutil.copyfile(bench.file(chosen), temporary / "model.tflite")
+        shutil.copyfile(bench.file(chosen), temporary / FILE)
         save_model(bench.model(chosen), temporary / "model.keras")
         if chosen.plan is not None:
             chosen.plan.save(temporary / "plan.json")
@@ -246,7 +280,7 @@ def write_page(folder: str | os.PathLike[str], result: Compression) -> Path:
     """
     from tf_laq.report import write_compression
 
-    attacks = Path(folder) / _WORK / "attacks"
+    attacks = Path(folder) / WORK / "attacks"
     shown = dict.fromkeys([ORIGINAL, result.recommendation.name])
     examples = [each for name in shown for each in load_examples(attacks / f"{name}-full-{result.robustness.count}")]
-    return write_compression(Path(folder) / "report.html", result, examples=examples)
+    return write_compression(Path(folder) / PAGE, result, examples=examples)

@@ -31,7 +31,7 @@ class Task:
         dataset: The data; the training part may be empty.
         test: The test images that are attacked.
         battery: The attacks of the worst case.
-        quick: Those of the screening.
+        quick: Those of the screening, which count in the worst case too.
     """
 
     classifier: Classifier
@@ -69,6 +69,9 @@ class Task:
                 received=f"{dataset.name}, which has {len(dataset.classes)}",
                 remedy="Give data of the classes that the model was trained on.",
             )
+        if classifier.output is not None:
+            remedy = "Compress a model that ends in this output alone, such as keras.Model(model.inputs, output)."
+            raise InputError("model", expected="a model of one output", received="one of several", remedy=remedy)
         battery, quick = _batteries(dataset.name, epsilon, norm, preset)
         return cls(classifier=classifier, settled=settled, dataset=dataset, test=test, battery=battery, quick=quick)
 
@@ -103,6 +106,5 @@ class Task:
 def _batteries(name: str, epsilon: float | None, norm: str, preset: str) -> tuple[Battery, Battery]:
     """Return the attacks of the worst case, and those of the screening."""
     battery = Battery.of_data(name, preset, epsilon=epsilon, norm=norm)
-    if epsilon is None:
-        return battery, Battery.preset(name).only(_QUICK)
-    return battery, Battery.within(epsilon, norm=norm, preset="quick")
+    has_pgd = set(_QUICK) <= set(battery.names)
+    return battery, (battery if has_pgd else Battery.of_data(name, "standard", epsilon=epsilon, norm=norm)).only(_QUICK)

@@ -8,21 +8,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from tf_laq import api, training
 from tf_laq._internal import archives
 from tf_laq._internal.documents import Document
 from tf_laq.compression.candidates import Candidate
+from tf_laq.compression.places import FILE, INPUTS
 from tf_laq.compression.result import ORIGINAL, CompressedModel
 from tf_laq.compression.task import Task
 from tf_laq.errors import InputError
 from tf_laq.plan import QuantizationPlan
+from tf_laq.policies import DataDrivenPolicy, Policy
 from tf_laq.tflite import ExportReport, export_tflite
 from tf_laq.tflite.encodings import Layout
 from tf_laq.training.moments import normalisations
 from tf_laq.version import __version__
 
 _MATCHED_IMAGES = 256
-_PLAN, _WEIGHTS, _REPORT, _FILE, _MAKING = "plan.json", "weights.npz", "export.json", "model.tflite", "made.json"
+_PLAN, _WEIGHTS, _REPORT, _MAKING = "plan.json", "weights.npz", "export.json", "made.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,7 +74,19 @@ class Making(Document):
     def of(cls, candidate: Candidate) -> Making:
         """Describe a candidate."""
         tuning = None if candidate.tuning is None else dataclasses.asdict(candidate.tuning)
-        return cls(policy=repr(candidate.policy), tuning=tuning)
+        return cls(policy=_described(candidate.policy), tuning=tuning)
+
+
+def _described(policy: Policy | DataDrivenPolicy) -> str:
+    """Return the settings of a policy in words, arrays by their SHA-256: a printed array leaves most of itself out."""
+    if not dataclasses.is_dataclass(policy):
+        return repr(policy)
+    values = {field.name: getattr(policy, field.name) for field in dataclasses.fields(policy)}
+    words = [
+        f"{name}={archives.sha256([value]) if isinstance(value, np.ndarray) else repr(value)}"
+        for name, value in values.items()
+    ]
+    return f"{type(policy).__name__}({', '.join(words)})"
 
 
 class Workbench:
@@ -82,13 +98,14 @@ class Workbench:
         layout: Of the files.
         seed: Of the corrections and the fine-tuning.
         overwrite: Remove what was made of other inputs.
+        progress: Show progress bars on a terminal.
 
     Raises:
         InputError: The folder has candidates of other inputs.
     """
 
-    def __init__(self, path: Path, task: Task, layout: Layout, seed: int, *, overwrite: bool) -> None:
-        self.path, self._task, self._layout, self._seed = path, task, layout, seed
+    def __init__(self, path: Path, task: Task, layout: Layout, seed: int, *, overwrite: bool, progress: bool) -> None:
+        self.path, self._task, self._layout, self._seed, self._progress = path, task, layout, seed, progress
         inputs = Inputs(
             release=__version__,
             model=task.settled.sha256,
@@ -98,7 +115,7 @@ class Workbench:
             layout=layout,
             seed=seed,
         )
-        manifest = path / "inputs.json"
+        manifest = path / INPUTS
         if manifest.is_file() and manifest.read_text(encoding="utf-8") != inputs.to_json():
             if not overwrite:
                 raise InputError(
@@ -130,8 +147,13 @@ class Workbench:
         """
         place, making = self._place(candidate.name), Making.of(candidate)
         # It comes last: with it, all of the candidate is there.
-        if not _is(place / _MAKING, making):
-            plan = plan or api.search(self._task.model, policy=candidate.policy, layout=self._layout)
+        if not _was_made_so(place / _MAKING, making):
+            # What is there may be of another recipe; from here on it is not whole.
+            (place / _MAKING).unlink(missing_ok=True)
+            if plan is None:
+                plan = api.search(
+                    self._task.model, policy=candidate.policy, layout=self._layout, progress=self._progress
+                )
             made = self._quantized(candidate, plan)
             plan.save(place / _PLAN)
             archives.write(place / _WEIGHTS, {f"{n:04d}": value for n, value in enumerate(made.get_weights())})
@@ -156,7 +178,7 @@ class Workbench:
 
     def file(self, made: CompressedModel) -> Path:
         """Return the path of a model's .tflite file."""
-        return self._place(made.name) / _FILE
+        return self._place(made.name) / FILE
 
     def attacks(self, name: str) -> Path:
         """Return the folder of an evaluation."""
@@ -168,7 +190,11 @@ class Workbench:
     def _quantized(self, candidate: Candidate, plan: QuantizationPlan) -> Any:
         model, seed = self._task.model, self._seed
         if candidate.tuning is not None:
-            return api.strip(training.fine_tune(model, plan, self._task.dataset, candidate.tuning, seed=seed))
+            return api.strip(
+                training.fine_tune(
+                    model, plan, self._task.dataset, candidate.tuning, seed=seed, progress=self._progress
+                )
+            )
         baked = api.bake(model, plan)
         if not self._is_matched():
             return baked
@@ -190,10 +216,10 @@ class Workbench:
 
     def _export(self, name: str, model: Any, plan: QuantizationPlan | Literal["float32"]) -> None:
         place = self._place(name)
-        report = export_tflite(model, place / _FILE, plan, layout=self._layout, images=self._task.probe)
+        report = export_tflite(model, place / FILE, plan, layout=self._layout, images=self._task.probe)
         report.save(place / _REPORT)
 
 
-def _is(path: Path, making: Making) -> bool:
+def _was_made_so(path: Path, making: Making) -> bool:
     """Return whether a candidate was made, and in this way."""
     return path.is_file() and path.read_text(encoding="utf-8") == making.to_json()

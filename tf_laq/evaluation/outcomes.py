@@ -76,6 +76,11 @@ class Outcome:
         """
         return cls(bits=np.packbits(correct).tobytes().hex(), count=len(correct), **fields)
 
+    def only(self, left: Correct) -> Outcome:
+        """Return the outcome with all examples broken that are not among those left, shape (count,)."""
+        bits = np.packbits(self.correct & left).tobytes().hex()
+        return dataclasses.replace(self, bits=bits)
+
     @functools.cached_property
     def correct(self) -> Correct:
         """Whether the model was right, per example, shape (count,)."""

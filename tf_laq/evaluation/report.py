@@ -121,6 +121,29 @@ class RobustnessReport(Document):
             steps={name: steps for report in reports for name, steps in report.steps.items()},
         )
 
+    def preceded_by(self, first: RobustnessReport) -> RobustnessReport:
+        """Return the report with the columns of an earlier one on the same models, images and seed put first.
+
+        Columns of a name that both have are this report's. In an ensemble, what an earlier white-box column broke is
+        broken in the later ones.
+
+        Raises:
+            InputError: The reports are of other models, or of another number of images.
+        """
+        if (first.models, first.count) != (self.models, self.count):
+            expected = f"a report of {', '.join(self.models)} on {self.count} images"
+            raise InputError("first", expected=expected, received=f"{', '.join(first.models)} on {first.count}")
+        new = [column for column in first.battery.columns if column.name not in self.battery.names]
+        names = {column.name for column in new}
+        earlier = tuple(outcome for outcome in first.outcomes if outcome.column in names)
+        outcomes = self.outcomes
+        if self.battery.ensemble:
+            left = {model: first.surviving(model) for model in self.models}
+            outcomes = tuple(o.only(left[o.model]) if o.knowledge == "white" else o for o in outcomes)
+        clean, *others = self.battery.columns
+        battery = dataclasses.replace(self.battery, columns=(clean, *new, *others))
+        return dataclasses.replace(self, battery=battery, outcomes=(*earlier, *outcomes))
+
     def has(self, model: str, column: str, knowledge: str) -> bool:
         """Return whether there is an outcome of a model, column and knowledge."""
         return any((o.model, o.column, o.knowledge) == (model, column, knowledge) for o in self.outcomes)

@@ -135,6 +135,7 @@ def drop(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> Differe
     only_first, only_second = float((before & ~after).sum()), float((after & ~before).sum())
     b, c, n = only_first + 0.5, only_second + 0.5, count + 2
     center, half = (b - c) / n, _QUANTILE * math.sqrt(b + c - (b - c) ** 2 / n) / n
-    value, lower, upper = (only_first - only_second) / count, max(center - half, -1.0), min(center + half, 1.0)
-    # The added halves could leave the difference itself outside, at -1 and 1.
-    return Difference(100 * value, 100 * min(lower, value), 100 * max(upper, value))
+    # Divided last, so that 7 of 1,000 are 0.7 and not a little more.
+    value, lower, upper = 100 * (only_first - only_second) / count, 100 * (center - half), 100 * (center + half)
+    # The added halves could leave the difference itself outside, at -100 and 100.
+    return Difference(value, min(max(lower, -100.0), value), max(min(upper, 100.0), value))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tf_laq._internal import files
+from tf_laq.compression.places import FILE, RECOMMENDED
 from tf_laq.compression.result import CLEAN, ORIGINAL, Compression, points
 from tf_laq.evaluation import AdversarialExamples, Share
 from tf_laq.report.fronts import draw_sizes
@@ -14,8 +15,6 @@ from tf_laq.report.layers import draw_layers, layer_table, layers_of
 from tf_laq.report.pages import Card, Picture, Table, render
 from tf_laq.report.pictures import EXAMPLES_WORDS, draw_examples
 from tf_laq.tflite.report import ExportReport
-
-_FOLDER = "recommended"
 
 
 def write_compression(
@@ -111,10 +110,10 @@ def _summary(result: Compression) -> list[Card]:
 def _shipped(result: Compression) -> dict[str, str]:
     chosen, export = result.recommended, result.recommended.export
     kept = "" if export.kept else "; NOT every tensor is stored as planned"
-    plan = {} if chosen.plan is None else {"Its bits": f"{_FOLDER}/plan.json"}
+    plan = {} if chosen.plan is None else {"Its bits": f"{RECOMMENDED}/plan.json"}
     return {
-        "The file to ship": f"{_FOLDER}/model.tflite, {chosen.bytes:,} bytes in layout {export.layout}{kept}",
-        "The same model in Keras": f"{_FOLDER}/model.keras",
+        "The file to ship": f"{RECOMMENDED}/{FILE}, {chosen.bytes:,} bytes in layout {export.layout}{kept}",
+        "The same model in Keras": f"{RECOMMENDED}/model.keras",
         **plan,
         "How it was made": "; ".join(chosen.steps) or "as it was given",
         "Runs in": f"TensorFlow Lite {export.runtime} and newer" if export.runtime else "a runtime with its operators",
