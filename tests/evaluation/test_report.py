@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 
@@ -177,3 +178,38 @@ def test_a_file_with_the_wrong_number_of_bits_is_refused(report, bits) -> None:
 def test_cells_that_the_report_lacks_are_refused(report, call, message) -> None:
     with pytest.raises(InputError, match=message):
         call(report)
+
+
+def of(report, models=MODELS, columns=BATTERY.names):
+    """Return the part of a report that is about some models and columns."""
+    outcomes = tuple(o for o in report.outcomes if o.model in models and o.column in columns)
+    return dataclasses.replace(report, models=tuple(models), battery=BATTERY.only(columns), outcomes=outcomes)
+
+
+@given(reports())
+def test_reports_of_one_model_each_are_the_whole_together(report):
+    parts = [of(report, [model]) for model in MODELS]
+    assert RobustnessReport.joined(parts) == report
+    for wrong in (parts[:1] * 2, [], [parts[0], dataclasses.replace(parts[1], surrogates=("twin",))]):
+        with pytest.raises(InputError, match="reports: expected"):
+            RobustnessReport.joined(wrong)
+
+
+@given(
+    reports(), st.sets(st.sampled_from(BATTERY.names[1:]), min_size=1, max_size=len(BATTERY.names) - 2), st.booleans()
+)
+def test_columns_that_precede_others_count_in_the_worst_case_and_leave_out_what_they_broke(report, first, ensemble):
+    clean = BATTERY.names[0]
+    rest = [name for name in BATTERY.names if name not in first]
+    later = of(report, columns=rest)
+    later = dataclasses.replace(later, battery=dataclasses.replace(later.battery, ensemble=ensemble))
+    earlier = of(report, columns=[clean, *first])
+    whole = later.preceded_by(earlier)
+    assert whole.battery.names == (clean, *[name for name in BATTERY.names if name in first], *rest[1:])
+    for model in MODELS:
+        assert (whole.surviving(model) == report.surviving(model)).all()
+        for column in rest[1:]:
+            if whole.has(model, column, "white"):
+                left = whole.correct(model, column, "white")
+                before = report.correct(model, column, "white")
+                assert (left == (before & earlier.surviving(model) if ensemble else before)).all()

@@ -234,8 +234,8 @@ class Compression(Document):
             f"{self.robustness.battery.name}. Worst case: right under every attack, with its 95 % Wilson interval.",
             "Below original: points of the worst case lost on the same images, with the 95 % interval of Agresti and "
             "Min for pairs.",
-            f"Every model was screened by {quick}, which counts in the worst case too and so bounds it from above (<=). "
-            "A model that loses too much by that bound cannot win, and was attacked no further.",
+            f"Every model was screened by {quick}, which counts in the worst case and so bounds it from above (<=). A "
+            "model that loses too much by that bound cannot win, and was attacked no further.",
             "The others were attacked in full, the smallest file first. A model was stopped after a quarter of the "
             "images if the whole interval of its loss there was beyond the rule. A file larger than one that keeps the "
             "rule cannot win either.",

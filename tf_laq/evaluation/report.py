@@ -107,7 +107,7 @@ class RobustnessReport(Document):
         Raises:
             InputError: There is no report, or they are of other images, batteries or seeds, or of one model twice.
         """
-        alike = {(len(report.surrogates), report.count, report.seed, report.battery.to_json()) for report in reports}
+        alike = {(report.surrogates, report.count, report.seed, report.battery.to_json()) for report in reports}
         models = tuple(model for report in reports for model in report.models)
         if len(alike) != 1 or len(set(models)) != len(models):
             expected = "reports of different models, of as many images, by one battery and seed"
