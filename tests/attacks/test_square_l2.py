@@ -104,19 +104,35 @@ def test_the_whole_ball_is_used_where_the_range_leaves_room(shape) -> None:
     np.testing.assert_allclose(lengths, 0.3, atol=1e-6)
 
 
-def test_the_boundary_of_a_linear_model_is_crossed_where_it_is_near() -> None:
-    # Squares find a smooth direction easily, and one of independent numbers hardly.
-    direction = np.linspace(-1, 1, 12, dtype=np.float32)[None, :, None] * np.ones((12, 12, 1), np.float32)
-    images, nearest = np.full((20, 12, 12, 1), 0.5, np.float32), 0.1 / np.linalg.norm(direction)
+@pytest.fixture(scope="module")
+def bump():
+    """Return the smooth gradient of a linear margin, of norm 1."""
+    squares = (np.arange(12) - 5.5) ** 2
+    direction = np.exp(-(squares[:, None] + squares[None, :]) / 18)[..., None]
+    return (direction / np.linalg.norm(direction)).astype(np.float32)
+
+
+def fall(bump, margin, **settings):
+    """Return by how much Square lowers this margin of grey images of a linear model, of 1 per unit of length."""
 
     def logits(batch):
-        margin = tf.reduce_sum((batch - 0.5) * direction, [1, 2, 3]) + 0.1
-        return tf.stack([margin, tf.zeros_like(margin)], 1)
+        found = tf.reduce_sum((batch - 0.5) * bump, [1, 2, 3]) + margin
+        return tf.stack([found, tf.zeros_like(found)], 1)
 
-    for share, broken in ((0.99, 0), (1.3, 20)):
-        attack = Square(epsilon=float(share * nearest), norm="l2", queries=1000)
-        margins = logits(attack(logits, images, np.zeros(20, int)))[:, 0]
-        assert (margins.numpy() < 0).sum() == broken
+    images = np.full((20, 12, 12, 1), 0.5, np.float32)
+    attack = Square(norm="l2", **settings)
+    return margin - logits(attack(logits, images, np.zeros(20, int)))[:, 0].numpy()
+
+
+@pytest.mark.parametrize(("epsilon", "broken"), [(0.99, 0), (2.0, 20)])
+def test_the_boundary_of_a_linear_model_is_crossed_if_it_is_in_the_ball(epsilon, broken, bump) -> None:
+    assert (fall(bump, 1.0, epsilon=epsilon, queries=1000) > 1.0).sum() == broken
+
+
+def test_it_comes_nearer_to_the_lowest_margin_of_a_linear_model_with_more_queries(bump) -> None:
+    few, more, most = (fall(bump, 9.0, epsilon=0.5, queries=queries) / 0.5 for queries in (10, 100, 1000))
+    assert few.mean() < more.mean() < most.mean()
+    assert 0.6 <= most.min() <= most.max() <= 1.0
 
 
 def test_more_queries_break_more(logits, images, labels, predictions) -> None:
