@@ -29,6 +29,7 @@ EVERY = [
     attacks.get("mim", epsilon=EPSILON, steps=6),
     attacks.get("mim", epsilon=0.8, norm="l2", steps=6),
     attacks.get("square", epsilon=EPSILON, queries=60),
+    attacks.get("square", epsilon=0.8, norm="l2", queries=100),
     attacks.get("apgd_ce", epsilon=EPSILON, steps=10, restarts=2),
     attacks.get("apgd_ce", epsilon=EPSILON, steps=10, stop_when_broken=False),
     attacks.get("apgd_ce", epsilon=0.8, norm="l2", steps=10),
@@ -119,13 +120,14 @@ def test_settings_are_frozen(attack) -> None:
 @settings(max_examples=25, deadline=None)
 @given(
     name=st.sampled_from(["uniform", "fgsm", "pgd", "bim", "mim", "square", "apgd_ce"]),
+    norm=st.sampled_from(["linf", "l2"]),
     epsilon=st.floats(0.0, 1.0, width=32),
     seed=st.integers(0, 2**32),
     black=st.booleans(),
 )
-def test_any_strength_stays_in_the_box_and_the_ball(name, epsilon, seed, black, linear_logits) -> None:
+def test_any_strength_stays_in_the_box_and_the_ball(name, norm, epsilon, seed, black, linear_logits) -> None:
     short = {"square": {"queries": 5}, "apgd_ce": {"steps": 10, "stop_when_broken": False}}
-    attack = attacks.get(name, epsilon=epsilon, **short.get(name, {}))
+    attack = attacks.get(name, epsilon=epsilon, norm=norm, **short.get(name, {}))
     images = np.random.default_rng(seed).random((3, 4, 4, 1)).astype(np.float32)
     images = np.round(images) if black else images
     adversarial = attack(linear_logits, images, np.array([0, 1, 0]), seed=seed)
@@ -147,7 +149,7 @@ def test_a_strength_that_is_no_finite_positive_number_is_refused(name, epsilon) 
     ("name", "setting", "value"),
     [
         ("fgsm", "norm", "l7"),
-        ("square", "norm", "l2"),
+        ("square", "norm", "l7"),
         ("square", "queries", 0),
         ("square", "initial_share", 1.5),
         ("pgd", "steps", 0),

@@ -106,7 +106,7 @@ def test_a_radius_gives_the_numbers_of_the_presets(dataset) -> None:
 
 
 def test_an_l2_radius_has_attacks_of_that_norm_only(tmp_path) -> None:
-    names = (*COLUMNS[:7], "uniform")
+    names = (*COLUMNS[:7], "uniform", "square")
     for preset, columns in {"standard": names, "quick": ("clean", "pgd")}.items():
         assert Battery.within(0.5, norm="l2", preset=preset).names == columns
     for preset in ("standard", "strong"):
@@ -114,8 +114,15 @@ def test_an_l2_radius_has_attacks_of_that_norm_only(tmp_path) -> None:
         attacks = [attack for column in battery.columns[1:] for attack in column.attacks.values()]
         assert {getattr(attack, "norm", "l2") for attack in attacks} == {"l2"}
         assert all(attack.epsilon <= 0.5 for attack in attacks)
+        assert attack_free_of_gradients(battery) == ("l2", 0.5, {"standard": 1000, "strong": 5000}[preset])
         battery.save(tmp_path / "battery.json")
         assert Battery.load(tmp_path / "battery.json") == battery
+
+
+def attack_free_of_gradients(battery):
+    square = attacks_of(battery, "square")["white"]
+    assert not square.needs_gradient
+    return square.norm, square.epsilon, square.queries
 
 
 @pytest.mark.parametrize(

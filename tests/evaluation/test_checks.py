@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import tf_laq as laq
 from tf_laq.adapters import logits_function
-from tf_laq.attacks import FGSM, PGD, Attack, Battery, Column, Square, UniformNoise
+from tf_laq.attacks import DDN, FGSM, PGD, Attack, Battery, Column, Square, UniformNoise
 from tf_laq.errors import InputError
 from tf_laq.evaluation import RobustnessReport, evaluate
 from tf_laq.evaluation.outcomes import excess_of
@@ -84,6 +84,28 @@ class TestPlantedDefects:
         assert {"zero_gradients", "transfer"} <= warnings(run(rounded))
         white = tuple(Column(name=c.name, attacks={"white": c.attacks["white"]}) for c in BATTERY.columns[1::2])
         assert {"zero_gradients", "gradient_free"} <= warnings(run(rounded, Battery(name="white", columns=white)))
+
+    def test_so_they_do_in_l2(self, run, network) -> None:
+        def rounded(images):
+            return network(tf.round(images * 15.0) / 15.0 + 0.0 * images)
+
+        ball = {"epsilon": 1.0, "norm": "l2"}
+        gradient = {"pgd": PGD(**ball, steps=10), "ddn": DDN(epsilon=1.0, steps=20)}
+        square = {"square": Square(**ball, queries=300)}
+        columns = tuple(Column(name=key, attacks={"white": attack}) for key, attack in (gradient | square).items())
+        assert {"zero_gradients", "gradient_free"} <= warnings(run(rounded, Battery(name="white", columns=columns)))
+
+    def test_what_the_nearest_images_break_is_not_hidden_from_gradients(self, run, network) -> None:
+        ball = {"epsilon": 1.0, "norm": "l2"}
+        attacks = {
+            "short": PGD(**ball, steps=1, step_size=0.01, random_start=False),
+            "ddn": DDN(epsilon=1.0),
+            "square": Square(**ball, queries=300),
+        }
+        columns = tuple(Column(name=key, attacks={"white": attack}) for key, attack in attacks.items())
+        for kept, verdict in ((columns, "ok"), (columns[::2], "warning")):
+            checks = run(network, Battery(name="white", columns=kept)).checks
+            assert next(check.verdict for check in checks if check.name == "gradient_free") == verdict
 
     def test_rounded_activations_that_have_no_gradient(self, run, network) -> None:
         report = run(lambda images: network(tf.round(images * 15.0) / 15.0))

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from tf_laq.attacks import Battery, Square
+from tf_laq.attacks import Battery
 from tf_laq.evaluation import Classifier, evaluate
 
 # Keras 3 with NumPy 2.
@@ -53,7 +53,7 @@ def forms(k, f):
 
 
 def battery_of(preset, norm, settings):
-    """Return a preset battery in a norm and with some settings, without the attacks that are of another norm only."""
+    """Return a preset battery in a norm and with some settings."""
 
     def changed(attack):
         given = {name: value for name, value in settings.items() if hasattr(attack, name)}
@@ -68,7 +68,6 @@ def battery_of(preset, norm, settings):
     columns = tuple(
         dataclasses.replace(column, attacks={key: changed(attack) for key, attack in column.attacks.items()})
         for column in Battery.preset("digits", preset).columns
-        if norm == "linf" or not any(isinstance(attack, Square) for attack in column.attacks.values())
         if not settings or column.name in STRONGEST
     )
     return dataclasses.replace(Battery.preset("digits", preset), columns=columns)

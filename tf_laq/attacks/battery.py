@@ -122,9 +122,7 @@ class Battery(Document):
         | Square | 1,000 queries, in "strong" 5,000 | digits, CIFAR-10; AutoAttack (Croce and Hein 2020) |
         | Auto-PGD, in "strong" | 100 steps, nine targets | all; AutoAttack |
 
-        In "l2" there is no Gaussian noise, whose length grows with the number of pixels, and no Square, which this
-        package has for "linf" only; CW-L2, in "strong" DDN, is there instead. Every attack of an "l2" battery
-        therefore needs the gradient, and a quantized model that hides it can look better than it is.
+        In "l2" there is no Gaussian noise, whose length grows with the number of pixels, but CW-L2, in "strong" DDN.
 
         Args:
             epsilon: The radius in pixel units of [0, 1], above 0.
@@ -139,7 +137,7 @@ class Battery(Document):
             >>> Battery.within(8 / 255).only("pgd").columns[0].attacks["white"].steps
             40
             >>> Battery.within(0.5, norm="l2", preset="strong").names
-            ('clean', 'uniform', 'mim', 'apgd_ce', 'apgd_t', 'ddn')
+            ('clean', 'uniform', 'mim', 'apgd_ce', 'apgd_t', 'ddn', 'square')
         """
         return cls.from_dict(battery_within(epsilon, norm, preset))
 

@@ -51,16 +51,12 @@ def _standard(epsilon: float, norm: str) -> Columns:
         "mim": _made_on_models("mim", **steps, steps=20),
         **({"gaussian": _model_free("gaussian", standard_deviation=epsilon)} if norm == "linf" else {}),
         "uniform": _model_free("uniform", **ball),
-        **({"square": _white("square", **ball, queries=1000)} if norm == "linf" else {}),
+        "square": _white("square", **ball, queries=1000),
     }
 
 
 def _strong(epsilon: float, norm: str) -> Columns:
     ball = {"epsilon": epsilon, "norm": norm}
-    last = {
-        "linf": {"square": _white("square", **ball, queries=5000)},
-        "l2": {"ddn": _white("ddn", epsilon=epsilon)},
-    }
     return {
         "clean": _model_free("clean"),
         "uniform": _model_free("uniform", **ball),
@@ -70,7 +66,8 @@ def _strong(epsilon: float, norm: str) -> Columns:
             "white": {"name": "apgd_ce", **ball, "steps": 100},
         },
         "apgd_t": _white("apgd_t", **ball, steps=100, targets=9),
-        **last[norm],
+        **({"ddn": _white("ddn", epsilon=epsilon)} if norm == "l2" else {}),
+        "square": _white("square", **ball, queries=5000),
     }
 
 

@@ -6,33 +6,44 @@ Andriushchenko et al. 2020, "Square Attack: a Query-efficient Black-box Adversar
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tf_laq._internal.validation import one_of, real, whole
-from tf_laq.attacks.base import DECISIVE, BallAttack, Images, Indices, Labels, Logits, margins
+from tf_laq._internal.validation import real, whole
+from tf_laq.attacks.base import BallAttack, Images, Indices, Labels, Logits
+from tf_laq.attacks.random_search import Draws, Standing, lowest_margin, window
 from tf_laq.attacks.randomness import per_example
+from tf_laq.attacks.square_l2 import moved_budget, patterns, tiling
 from tf_laq.errors import InputError
 
 # The share of changed pixels is halved after these shares of the queries (section 5 of the paper).
 HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 
+Draw = Callable[[int, Callable[[np.random.Generator], npt.NDArray[np.floating]]], Images]
+Numbers = npt.NDArray[Any] | np.float32
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Square(BallAttack):
-    """Random search with squares at the border of the L-inf ball: it reads the logits and needs no gradient.
+    """Random search with squares at the border of the ball: it reads the logits and needs no gradient.
 
-    Starts from vertical stripes x +- epsilon. Each query sets a random square to x +- epsilon, one sign per
-    channel, and keeps it where the margin (true logit minus the largest other) falls. An example stops once
-    it is broken. Vanishing gradients, which quantized weights produce, do not blind it (Andriushchenko et
-    al. 2020, Algorithm 1).
+    Each query changes a random square of the best image so far, and is kept where the margin (true logit minus the
+    largest other) falls. An example stops once it is broken. Vanishing gradients, which quantized weights produce, do
+    not blind it.
+
+    - "linf" (Andriushchenko et al. 2020, Algorithm 2): starts from vertical stripes x +- epsilon, and sets a square
+      to x +- epsilon, one sign per channel.
+    - "l2" (Algorithm 3): starts from square tiles, each a fifth of the image high, and moves the change of one square
+      to another one, where a pattern of two heaps is added and the change gets the length that uses up the ball.
+      Squares have a side of at least 3 pixels, an odd one where the image has room for it, as in the authors' code.
 
     Args:
         epsilon: Radius of the ball in pixel units.
-        norm: "linf".
+        norm: "linf" or "l2".
         queries: Number of evaluations of the model per example, the start included.
         initial_share: Share of the pixels that the first squares cover, from 0 to 1.
 
@@ -50,7 +61,6 @@ class Square(BallAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("norm", self.norm, ("linf",))
         whole("queries", self.queries)
         real("initial_share", self.initial_share, maximum=1.0)
 
@@ -64,8 +74,12 @@ class Square(BallAttack):
         progress = np.arange(1, self.queries) / self.queries
         shares = self.initial_share / 2.0 ** np.searchsorted(HALVINGS, progress, side="right")
         largest = max(min(height, width) - 1, 1)
-        sides: npt.NDArray[np.int32] = np.clip(np.round(np.sqrt(shares * height * width)), 1, largest).astype(np.int32)
-        return sides
+        sides = np.round(np.sqrt(shares * height * width)).astype(np.int32)
+        if self.norm == "l2":
+            # A smaller pattern would be no heap, and a heap has its middle on a pixel.
+            sides = np.maximum(sides, 3) | 1
+        clipped: npt.NDArray[np.int32] = np.clip(sides, 1, largest)
+        return clipped
 
     def _perturb(self, logits: Logits, images: Images, labels: Labels, seed: int, indices: Indices) -> Images:
         if images.ndim != 4:
@@ -75,80 +89,55 @@ class Square(BallAttack):
                 received=f"shape {images.shape}",
                 remedy="Use apgd_ce and apgd_dlr, which take inputs of any shape.",
             )
-        _, height, width, channels = images.shape
-        stripes = per_example(lambda random: random.choice([-1.0, 1.0], (1, width, channels)), seed, indices, self.name)
-        places = per_example(lambda random: random.random((self.queries - 1, 2)), seed, indices, self.name, repeat=1)
-        signs = per_example(
-            lambda random: random.choice([-1.0, 1.0], (self.queries - 1, channels)),
-            seed,
-            indices,
-            self.name,
-            repeat=2,
-        )
-        adversarial: Images = _search(
+
+        def draw(repeat: int, make: Callable[[np.random.Generator], npt.NDArray[np.floating]]) -> Images:
+            return per_example(make, seed, indices, self.name, repeat=repeat)
+
+        prepare, propose = {"linf": (self._in_linf, flipped_square), "l2": (self._in_l2, moved_budget)}[self.norm]
+        start, draws = prepare(images, draw)
+        adversarial: Images = lowest_margin(
             logits,
             tf.constant(images),
             tf.constant(labels),
-            tf.clip_by_value(images + self.epsilon * stripes, 0.0, 1.0),
-            tf.constant(self.sides(height, width)),
-            tf.constant(places),
-            tf.constant(self.epsilon * signs, tf.float32),
+            tf.clip_by_value(images + start, 0.0, 1.0),
+            tf.constant(self.queries - 1),
+            propose,
+            tuple(tf.constant(values) for values in draws),
         ).numpy()
         return adversarial
 
+    def _in_linf(self, images: Images, draw: Draw) -> tuple[Images, tuple[Numbers, ...]]:
+        """Return the change at the start, vertical stripes, and the draws of `flipped_square`."""
+        _, height, width, channels = images.shape
+        stripes = draw(0, lambda random: random.choice([-1.0, 1.0], (1, width, channels)))
+        places = draw(1, lambda random: random.random((self.queries - 1, 2)))
+        signs = draw(2, lambda random: random.choice([-1.0, 1.0], (self.queries - 1, channels)))
+        changes = (self.epsilon * signs).astype(np.float32)
+        return self.epsilon * stripes, (self.sides(height, width), places, changes)
 
-@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped
-def _search(
-    logits: Logits,
-    clean: tf.Tensor,
-    labels: tf.Tensor,
-    start: tf.Tensor,
-    sides: tf.Tensor,
-    places: tf.Tensor,
-    changes: tf.Tensor,
-) -> tf.Tensor:
-    """Return the images with the lowest margin found.
+    def _in_l2(self, images: Images, draw: Draw) -> tuple[Images, tuple[Numbers, ...]]:
+        """Return the change at the start, tiles of random signs, and the draws of `moved_budget`."""
+        _, height, width, channels = images.shape
+        unsigned, tiles = tiling(height, width)
+        tile_signs = draw(0, lambda random: random.choice([-1.0, 1.0], (tiles.max() + 1, channels)))
+        start = unsigned[:, :, None] * tile_signs[:, tiles] * np.float32(self.epsilon / np.sqrt(channels))
+        places = draw(1, lambda random: random.random((self.queries - 1, 4)))
+        signs = draw(2, lambda random: random.choice([-1.0, 1.0], (self.queries - 1, channels)))
+        transposed = draw(3, lambda random: random.choice([0.0, 1.0], self.queries - 1))
+        sides = self.sides(height, width)
+        return start, (sides, *patterns(sides), places, signs, transposed, np.float32(self.epsilon))
+
+
+def flipped_square(query: tf.Tensor, standing: Standing, draws: Draws) -> tf.Tensor:
+    """Return images with one square set to its clean pixels plus or minus epsilon.
 
     Args:
-        logits: Callable from images to logits.
-        clean: float32 images (n, height, width, channels).
-        labels: int64 true labels (n,).
-        start: The first images tried, of the shape of `clean`.
-        sides: int32 side of the square of each query (queries,).
-        places: float32 place of each square as shares of the free rows and columns (n, queries, 2).
-        changes: float32 change of the clean image inside each square (n, queries, channels).
+        query: int32 number of the query.
+        standing: The examples.
+        draws: int32 side of the square of each query (queries,); its places as shares of the free rows and columns
+            (n, queries, 2); the change of the clean image inside it (n, queries, channels).
     """
-    rows = tf.range(clean.shape[1])[None, :, None, None]
-    columns = tf.range(clean.shape[2])[None, None, :, None]
-    extent = tf.constant([clean.shape[1], clean.shape[2]])
-
-    def unbroken(margin: tf.Tensor) -> tf.Tensor:
-        return margin > -DECISIVE
-
-    def body(query: tf.Tensor, best: tf.Tensor, margin: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        # Only examples that still stand are evaluated: the cost falls with the model's robustness.
-        active = tf.where(unbroken(margin))
-        side, place = sides[query], tf.gather_nd(places[:, query], active)
-        corner = tf.cast(place * tf.cast(extent - side + 1, tf.float32), tf.int32)
-        top, left = corner[:, 0, None, None, None], corner[:, 1, None, None, None]
-        inside = (rows >= top) & (rows < top + side) & (columns >= left) & (columns < left + side)
-        change = tf.gather_nd(changes[:, query], active)[:, None, None, :]
-        changed = tf.clip_by_value(tf.gather_nd(clean, active) + change, 0.0, 1.0)
-        current = tf.gather_nd(best, active)
-        candidate = tf.where(inside, changed, current)
-        # A square that changes nothing needs no evaluation. One example is always there: not every model takes none.
-        differs = (tf.reduce_max(tf.abs(candidate - current), [1, 2, 3]) > 0.0) | (tf.range(tf.shape(active)[0]) == 0)
-        active, candidate = tf.boolean_mask(active, differs), tf.boolean_mask(candidate, differs)
-        candidate_margin = margins(logits(candidate), tf.gather_nd(labels, active))
-        better = candidate_margin < tf.gather_nd(margin, active)
-        active = tf.boolean_mask(active, better)
-        return (
-            query + 1,
-            tf.tensor_scatter_nd_update(best, active, tf.boolean_mask(candidate, better)),
-            tf.tensor_scatter_nd_update(margin, active, tf.boolean_mask(candidate_margin, better)),
-        )
-
-    state = (tf.constant(0), start, margins(logits(start), labels))
-    return tf.while_loop(
-        lambda query, _, margin: (query < tf.size(sides)) & tf.reduce_any(unbroken(margin)), body, state
-    )[1]
+    sides, places, changes = draws
+    inside = window(tf.gather_nd(places[:, query], standing.numbers), sides[query], standing.clean).inside
+    change = tf.gather_nd(changes[:, query], standing.numbers)[:, None, None, :]
+    return tf.where(inside, tf.clip_by_value(standing.clean + change, 0.0, 1.0), standing.current)

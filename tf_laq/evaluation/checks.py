@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from tf_laq.attacks.apgd import APGD
-from tf_laq.attacks.base import Attack, BallAttack, IterativeAttack
+from tf_laq.attacks.base import Attack, IterativeAttack
 from tf_laq.attacks.fgsm import FGSM
 from tf_laq.attacks.noise import UniformNoise
 from tf_laq.attacks.square import Square
 from tf_laq.evaluation.examples import LOOKED_AT, Examples
 from tf_laq.evaluation.models import MANY_ZEROS, EvaluatedModel, ZeroGradients
-from tf_laq.evaluation.outcomes import Correct
+from tf_laq.evaluation.outcomes import Correct, ball_of
 from tf_laq.evaluation.report import OK, WARNING, Check, RobustnessReport
 from tf_laq.evaluation.statistics import mcnemar
 
@@ -116,7 +116,7 @@ class _White:
     """A white-box column of a model, the second search left out."""
 
     name: str
-    attack: BallAttack
+    attack: Attack
     correct: Correct
 
     @property
@@ -130,7 +130,7 @@ def _white(report: RobustnessReport, model: str) -> list[_White]:
         _White(outcome.column, attack, outcome.correct)
         for outcome in report.outcomes
         if (outcome.model, outcome.knowledge, outcome.second_search) == (model, "white", False)
-        and isinstance(attack := attacks[outcome.column], BallAttack)
+        and (attack := attacks[outcome.column]) is not None
     ]
 
 
@@ -213,9 +213,10 @@ def _noise(report: RobustnessReport, model: str) -> Iterator[Check]:
 
 def _as_strong(attack: Attack, other: Attack) -> bool:
     """Return whether an attack may change images as much as another one; equal strengths differ by rounding only."""
-    if not isinstance(attack, BallAttack) or not isinstance(other, BallAttack) or attack.norm != other.norm:
+    balls = ball_of(attack), ball_of(other)
+    if balls[0] is None or balls[1] is None or balls[0][0] != balls[1][0]:
         return False
-    return 1.0 - 1e-6 <= attack.epsilon / max(other.epsilon, 1e-12) <= 1.0 + 1e-6
+    return 1.0 - 1e-6 <= balls[0][1] / max(balls[1][1], 1e-12) <= 1.0 + 1e-6
 
 
 def _compare(model: str, name: str, pairs: list[tuple[str, Correct, str, Correct]], meaning: str) -> Iterator[Check]:
