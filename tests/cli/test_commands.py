@@ -60,8 +60,6 @@ def test_evaluate_attacks_tflite_files_and_draws_the_examples_that_it_saves(save
     assert laq_command(*arguments, "--out", tmp_path / "e", "--examples", 9, "--overwrite")[0] == 0
 
 
-# Keras 3 with NumPy 2.
-@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 @pytest.mark.parametrize("keras", [tf_keras, keras3], ids=["tf_keras", "keras"])
 def test_evaluate_and_curve_call_models_as_they_are_told(keras, tmp_path, laq_command):
     layers, inputs = keras.layers, keras.Input((1, 8, 8))
