@@ -107,6 +107,7 @@ def test_large_parts_stay_bytes_until_they_are_read(monkeypatch) -> None:
     assert held.train.images.dtype == held.train.images[3:5].dtype == np.float32
     np.testing.assert_array_equal(held.train.images[3:5], whole.train.images[3:5])
     np.testing.assert_array_equal(tf.constant(held.train.images), whole.train.images)
+    monkeypatch.setattr(datasets.ScaledImages, "__array__", None)  # All of them as float32 are not made.
     assert held.train.sha256 == whole.train.sha256
 
 
@@ -266,6 +267,7 @@ IMAGES, LABELS = pictures(30), numbers(30)
         ((IMAGES, LABELS / 2), r"arrays, train: labels: expected whole class numbers"),
         ((IMAGES, LABELS - 1), r"labels: .*negative"),
         ((IMAGES, 0 * LABELS), r"expected at least two classes"),
+        ((IMAGES, LABELS + 1), r"every class number from 0 to 3 .* no image of 0. Number the classes from 0"),
         ((IMAGES[:0], LABELS[:0]), r"data set arrays: expected images with labels. Received: no images"),
         ((IMAGES, np.minimum(1, np.arange(30))), r"no \w+ image of class '0'.*at least five of a class"),
     ],
@@ -296,6 +298,10 @@ def test_parts_that_do_not_fit_each_other_say_why(more, message) -> None:
     [
         ({"pixels": IMAGES}, r"expected the arrays images and labels; or .*Received: pixels"),
         ({"images": IMAGES, "labels": LABELS, "x_test": IMAGES}, r"expected y_test beside x_test"),
+        (
+            {"images": IMAGES, "labels": LABELS, "x_train": IMAGES, "y_train": LABELS},
+            r"expected the train images once. Received: images and x_train. Leave one of the two out",
+        ),
     ],
 )
 def test_an_npz_file_of_other_arrays_says_which_are_expected(tmp_path, arrays, message) -> None:
@@ -327,9 +333,20 @@ def class_without_test_images(folder):
     write_images(folder / "test", IMAGES, np.minimum(LABELS, 1))
 
 
+def class_beside_a_part(folder):
+    write_images(folder, IMAGES, LABELS, names=("cat", "train", "ship"))
+
+
+def validation_images_twice(folder):
+    for part in ("test", "val", "validation"):
+        write_images(folder / part, IMAGES, LABELS)
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [
+        (class_beside_a_part, r"folders of classes, or of the parts .*cat beside train. Rename a class"),
+        (validation_images_twice, r"one folder of validation images. Received: val and validation. Join the two"),
         (empty, r"expected a folder for each class, with its images"),
         (empty_class, r"fox: expected images of the class 'fox' \(.bmp"),
         (several_sizes, r"size: expected a size for images of several sizes. .*\(3, 5\) of .*png beside \(6, 5\)"),

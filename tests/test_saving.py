@@ -15,12 +15,8 @@ import tf_keras
 import tf_laq as laq
 from tf_laq.saving import load_model, save_model
 
-# Keras 3 with NumPy 2.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
-    # Layers without a method build.
-    "ignore:`build\\(\\)` was called on layer:UserWarning",
-)
+# Layers without a method build.
+pytestmark = pytest.mark.filterwarnings("ignore:`build\\(\\)` was called on layer:UserWarning")
 
 KERAS = {"Keras 2": tf_keras, "Keras 3": keras3}
 FORMATS = {"Keras 2": ("m.keras", "m.h5", "saved_model"), "Keras 3": ("m.keras", "m.h5")}

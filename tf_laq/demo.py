@@ -72,12 +72,12 @@ def run(
         UnsatisfiedWarning: Algorithm 1 found no setting for a kernel.
     """
     name_of_recipe = recipe if isinstance(recipe, str) else "custom"
-    data = laq.datasets.load(dataset, seed=seed) if isinstance(dataset, str) else dataset
+    data = laq.datasets.load(dataset, seed=seed)
+    Battery.preset(data.name, preset)
     recipe = laq.training.recipe(data.name, recipe) if isinstance(recipe, str) else recipe
     if recipe.attack is None:
         received = f"{name_of_recipe}, which has no attack"
         raise laq.InputError("recipe", expected="adversarial training", received=received)
-    Battery.preset(data.name, preset)
     whole("examples", examples)
     folder = Path(out)
     adv = laq.training.trained_model(

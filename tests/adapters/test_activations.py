@@ -9,10 +9,6 @@ import tf_laq as laq
 from tf_laq.adapters import adapter_of, logits_function
 from tf_laq.adapters.activations import without_activation
 
-# Keras 3 with NumPy 2.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
 FUNCTIONS = {"softmax": tf.nn.softmax, "sigmoid": tf.nn.sigmoid}
 BATCH = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
 

@@ -8,11 +8,6 @@ import tf_keras
 import tf_laq as laq
 from tf_laq.training import correct_biases, recalibrate_batch_norm
 
-# Keras 3 with NumPy 2.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
-
 IMAGES = np.random.default_rng(0).random((6, 5, 5, 1)).astype(np.float32)
 SETTINGS = {"conv": "kmeans:3", "inner/dense": "log:4", "inner/idle": "float32", "out": "linear:8"}
 

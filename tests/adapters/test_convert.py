@@ -12,11 +12,6 @@ from tf_laq import adapters
 from tf_laq.adapters import kernels
 from tf_laq.errors import InputError
 
-# Keras 3 with NumPy 2.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
-
 
 @pytest.fixture
 def layers(keras):

@@ -77,11 +77,7 @@ def test_the_wrapped_model_trains_all_the_weights_the_float_model_trains(zoo):
     assert np.mean(moved) >= 0.8, [w.name for w, m in zip(wrapped.trainable_weights, moved, strict=True) if not m]
 
 
-@pytest.mark.filterwarnings(
-    "ignore:You are saving your model as an HDF5 file:UserWarning",
-    # Keras 3 with NumPy 2.
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
-)
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file:UserWarning")
 @pytest.mark.parametrize(
     "file", ["model.keras", *(pytest.param(f, marks=pytest.mark.slow) for f in ("model.h5", "model"))]
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -74,7 +75,24 @@ def without_tensorflow(saved, tmp_path):
         (["compress", "none.keras"], "none.keras: expected a saved Keras model"),
         (["compress", "SAVED", "--layout", "tiny"], "--layout: expected one of int8, packed, auto"),
         (["compress", "SAVED", "--preset", "hard"], "--preset: expected one of standard"),
+        (["compress", "SAVED", "--data", "./"], "--epsilon: expected a radius such as 8/255"),
+        (["compress", "SAVED", "--epsilon", "0.1", "--norm", "l7"], "--norm: expected one of linf, l2"),
+        (["compress", "SAVED", "--epsilon", "0.1", "--preset", "paper"], "--preset: expected one of quick"),
+        (["compress", "SAVED", "--max_loss", "abc"], "--max_loss: expected a finite number from 0 to 100"),
+        (["compress", "SAVED", "--max_bytes", "0"], "--max_bytes: expected a whole number of at least 1"),
+        (["compress", "SAVED", "--epochs", "3"], "--epochs: expected none without --fine_tune. Received: 3."),
+        (["evaluate", "SAVED", "--epsilon", "8"], "--epsilon: expected at most 1 in L-inf"),
+        (["train", "--recipe", "plain", "--epsilon", "0.1"], "--epsilon: expected none for the recipe plain"),
+        (
+            ["quantize", "SAVED", "--size", "96"],
+            "--size: expected none without --data. Received: '96'. Give --data too",
+        ),
+        (["quantize", "SAVED", "--download"], "--download: expected none without --data"),
+        (["recalibrate", "SAVED", "--norm", "linf"], "--norm: expected none without --float_twin"),
+        (["recalibrate", "SAVED", "--seed", "0"], "--seed: expected none without --float_twin"),
         (["demo", "--preset", "hard"], "--preset: expected one of standard"),
+        (["demo", "--data", "fashion_mnist"], "--data: expected one of cifar10, digits, mnist"),
+        (["demo", "--max_loss", "abc"], "--max_loss: expected a finite number"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -206,5 +224,21 @@ def test_a_demo_goes_on_in_the_folder_of_the_same_command_only(tmp_path):
     (tmp_path / "compression.json").write_text(json.dumps({"command": "laq demo --seed 0"}))
     check_same_command(tmp_path, "laq demo --seed 0", overwrite=False)
     check_same_command(tmp_path, "laq demo --seed 1", overwrite=True)
-    with pytest.raises(InputError, match=r"out: expected a new folder, or one of the same command.*compression\.json"):
-        check_same_command(tmp_path, "laq demo --seed 1", overwrite=False)
+    for other in (b'{"command": "laq demo --seed 0"}', b'{"command": ', b'["laq demo --seed 1"]', b"\xff"):
+        (tmp_path / "compression.json").write_bytes(other)
+        with pytest.raises(InputError, match=r"out: expected a new folder, or one of the same .*compression\.json"):
+            check_same_command(tmp_path, "laq demo --seed 1", overwrite=False)
+
+
+def test_the_line_of_a_command_by_hand_has_all_its_arguments():
+    from tf_laq.cli.commands import COMMANDS
+    from tf_laq.cli.parsing import command_line, parse
+
+    flags = "--out 1e5 --bounds -1,1 --size 96 --max_loss 0.5 --fine_tune"
+    command, bound = parse(COMMANDS, ["compress", "my model.keras", *flags.split()], "laq")
+    bound.apply_defaults()
+    line = command_line(command, bound.arguments)
+    again = parse(COMMANDS, shlex.split(line)[1:], "laq")[1]
+    again.apply_defaults()
+    assert again.arguments == bound.arguments
+    assert (line.count("--"), "'my model.keras'" in line) == (flags.count("--"), True)

@@ -18,12 +18,12 @@ from tf_laq.saving import load_model, save_model
 
 @pytest.mark.slow
 def test_demo_prints_the_tables_and_where_they_are_and_report_draws_its_page_again(tmp_path, laq_command):
-    code, output, errors = laq_command("demo", "--out", tmp_path, "--attacks", "clean,fgsm_weak", "--examples", 8)
-    assert (code, errors) == (0, "")
-    plan, page = laq.QuantizationPlan.load(tmp_path / "plan.json"), tmp_path / "report.html"
-    for part in (str(plan), "worst case", "parity:", f"Results: {tmp_path} (open {page})"):
+    code, output, errors = laq_command("demo", "--out", tmp_path, "--preset", "standard", "--examples", 8)
+    assert code == 0, errors
+    result, page = laq.Compression.load(tmp_path / "compression.json"), tmp_path / "report.html"
+    for part in (str(result), "worst case", f"(report: {page})"):
         assert part in output
-    assert f"laq demo --data digits --out {tmp_path} --recipe fast" in page.read_text()
+    assert f"laq demo --out {tmp_path} --preset standard --examples 8" in page.read_text()
     page.unlink()
     assert laq_command("report", tmp_path) == (0, f"{page}\n", "")
     assert page.is_file()
@@ -60,8 +60,6 @@ def test_evaluate_attacks_tflite_files_and_draws_the_examples_that_it_saves(save
     assert laq_command(*arguments, "--out", tmp_path / "e", "--examples", 9, "--overwrite")[0] == 0
 
 
-# Keras 3 with NumPy 2.
-@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 @pytest.mark.parametrize("keras", [tf_keras, keras3], ids=["tf_keras", "keras"])
 def test_evaluate_and_curve_call_models_as_they_are_told(keras, tmp_path, laq_command):
     layers, inputs = keras.layers, keras.Input((1, 8, 8))

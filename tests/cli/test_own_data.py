@@ -61,8 +61,6 @@ def trained(request, tmp_path, laq_command):
     return data, radius, tmp_path / "adv.keras"
 
 
-# Keras 3 with NumPy 2.
-@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 def test_every_command_takes_data_of_the_users_own(trained, tmp_path, laq_command):
     data, radius, model = trained
     out, quantized = tmp_path / "out.keras", tmp_path / "q.keras"

@@ -15,11 +15,6 @@ from tf_laq.attacks import PGD, Battery, Column, Square
 from tf_laq.errors import InputError
 from tf_laq.evaluation import Classifier, RobustnessReport, accuracy_curve, evaluate, minimal_perturbations
 
-# Keras 3 with NumPy 2.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
-
 SHAPE, COUNT = (8, 8, 1), 40
 IMAGES = np.random.default_rng(0).random((COUNT, *SHAPE)).astype(np.float32)
 LABELS = np.arange(COUNT) % 5

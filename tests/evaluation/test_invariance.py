@@ -12,11 +12,6 @@ import tf_keras
 from tf_laq.attacks import Battery
 from tf_laq.evaluation import Classifier, evaluate
 
-# Keras 3 with NumPy 2.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
-
 SHAPE, COUNT, DIFFERENT = (8, 8, 1), 200, 2
 # The L2 ball, for an L-inf ball of 1, that breaks about as many of the digits.
 RADIUS = 5.0

@@ -162,6 +162,12 @@ def test_a_file_with_the_wrong_number_of_bits_is_refused(report, bits) -> None:
         RobustnessReport.from_json(json.dumps(content))
 
 
+def test_reports_by_other_surrogates_are_not_joined(report) -> None:
+    other = dataclasses.replace(report, models=("q1", "q2"), surrogates=("float", "twin"))
+    with pytest.raises(InputError, match="reports: expected reports of different models, .* by the same surrogates"):
+        RobustnessReport.joined([report, other])
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -19,9 +19,6 @@ from tf_laq.errors import InputError
 from tf_laq.training import recipe, trained_model
 from tf_laq.training.checkpoints import Checkpoint
 
-# Keras 3 with NumPy 2.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
 KERAS = [2, 3]
 # Trains, and kills itself before it changes the files of a folder for the last of a number of times.
 TRAIN = """

@@ -69,6 +69,8 @@ def test_a_radius_takes_the_place_of_that_of_a_recipe_with_the_steps_in_proporti
         ({"epsilon": 0}, r"epsilon: expected a radius above 0"),
         ({"epsilon": 8}, r"epsilon: expected at most 1 in L-inf"),
         ({"epsilon": 0.1, "norm": "l1"}, r"norm: expected one of linf, l2"),
+        ({"epsilon": 0.1, "name": "plain"}, r"epsilon: expected none for the recipe plain, which has no attack"),
+        ({"norm": "l2", "name": "plain"}, r"norm: expected none for the recipe plain"),
         ({"epsilon": 0.1, "name": "wide"}, r"recipe for pets: expected one of fast, full, plain, finetune"),
     ],
 )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tf_laq import datasets, models
+from tf_laq._internal import files
 from tf_laq.errors import InputError
 from tf_laq.training import TrainingRecord, recipe, trained_model
 
@@ -71,6 +72,19 @@ def test_a_file_that_is_not_to_be_replaced_stays(few, tmp_path):
     with pytest.raises(InputError, match=r"path: expected a new file.*adv\.keras, which was not"):
         trained_model(few, RECIPE, path, overwrite=False, progress=False)
     assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_file_that_another_run_finished_in_the_meantime_stays(few, tmp_path, monkeypatch):
+    locked = files.locked
+
+    def just_free(path):
+        path.write_text("theirs")
+        return locked(path)
+
+    monkeypatch.setattr(files, "locked", just_free)
+    with pytest.raises(InputError, match=r"path: expected a new file.*adv\.keras, which was not"):
+        trained_model(few, RECIPE, tmp_path / "adv.keras", overwrite=False, progress=False)
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["theirs"]
 
 
 def test_unknown_names_are_refused_before_anything_is_written(tmp_path):

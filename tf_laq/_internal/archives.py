@@ -19,6 +19,8 @@ from tf_laq.errors import InputError
 
 Array = npt.NDArray[Any]
 
+_AT_A_TIME = 256
+
 
 @contextlib.contextmanager
 def opened(path: str | os.PathLike[str], expected: str, remedy: str) -> Iterator[Mapping[str, Array]]:
@@ -43,8 +45,10 @@ def opened(path: str | os.PathLike[str], expected: str, remedy: str) -> Iterator
         raise InputError(str(path), expected=expected, received=received, remedy=remedy) from error
 
 
-def sha256(arrays: Iterable[Array]) -> str:
+def sha256(arrays: Iterable[Any]) -> str:
     """Return the SHA-256 of arrays in their order, with shapes and dtypes, as hexadecimal text.
+
+    What has a shape, a dtype and slices as an array does is read piece by piece, and has the array's hash.
 
     Example:
         >>> sha256([np.zeros(2)])[:8] == sha256([np.zeros((1, 2))])[:8]
@@ -53,8 +57,15 @@ def sha256(arrays: Iterable[Array]) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        for piece in _pieces(array):
+            digest.update(np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
+
+
+def _pieces(array: Any) -> Iterable[Array]:
+    if not array.shape:
+        return [array]
+    return (array[first : first + _AT_A_TIME] for first in range(0, len(array), _AT_A_TIME))
 
 
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:

@@ -17,18 +17,16 @@ from tf_laq._internal.validation import (
     checked_images,
     checked_indices,
     checked_labels,
-    one_of,
     real,
     whole,
 )
+from tf_laq.attacks.radius import check_ball
 from tf_laq.errors import InputError
 
 Logits = Callable[[tf.Tensor], tf.Tensor]
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
 Indices = NDArray[np.int64]
-
-NORMS = ("linf", "l2")
 
 # A misclassification by less than this may flip with the rounding of another batch size.
 DECISIVE = 1e-4
@@ -152,15 +150,7 @@ class BallAttack(Attack):
     norm: str = "linf"
 
     def __post_init__(self) -> None:
-        real("epsilon", self.epsilon)
-        one_of("norm", self.norm, NORMS)
-        if self.norm == "linf" and self.epsilon > 1.0:
-            raise InputError(
-                "epsilon",
-                expected="at most 1 in L-inf, in units of the range [0, 1] of a pixel",
-                received=repr(self.epsilon),
-                remedy="Write 8/255 for 8 grey levels.",
-            )
+        check_ball(self.epsilon, self.norm)
 
     def with_epsilon(self, epsilon: float) -> Self:
         """Return the attack in a ball of another radius; a given step size changes in proportion."""

@@ -159,12 +159,7 @@ class Battery(Document):
             >>> Battery.of_data("mnist", "strong").name, Battery.of_data("pets", "quick", epsilon=8 / 255).name
             ('mnist/strong', 'linf 0.03137/quick')
         """
-        if epsilon is not None:
-            return cls.within(epsilon, norm=norm, preset=preset)
-        if data not in presets.datasets() or norm != "linf":
-            expected = f"a radius such as 8/255; in linf, {', '.join(presets.datasets())} have their own"
-            raise InputError("epsilon", expected=expected, received=f"none for {data} in {norm}")
-        return cls.preset(data, preset)
+        return cls.from_dict(presets.described_for(data, preset, epsilon, norm))
 
     def only(self, names: Iterable[str]) -> Battery:
         """Return the battery with these columns only, in the battery's order.

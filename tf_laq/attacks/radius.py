@@ -1,4 +1,4 @@
-"""The attacks that follow from a radius, for data that have no customary strength."""
+"""The attacks that follow from a radius, for data that have no customary strength; said without TensorFlow."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tf_laq._internal.validation import one_of, real
-from tf_laq.attacks.base import NORMS
 from tf_laq.errors import InputError
 
+NORMS = ("linf", "l2")
 PRESETS = ("quick", "standard", "strong")
 
 Columns = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -31,11 +31,23 @@ def battery_within(epsilon: float, norm: str, preset: str) -> dict[str, Any]:
 
 
 def check_radius(epsilon: float, norm: str) -> None:
-    """Refuse a radius that is not above 0, and an unknown norm; `BallAttack` refuses what is above 1 in "linf"."""
-    real("epsilon", epsilon)
+    """Refuse what `check_ball` refuses, and a radius of 0."""
+    check_ball(epsilon, norm)
     if not epsilon:
         raise InputError("epsilon", expected="a radius above 0", received=repr(epsilon))
+
+
+def check_ball(epsilon: float, norm: str) -> None:
+    """Refuse a radius that is negative, or in "linf" above 1, and an unknown norm."""
+    real("epsilon", epsilon)
     one_of("norm", norm, NORMS)
+    if norm == "linf" and epsilon > 1.0:
+        raise InputError(
+            "epsilon",
+            expected="at most 1 in L-inf, in units of the range [0, 1] of a pixel",
+            received=repr(epsilon),
+            remedy="Write 8/255 for 8 grey levels.",
+        )
 
 
 def _standard(epsilon: float, norm: str) -> Columns:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from tf_laq import datasets
 from tf_laq._internal.unreadable import Remedies
@@ -14,9 +14,10 @@ from tf_laq._internal.validation import whole
 from tf_laq.datasets import Dataset, Split
 from tf_laq.errors import InputError
 from tf_laq.saving import read_model, save_model
+from tf_laq.tflite.running import is_tflite
 
 if TYPE_CHECKING:
-    from tf_laq.attacks import Battery
+    from tf_laq.attacks import PGD, Battery
     from tf_laq.training import Recipe
 
 
@@ -131,8 +132,17 @@ def battery_of(data: str, preset: str, epsilon: str, norm: str) -> Battery:
     """
     from tf_laq.attacks import Battery
 
-    radius = number(epsilon, "epsilon") if epsilon else None
-    return Battery.of_data(data, preset, epsilon=radius, norm=norm)
+    return Battery.of_data(data, preset, epsilon=radius_of(epsilon), norm=norm)
+
+
+def pgd_of(data: str, epsilon: str, norm: str) -> PGD:
+    """Return PGD as the standard battery of a radius or of a data set has it."""
+    return cast("PGD", battery_of(data, "standard", epsilon, norm).only("pgd").columns[0].attacks["white"])
+
+
+def training_attack_of(data: str, epsilon: str, norm: str) -> PGD:
+    """Return the attack that corrections make examples of training images with: that PGD, in ten steps."""
+    return dataclasses.replace(pgd_of(data, epsilon, norm), steps=10, step_size=None)
 
 
 def recipe_of(data: str, name: str, epsilon: str, norm: str, epochs: int | None = None) -> Recipe:
@@ -144,7 +154,7 @@ def recipe_of(data: str, name: str, epsilon: str, norm: str, epochs: int | None 
     """
     from tf_laq.training import recipe
 
-    found = recipe(data, name, epsilon=number(epsilon, "epsilon") if epsilon else None, norm=norm)
+    found = recipe(data, name, epsilon=radius_of(epsilon), norm=norm)
     return found if epochs is None else dataclasses.replace(found, epochs=epochs)
 
 
@@ -176,7 +186,7 @@ def named_paths(text: str, argument: str) -> dict[str, str]:
 
 
 def _load(path: str, unsafe: bool) -> Any:
-    if ".tflite" in Path(path).suffixes:
+    if is_tflite(path):
         from tf_laq import tflite
 
         return tflite.load(path)
@@ -225,6 +235,11 @@ def number(text: str, argument: str) -> float:
         return float(numerator) / (float(denominator) if slash else 1.0)
     except (ValueError, ZeroDivisionError):
         raise InputError(argument, expected="a number such as 0.3 or 8/255", received=repr(text)) from None
+
+
+def radius_of(text: str) -> float | None:
+    """Return the radius that a text has; None if it is empty."""
+    return number(text, "epsilon") if text else None
 
 
 def numbers(text: str, argument: str) -> list[float]:

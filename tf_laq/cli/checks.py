@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tf_laq import datasets
 from tf_laq._internal.unreadable import check_content
-from tf_laq._internal.validation import one_of
-from tf_laq.cli.arguments import named_paths, words
+from tf_laq._internal.validation import one_of, real, whole
+from tf_laq.cli.arguments import named_paths, radius_of, words
 from tf_laq.errors import InputError
+from tf_laq.tflite.running import is_tflite, read_file
 
 StrPath = str | os.PathLike[str]
 
@@ -37,7 +37,7 @@ def check_same_command(folder: StrPath, command: str, overwrite: bool) -> None:
         overwrite: They are to be replaced.
     """
     results = Path(folder) / "compression.json"
-    if overwrite or (results.is_file() and json.loads(results.read_text(encoding="utf-8")).get("command") == command):
+    if overwrite or _command_of(results) == command:
         return
     for path in (results, Path(folder) / "report.html"):
         if path.exists():
@@ -47,6 +47,15 @@ def check_same_command(folder: StrPath, command: str, overwrite: bool) -> None:
                 received=f"{folder}, which has other results ({path.name})",
                 remedy="Choose another folder, or replace them with --overwrite.",
             )
+
+
+def _command_of(results: Path) -> str | None:
+    """Return the command line that made the results; None if they cannot be read."""
+    try:
+        content = json.loads(results.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content.get("command") if isinstance(content, dict) else None
 
 
 def check_file(path: StrPath, expected: str, remedy: str = "") -> None:
@@ -65,9 +74,7 @@ def check_models(*paths: str) -> None:
 def check_classifiers(**lists: str) -> None:
     """Raise an `InputError` if in an argument, such as "name=path,path", a path is no model that can be attacked."""
     for path in _paths(lists):
-        if ".tflite" in Path(path).suffixes:
-            from tf_laq.tflite.running import read_file
-
+        if is_tflite(path):
             read_file(path)
         else:
             check_models(path)
@@ -78,11 +85,30 @@ def _paths(lists: dict[str, str]) -> Iterator[str]:
         yield from named_paths(text, argument).values()
 
 
-def check_battery(dataset: str, preset: str, attacks: str) -> None:
-    """Raise an `InputError` if a data set has no such preset, or the preset has no such column."""
+def check_battery(data: str, preset: str, epsilon: str = "", norm: str = "linf", attacks: str = "") -> None:
+    """Raise an `InputError` if there is no battery of a radius or data set, or it has no such column."""
     from tf_laq.attacks import presets
 
-    if dataset in datasets.names():
-        columns = presets.described(dataset, preset)["columns"]
-        for name in words(attacks):
-            one_of("column", name, columns)
+    columns = presets.described_for(data, preset, radius_of(epsilon), norm)["columns"]
+    for name in words(attacks):
+        one_of("column", name, columns)
+
+
+def check_rule(max_loss: float, max_bytes: int | None = None) -> None:
+    """Raise an `InputError` if a limit of `Rule`, which imports TensorFlow, is out of range."""
+    real("max_loss", max_loss, maximum=100.0)
+    if max_bytes is not None:
+        whole("max_bytes", max_bytes)
+
+
+def check_needed(needed: str, **given: object) -> None:
+    """Raise an `InputError` if there is a value for an argument that means nothing without another.
+
+    Args:
+        needed: The other argument, which was not given.
+        given: The arguments; those that were not given are None, False or empty.
+    """
+    for name, value in given.items():
+        if value is not None and value is not False and value != "":
+            remedy = f"Give --{needed} too, or leave --{name} out."
+            raise InputError(name, expected=f"none without --{needed}", received=repr(value), remedy=remedy)

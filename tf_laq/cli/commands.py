@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from typing import Any
 
+from tf_laq import datasets
 from tf_laq._internal.validation import one_of, whole
 from tf_laq.cli import compression, evaluation, retraining, tflite
 from tf_laq.cli.arguments import DataArguments, check_ending, load_model, recipe_of
-from tf_laq.cli.checks import check_battery, check_same_command
+from tf_laq.cli.checks import check_battery, check_rule, check_same_command
+from tf_laq.cli.parsing import command_line
 from tf_laq.cli.quantization import quantize
 
 
@@ -24,7 +25,6 @@ def demo(
     seed: int = 0,
     retrain: bool = False,
     overwrite: bool = False,
-    size: str = "",
     data_dir: str = "",
     download: bool = False,
 ) -> None:
@@ -45,23 +45,32 @@ def demo(
         seed: Seed of the network and the attacks.
         retrain: Train even where the folder has the network.
         overwrite: Replace what another command left in the folder.
-        size: Height and width that all images get, such as 96 or 96,128; empty for their own.
         data_dir: Folder of TensorFlow Datasets; empty for TFDS_DATA_DIR, or its default.
         download: Download a data set of TensorFlow Datasets that is not there.
     """
-    settings: dict[str, Any] = {"out": out, "recipe": recipe, "preset": preset, "examples": examples}
-    settings |= {"keras": keras, "seed": seed}
-    flags = [f"--{name} {shlex.quote(str(value))}" for name, value in {"data": data, **settings}.items()]
-    command = " ".join(["laq demo", *flags, f"--max_loss {max_loss:g}"])
-    source = DataArguments(data, size, data_dir, download)
-    check_battery(data, preset, "")
+    command = command_line(demo, locals())
+    one_of("data", data, datasets.names())
+    source = DataArguments(data, data_dir=data_dir, download=download)
+    check_battery(data, preset)
+    check_rule(max_loss)
     whole("examples", examples)
     one_of("keras", keras, (2, 3))
     check_same_command(out, command, overwrite)
-    from tf_laq import demo
     from tf_laq.compression import Rule
+    from tf_laq.demo import run
 
-    result = demo.run(source.load(seed), **settings, rule=Rule(max_loss=max_loss), retrain=retrain, command=command)
+    result = run(
+        source.load(seed),
+        out=out,
+        recipe=recipe,
+        examples=examples,
+        preset=preset,
+        rule=Rule(max_loss=max_loss),
+        keras=keras,
+        seed=seed,
+        retrain=retrain,
+        command=command,
+    )
     compression.show(out, result)
 
 
@@ -96,7 +105,7 @@ def train(
         recipe: Training recipe: fast, full, plain (no attack); other networks: madry and separable for mnist, wide for
             cifar10.
         epsilon: Radius to withstand, such as 8/255 or 0.3; empty for that of the recipe, which only digits, mnist and
-            cifar10 have.
+            cifar10 have. Not for plain.
         norm: Norm of the radius: linf or l2.
         epochs: Passes through the training images, in place of the recipe's own.
         keras: Version of Keras that the network is built with: 2 (tf_keras) or 3.

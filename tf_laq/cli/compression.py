@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tf_laq._internal.validation import whole
-from tf_laq.cli.arguments import DataArguments, load_model, number, recipe_of, seam_settings
-from tf_laq.cli.checks import check_battery, check_file, check_models
+from tf_laq.cli.arguments import DataArguments, load_model, radius_of, recipe_of, seam_settings
+from tf_laq.cli.checks import check_battery, check_file, check_models, check_needed, check_rule
+from tf_laq.cli.parsing import command_line
 from tf_laq.tflite.settings import check_settings
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def compress(
         max_loss: Most points of accuracy that the file may lose, in the worst case and without an attack.
         max_bytes: Largest file.
         fine_tune: Also train what is smaller than the best file, adversarially, under its bits.
-        epochs: Passes of that training through the training images, in place of the recipe's own.
+        epochs: Passes of --fine_tune through the training images, in place of the recipe's own.
         layout: packed (the fewest bytes), int8 (as fast as float32) or auto, as in laq export.
         examples: Number of test images, from the first on.
         batch_size: Number of images attacked at a time.
@@ -72,33 +72,34 @@ def compress(
         overwrite: Begin anew if the folder has a compression of another model, radius, layout or seed, or other data.
         unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
+    command = command_line(compress, locals())
     check_models(model)
     source = DataArguments(data, size, data_dir, download)
-    if not epsilon:
-        check_battery(data, preset, "")
+    check_battery(data, preset, epsilon, norm)
+    check_rule(max_loss, max_bytes)
+    if not fine_tune:
+        check_needed("fine_tune", epochs=epochs)
     whole("examples", examples)
     check_settings(layout, compress=None, min_runtime=None)
     from tf_laq import compression
     from tf_laq.evaluation import Classifier
 
-    flags = {"data": data, "epsilon": epsilon, "norm": norm, "preset": preset, "max_loss": max_loss}
-    flags |= {"max_bytes": max_bytes, "epochs": epochs, "layout": layout, "examples": examples, "seed": seed}
-    given = [f"--{name} {shlex.quote(str(value))}" for name, value in flags.items() if value not in ("", None)]
+    recipe = recipe_of(data, "finetune", epsilon, norm, epochs) if fine_tune else None
     result = compression.compress(
         Classifier(load_model(model, unsafe), **seam_settings(output, outputs, bounds, data_format)),
         source.load(seed),
         out=out,
-        epsilon=number(epsilon, "epsilon") if epsilon else None,
+        epsilon=radius_of(epsilon),
         norm=norm,
         preset=preset,
         rule=compression.Rule(max_loss=max_loss, max_bytes=max_bytes),
-        fine_tune=recipe_of(data, "finetune", epsilon, norm, epochs) if fine_tune else None,
+        fine_tune=recipe,
         layout=layout,  # type: ignore[arg-type]  # Any text comes from the command line; it is checked there.
         examples=examples,
         batch_size=batch_size,
         seed=seed,
         overwrite=overwrite,
-        command=" ".join(["laq compress", shlex.quote(model), *given, *(["--fine_tune"] if fine_tune else [])]),
+        command=command,
     )
     show(out, result)
 

@@ -74,8 +74,7 @@ def evaluate(
         unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
     source = DataArguments(data, size, data_dir, download)
-    if not epsilon:
-        check_battery(data, preset, attacks)
+    check_battery(data, preset, epsilon, norm, attacks)
     whole("examples", examples)
     check_classifiers(models=models, surrogates=surrogates, float_twins=float_twins)
     seam = seam_settings(output, outputs, bounds, data_format)

@@ -8,6 +8,7 @@ import functools
 import inspect
 import io
 import re
+import shlex
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -18,6 +19,8 @@ from tf_laq.errors import InputError
 Command = Callable[..., object]
 Commands = Mapping[str, Command]
 Call = tuple[Command, inspect.BoundArguments]
+
+_OF_FILES = ("overwrite", "retrain", "download")
 
 
 def parse(commands: Commands, arguments: list[str], program: str) -> Call | None:
@@ -51,6 +54,26 @@ def parse(commands: Commands, arguments: list[str], program: str) -> Call | None
     command, bound = calls[0]
     _check_values(bound)
     return command, bound
+
+
+def command_line(command: Command, arguments: Mapping[str, Any]) -> str:
+    """Return the line that makes the same results by hand: a command and its arguments that are not the defaults.
+
+    What only says which files to replace or to fetch is left out.
+
+    Example:
+        >>> def compress(model: str, out: str = "results", seed: int = 0, overwrite: bool = False): ...
+        >>> command_line(compress, {"model": "my model.keras", "out": "results", "seed": 1, "overwrite": True})
+        "laq compress 'my model.keras' --seed 1"
+    """
+    words = ["laq", command.__name__]
+    for name, parameter in inspect.signature(command).parameters.items():
+        value = arguments[name]
+        if value == parameter.default or name in _OF_FILES:
+            continue
+        words += [] if parameter.default is parameter.empty else [f"--{name}"]
+        words += [] if value is True else [shlex.quote(str(value))]
+    return " ".join(words)
 
 
 def _stand_in(command: Command, calls: list[Call]) -> Callable[..., None]:

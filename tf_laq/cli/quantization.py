@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from tf_laq import api, lipschitz, policies, quantizers as known_quantizers
 from tf_laq._internal.validation import one_of
 from tf_laq.cli.arguments import (
     DataArguments,
-    battery_of,
     check_ending,
     first_images,
     load_model,
     parse_overrides,
+    pgd_of,
+    training_attack_of,
     words,
 )
-from tf_laq.cli.checks import check_models, check_new
+from tf_laq.cli.checks import check_models, check_needed, check_new
 from tf_laq.errors import InputError
 from tf_laq.plan import QuantizationPlan
 from tf_laq.policies import DataDrivenPolicy, Policy
 from tf_laq.saving import save_model
-
-if TYPE_CHECKING:
-    from tf_laq.attacks import PGD
 
 
 def quantize(
@@ -89,6 +86,8 @@ def quantize(
     check_models(model)
     check_new(out, plan_path, overwrite=overwrite)
     one_of("norm", norm, lipschitz.NORMS)
+    if not data:
+        check_needed("data", size=size, data_dir=data_dir, download=download)
     by_hand = parse_overrides(overrides)
     for pattern, setting in by_hand.items():
         known_quantizers.parse(setting, f"overrides[{pattern!r}]")
@@ -171,9 +170,9 @@ def _calibrated(
     max_bits: int | None = None,
     seed: int = 0,
 ) -> DataDrivenPolicy:
-    limit, attack = policies.Limit(average_bits=average_bits, max_bytes=max_bytes), _pgd(data, epsilon, attack_norm)
+    limit = policies.Limit(average_bits=average_bits, max_bytes=max_bytes)
+    attack = training_attack_of(data.data, epsilon, attack_norm)
     images = first_images(data, "train", examples).images
-    attack = dataclasses.replace(attack, steps=10, step_size=None)
     return policies.Calibrated(images, limit=limit, attack=attack, quantizers=quantizers, max_bits=max_bits, seed=seed)
 
 
@@ -200,17 +199,11 @@ def _noise_sensitivity(
     max_bits: int = 8,
     seed: int = 0,
 ) -> DataDrivenPolicy:
-    attack = _pgd(data, epsilon, attack_norm)
+    attack = pgd_of(data.data, epsilon, attack_norm)
     seen = first_images(data, "train", examples)
     return policies.NoiseSensitivity(
         seen.images, seen.labels, attack=attack, initial_bits=max_bits, quantizers=quantizers, seed=seed
     )
-
-
-def _pgd(data: DataArguments, epsilon: str, norm: str) -> PGD:
-    """Return PGD in the ball of a radius, or at the field's strength."""
-    battery = battery_of(data.data, "standard", epsilon, norm)
-    return cast("PGD", battery.only("pgd").columns[0].attacks["white"])
 
 
 _OTHERS: dict[str, Callable[..., Policy | DataDrivenPolicy]] = {

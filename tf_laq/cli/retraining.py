@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from tf_laq._internal.messages import print_now
 from tf_laq._internal.validation import whole
-from tf_laq.cli.arguments import DataArguments, check_ending, first_images, load_model, recipe_of, save
-from tf_laq.cli.checks import check_models, check_new
+from tf_laq.cli.arguments import (
+    DataArguments,
+    check_ending,
+    first_images,
+    load_model,
+    recipe_of,
+    save,
+    training_attack_of,
+)
+from tf_laq.cli.checks import check_models, check_needed, check_new
 from tf_laq.plan import QuantizationPlan
 
 
@@ -78,8 +86,7 @@ def match(
 ) -> None:
     """Give the layers of a quantized model the means and variances of its float twin, without training, and save it.
 
-    Half of the images are taken as they are. The others become PGD examples of the float twin in ten steps, in the ball
-    of the recipe fast unless a radius is given.
+    Half of the images are taken as they are. The others become PGD examples of the float twin in ten steps.
 
     Args:
         model: Saved Keras model, quantized.
@@ -102,13 +109,11 @@ def match(
     source = DataArguments(data, size, data_dir, download)
     whole("images", images)
     check_new(out, overwrite=overwrite)
-    from tf_laq.attacks import PGD
     from tf_laq.training import match_statistics
 
-    ball = recipe_of(data, "fast", epsilon, norm).attack or {}
+    attack = training_attack_of(data, epsilon, norm)
     clean = first_images(source, "train", images, "images").images
     quantized, twin = (load_model(path, unsafe) for path in (model, float_twin))
-    attack = PGD(epsilon=ball["epsilon"], norm=norm, steps=10)
     save(match_statistics(quantized, twin, clean, attack=attack, seed=seed), out)
 
 
@@ -157,8 +162,8 @@ def recalibrate(
     out: str = "recalibrated.keras",
     images: int = 1000,
     epsilon: str = "",
-    norm: str = "linf",
-    seed: int = 0,
+    norm: str = "",
+    seed: int | None = None,
     overwrite: bool = False,
     size: str = "",
     data_dir: str = "",
@@ -177,8 +182,8 @@ def recalibrate(
         out: File to write, ending in .keras.
         images: Number of training images, from the first on.
         epsilon: Radius of the attack, such as 8/255 or 0.3; empty for that of digits, mnist and cifar10.
-        norm: Norm of the radius: linf or l2.
-        seed: Seed of the attack.
+        norm: Norm of the radius: linf, unless told, or l2.
+        seed: Seed of the attack; 0 unless told.
         overwrite: Replace the file if it is there.
         size: Height and width that all images get, such as 96 or 96,128; empty for their own.
         data_dir: Folder of TensorFlow Datasets; empty for TFDS_DATA_DIR, or its default.
@@ -187,6 +192,8 @@ def recalibrate(
     """
     check_ending(out, ".keras")
     check_models(model, *([float_twin] if float_twin else []))
+    if not float_twin:
+        check_needed("float_twin", epsilon=epsilon, norm=norm, seed=seed)
     source = DataArguments(data, size, data_dir, download)
     whole("images", images)
     check_new(out, overwrite=overwrite)
@@ -194,10 +201,10 @@ def recalibrate(
     from tf_laq.attacks import PGD
     from tf_laq.training import recalibrate_batch_norm
 
-    ball = recipe_of(data, "fast", epsilon, norm).attack or {} if float_twin else {}
+    settings = recipe_of(data, "fast", epsilon, norm or "linf").attack if float_twin else None
     clean = first_images(source, "train", images, "images")
     seen = clean.images
-    if float_twin:
-        attack = PGD(**ball)
-        seen = attack(logits_function(load_model(float_twin, unsafe)), seen, clean.labels, seed=seed)
+    if settings is not None:
+        logits = logits_function(load_model(float_twin, unsafe))
+        seen = PGD(**settings)(logits, seen, clean.labels, seed=seed or 0)
     save(recalibrate_batch_norm(load_model(model, unsafe), seen), out)

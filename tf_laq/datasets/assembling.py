@@ -59,7 +59,8 @@ def from_arrays(
 
     Raises:
         InputError: Images and labels are not as above or do not fit each other, the parts have images of different
-            shapes, or a class is in the training images and not in the test images, or the other way round.
+            shapes, a number is left out, or a class is in the training images and not in the test images, or the other
+            way round.
 
     Example:
         >>> images, labels = np.zeros((20, 8, 8), np.uint8), ["cat", "dog"] * 10
@@ -106,6 +107,8 @@ def assembled(
     whole_parts = {part: (arrays[part], numbers[part]) for part in parts if len(numbers[part])}
     train, validation, test = _cut(whole_parts, seed, validation_fraction)
     _check_classes(name, names, {"training": train, "validation": validation, "test": test})
+    if classes is None:
+        _check_numbers(name, numbers)
     nothing = test[0][:0], test[1][:0]
     splits = (Split.of(*(part or nothing)) for part in (train, validation, test))
     return Dataset(name, names, *splits)
@@ -248,6 +251,16 @@ def _check_classes(name: str, names: tuple[str, ...], parts: Mapping[str, _Part 
                 remedy="Add images, at least five of a class where the test images are cut from the others, or leave "
                 "the class out.",
             )
+
+
+def _check_numbers(name: str, numbers: Mapping[str, NDArray[np.int64]]) -> None:
+    """Refuse class numbers that leave one out: it would be a class without images."""
+    seen = np.unique(np.concatenate(list(numbers.values())))
+    missing = np.setdiff1d(np.arange(seen[-1]), seen)
+    if missing.size:
+        expected = f"every class number from 0 to {seen[-1]} among the labels"
+        remedy = "Number the classes from 0, without a gap."
+        raise InputError(f"data set {name}", expected=expected, received=f"no image of {missing[0]}", remedy=remedy)
 
 
 @contextlib.contextmanager

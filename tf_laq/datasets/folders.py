@@ -11,31 +11,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_laq.datasets.assembling import Pairs, to_size
+from tf_laq.datasets.parts import PARTS
 from tf_laq.errors import InputError
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
-
-_PARTS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 
 def read(folder: Path, size: tuple[int, int] | None) -> Pairs:
     """Return the images, as bytes, and the class names in a folder by part.
 
     Raises:
-        InputError: There are no images in it or in one of its classes, an image cannot be read, or they have several
-            sizes and `size` is None.
+        InputError: There are no images in it or in one of its classes, a part is there twice or beside other folders,
+            an image cannot be read, or they have several sizes and `size` is None.
     """
-    parts = {_PARTS[inner.name]: inner for inner in _folders(folder) if inner.name in _PARTS}
-    listed = {part: _listed(inner) for part, inner in (parts or {"train": folder}).items()}
-    colour = _Colour()
-    found = {part: (_images(paths, size, colour), labels) for part, (paths, labels) in listed.items()}
-    return {part: (images if colour.found else images[..., :1], labels) for part, (images, labels) in found.items()}
+    listed = {part: _listed(inner) for part, inner in _parts(folder).items()}
+    found = {part: (*_images(paths, size), labels) for part, (paths, labels) in listed.items()}
+    in_colour = any(has_colour for _, has_colour, _ in found.values())
+    return {part: (images if in_colour else images[..., :1], labels) for part, (images, _, labels) in found.items()}
 
 
-class _Colour:
-    """Whether an image with colours was among those that were read."""
-
-    found = False
+def _parts(folder: Path) -> dict[str, Path]:
+    """Return the folder of each part: the folder itself where it has none."""
+    parts: dict[str, Path] = {}
+    others = [inner.name for inner in _folders(folder) if inner.name not in PARTS]
+    for inner in [inner for inner in _folders(folder) if inner.name in PARTS]:
+        part = PARTS[inner.name]
+        if others:
+            raise InputError(
+                str(folder),
+                expected=f"folders of classes, or of the parts {', '.join(PARTS)}",
+                received=f"{others[0]} beside {inner.name}",
+                remedy="Rename a class that is called like a part, or put all classes below train; remove what is "
+                "neither a class nor a part.",
+            )
+        if part in parts:
+            received = f"{parts[part].name} and {inner.name}"
+            remedy = "Join the two, or rename one of them."
+            raise InputError(str(folder), expected=f"one folder of {part} images", received=received, remedy=remedy)
+        parts[part] = inner
+    return parts or {"train": folder}
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -63,9 +77,9 @@ def _listed(folder: Path) -> tuple[list[Path], list[str]]:
     return paths, labels
 
 
-def _images(paths: Sequence[Path], size: tuple[int, int] | None, colour: _Colour) -> NDArray[np.uint8]:
-    """Return images with three channels, equal ones where a file has none of colour."""
-    first = _image(paths[0], size)
+def _images(paths: Sequence[Path], size: tuple[int, int] | None) -> tuple[NDArray[np.uint8], bool]:
+    """Return images with three channels, equal ones where a file has none of colour, and whether one has colour."""
+    first, has_colour = _image(paths[0], size), False
     images = np.empty((len(paths), *first.shape[:2], 3), np.uint8)
     with ThreadPoolExecutor() as pool:
         for number, image in enumerate(pool.map(lambda path: _image(path, size), paths)):
@@ -78,9 +92,9 @@ def _images(paths: Sequence[Path], size: tuple[int, int] | None, colour: _Colour
                     remedy="Say the height and width of the model's inputs.",
                 )
             # Two and four channels are grey and colour with alpha.
-            colour.found |= image.shape[2] > 2
+            has_colour |= image.shape[2] > 2
             images[number] = image[..., :3] if image.shape[2] > 2 else image[..., :1]
-    return images
+    return images, has_colour
 
 
 def _image(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:

@@ -44,8 +44,9 @@ def load(
       are as in `from_arrays`. A file with pickled objects is refused, since to load them is to run code.
     - The path of a folder with a folder of images for each class, named like the class; or with folders `train`,
       `test` and, if there is one, `validation` of such. The images are BMP, GIF, JPEG or PNG files. They are grey if
-      all are, else grey ones become colour ones; alpha channels are dropped; of 16 bits the upper eight are kept. All
-      of that, and resizing, is as in `keras.utils.image_dataset_from_directory`.
+      all are, else grey ones become colour ones; `keras.utils.image_dataset_from_directory` makes all of them colour
+      ones unless told. As there, alpha channels are dropped, and of 16 bits the upper eight are kept; resizing is the
+      same.
     - A `Dataset`, which is returned as it is.
 
     The names of `names()` come before paths: write "./mnist" for a folder of that name.

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from tf_laq._internal import archives
 
+PARTS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+"""What a part may be called in a file or folder, and is called here."""
+
 # More than this as float32, and images stay bytes until they are read.
 _LARGEST_AS_FLOATS = 2**30
 
@@ -75,14 +78,16 @@ class Split:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the images and the labels, with shapes and dtypes, as hexadecimal text.
+        """SHA-256 of the images as they are read and the labels, with shapes and dtypes, as hexadecimal text.
+
+        That of images that are held as bytes is the same as if they were held as float32.
 
         Example:
             >>> from tf_laq import datasets
             >>> datasets.load("digits").test.sha256[:8]
             '6e5a39fd'
         """
-        return archives.sha256([np.asarray(self.images), self.labels])
+        return archives.sha256([self.images, self.labels])
 
     def __len__(self) -> int:
         return len(self.labels)

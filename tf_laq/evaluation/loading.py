@@ -12,6 +12,7 @@ import tensorflow as tf
 from tf_laq._internal.unreadable import Remedies
 from tf_laq.adapters import is_keras_model
 from tf_laq.errors import InputError
+from tf_laq.tflite.running import is_tflite
 
 _BY_PATH = Remedies(
     unknown="Give the model in place of its path: laq.load_model(path, custom_objects={{'{name}': {name}}}).",
@@ -31,7 +32,7 @@ def loaded(model: Any) -> Any:
     if not isinstance(model, (str, os.PathLike)):
         return model
     path = Path(model)
-    if ".tflite" in path.suffixes:
+    if is_tflite(path):
         from tf_laq import tflite
 
         return tflite.load(path)

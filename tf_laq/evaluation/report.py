@@ -102,15 +102,16 @@ class RobustnessReport(Document):
 
     @classmethod
     def joined(cls, reports: Sequence[RobustnessReport]) -> RobustnessReport:
-        """Return the reports of different models on the same images, under the same battery and seed, as one.
+        """Return the reports of different models on the same images, surrogates, battery and seed, as one.
 
         Raises:
-            InputError: There is no report, or they are of other images, batteries or seeds, or of one model twice.
+            InputError: There is no report, or they are of other images, surrogates, batteries or seeds, or of one model
+                twice.
         """
         alike = {(report.surrogates, report.count, report.seed, report.battery.to_json()) for report in reports}
         models = tuple(model for report in reports for model in report.models)
         if len(alike) != 1 or len(set(models)) != len(models):
-            expected = "reports of different models, of as many images, by one battery and seed"
+            expected = "reports of different models, of as many images, by the same surrogates, battery and seed"
             raise InputError("reports", expected=expected, received=f"{len(alike)} kinds, of {', '.join(models)}")
         return dataclasses.replace(
             reports[0],

@@ -175,6 +175,16 @@ def load(path: str | os.PathLike[str]) -> TFLiteModel:
     return TFLiteModel(read_file(path), source=str(path))
 
 
+def is_tflite(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file is a TensorFlow Lite file by its name, be it compressed or not.
+
+    Example:
+        >>> is_tflite("small.tflite.xz"), is_tflite("small.keras")
+        (True, False)
+    """
+    return ".tflite" in Path(path).suffixes
+
+
 def read_file(path: str | os.PathLike[str]) -> bytes:
     """Return the bytes of a TensorFlow Lite file; one whose name ends in .gz or .xz is decompressed.
 

@@ -115,7 +115,8 @@ def recipe(
         norm: "linf" or "l2"; the latter with `epsilon` only.
 
     Raises:
-        InputError: There is no such recipe or norm, or the radius is out of range or missing.
+        InputError: There is no such recipe or norm, the radius is out of range or missing, or there is one for a
+            recipe without an attack.
 
     Example:
         >>> recipe("mnist").attack["epsilon"]
@@ -131,6 +132,10 @@ def recipe(
         raise InputError(f"recipe for {source}", expected=f"one of {', '.join(recipes)}", received=repr(name))
     made = Recipe(**recipes[name])
     if made.attack is None:
+        for argument, value, unsaid in (("epsilon", epsilon, None), ("norm", norm, "linf")):
+            if value != unsaid:
+                expected = f"none for the recipe {name}, which has no attack"
+                raise InputError(argument, expected=expected, received=repr(value))
         return made
     if epsilon is None:
         if own is None or norm != "linf":

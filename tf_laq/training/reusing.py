@@ -98,19 +98,11 @@ def trained_model(
         model = None
     keras, start = (keras, "") if model is None else (keras_version(model), weights_sha256(model))
     settings = {field: value for field, value in dataclasses.asdict(recipe).items() if field != "about"}
-    wanted = TrainingRecord(data.name, data.train.sha256, start, settings, keras, seed, __version__, _sha256(path))
+    wanted = TrainingRecord(data.name, data.train.sha256, start, settings, keras, seed, __version__, "")
     record = path.with_suffix(".training.json")
-    key = hashlib.sha256(json.dumps(dataclasses.replace(wanted, sha256="").to_dict()).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps(wanted.to_dict()).encode()).hexdigest()
     begun = path.with_suffix(f".{key[:8]}.checkpoint")
-    same = _saved(record) == wanted
-    if wanted.sha256 and not same and not overwrite:
-        raise InputError(
-            "path",
-            expected="a new file, or one that was trained with the same data set, recipe and seed",
-            received=f"{path}, which was not",
-            remedy="Choose another name, or set overwrite=True.",
-        )
-    if not retrain and wanted.sha256 and same:
+    if not retrain and _is_there(path, wanted):
         announce(f"Use the model trained earlier: {path} (same data set, recipe and seed)")
         shutil.rmtree(begun, ignore_errors=True)  # What a run that was killed at its very end left.
         return load_model(path)
@@ -118,6 +110,14 @@ def trained_model(
     check_path(path, keras)
     kind = "adversarially " if recipe.attack is not None else ""
     with files.locked(path):
+        # Another run may have written it until now.
+        if path.exists() and not overwrite and not _is_there(path, wanted):
+            raise InputError(
+                "path",
+                expected="a new file, or one that was trained with the same data set, recipe and seed",
+                received=f"{path}, which was not",
+                remedy="Choose another name, or set overwrite=True.",
+            )
         announce(f"Train {path.stem} {kind}on {data.name}: {recipe.epochs} epochs, seed {seed}")
         begun.mkdir(exist_ok=True)
         epochs = begun / "epochs.csv"
@@ -126,7 +126,7 @@ def trained_model(
         train_network(network, data, recipe, seed=seed, checkpoint=begun, callbacks=[log], progress=progress)
         save_model(network, path)
         files.write_text(path.with_suffix(".log.csv"), epochs.read_text(encoding="utf-8"))
-        dataclasses.replace(wanted, sha256=_sha256(path)).save(record)
+        _with_sha256(wanted, path).save(record)
         shutil.rmtree(begun, ignore_errors=True)
     return network
 
@@ -138,12 +138,14 @@ def _shorten(epochs: Path, count: int) -> None:
         files.write_text(epochs, "".join(lines[: count + 1] if count else []))
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+def _with_sha256(record: TrainingRecord, path: Path) -> TrainingRecord:
+    return dataclasses.replace(record, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def _saved(path: Path) -> TrainingRecord | None:
+def _is_there(path: Path, wanted: TrainingRecord) -> bool:
+    """Return whether a file is the model of a record."""
     try:
-        return TrainingRecord.load(path)
+        saved = TrainingRecord.load(path.with_suffix(".training.json"))
     except InputError:  # None yet, or damaged: the model is trained anew.
-        return None
+        return False
+    return path.is_file() and saved == _with_sha256(wanted, path)
