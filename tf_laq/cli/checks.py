@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tf_laq._internal.unreadable import check_content
-from tf_laq._internal.validation import one_of, real, whole
+from tf_laq._internal.validation import one_of
 from tf_laq.cli.arguments import named_paths, radius_of, words
+from tf_laq.compression.places import PAGE, RESULTS
 from tf_laq.errors import InputError
 from tf_laq.tflite.running import is_tflite, read_file
 
@@ -36,10 +37,10 @@ def check_same_command(folder: StrPath, command: str, overwrite: bool) -> None:
         command: The command line that is to make them.
         overwrite: They are to be replaced.
     """
-    results = Path(folder) / "compression.json"
+    results = Path(folder) / RESULTS
     if overwrite or _command_of(results) == command:
         return
-    for path in (results, Path(folder) / "report.html"):
+    for path in (results, Path(folder) / PAGE):
         if path.exists():
             raise InputError(
                 "out",
@@ -92,13 +93,6 @@ def check_battery(data: str, preset: str, epsilon: str = "", norm: str = "linf",
     columns = presets.described_for(data, preset, radius_of(epsilon), norm)["columns"]
     for name in words(attacks):
         one_of("column", name, columns)
-
-
-def check_rule(max_loss: float, max_bytes: int | None = None) -> None:
-    """Raise an `InputError` if a limit of `Rule`, which imports TensorFlow, is out of range."""
-    real("max_loss", max_loss, maximum=100.0)
-    if max_bytes is not None:
-        whole("max_bytes", max_bytes)
 
 
 def check_needed(needed: str, **given: object) -> None:

@@ -9,9 +9,10 @@ from tf_laq import datasets
 from tf_laq._internal.validation import one_of, whole
 from tf_laq.cli import compression, evaluation, retraining, tflite
 from tf_laq.cli.arguments import DataArguments, check_ending, load_model, recipe_of
-from tf_laq.cli.checks import check_battery, check_rule, check_same_command
+from tf_laq.cli.checks import check_battery, check_same_command
 from tf_laq.cli.parsing import command_line
 from tf_laq.cli.quantization import quantize
+from tf_laq.compression.rule import Rule
 
 
 def demo(
@@ -52,11 +53,10 @@ def demo(
     one_of("data", data, datasets.names())
     source = DataArguments(data, data_dir=data_dir, download=download)
     check_battery(data, preset)
-    check_rule(max_loss)
+    rule = Rule(max_loss=max_loss)
     whole("examples", examples)
     one_of("keras", keras, (2, 3))
     check_same_command(out, command, overwrite)
-    from tf_laq.compression import Rule
     from tf_laq.demo import run
 
     result = run(
@@ -65,7 +65,7 @@ def demo(
         recipe=recipe,
         examples=examples,
         preset=preset,
-        rule=Rule(max_loss=max_loss),
+        rule=rule,
         keras=keras,
         seed=seed,
         retrain=retrain,

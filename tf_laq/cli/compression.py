@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from tf_laq._internal.validation import whole
 from tf_laq.cli.arguments import DataArguments, load_model, radius_of, recipe_of, seam_settings
-from tf_laq.cli.checks import check_battery, check_file, check_models, check_needed, check_rule
+from tf_laq.cli.checks import check_battery, check_file, check_models, check_needed
 from tf_laq.cli.parsing import command_line
+from tf_laq.compression.places import FILE, PAGE, RECOMMENDED, RESULTS
+from tf_laq.compression.rule import Rule
 from tf_laq.tflite.settings import check_settings
 
 if TYPE_CHECKING:
@@ -30,7 +32,6 @@ def compress(
     examples: int = 1000,
     batch_size: int = 128,
     seed: int = 0,
-    output: str = "",
     outputs: str = "",
     bounds: str = "",
     data_format: str = "channels_last",
@@ -62,7 +63,6 @@ def compress(
         examples: Number of test images, from the first on.
         batch_size: Number of images attacked at a time.
         seed: Seed of the attacks and the training.
-        output: Name of the output to attack, of models that have several.
         outputs: logits; or probabilities, whose logarithms are attacked; empty to see by the values.
         bounds: Range of the model's inputs, such as 0,255; empty for 0,1 or what a first Rescaling layer tells.
         data_format: channels_last; or channels_first for models of images (n, channels, height, width).
@@ -76,7 +76,7 @@ def compress(
     check_models(model)
     source = DataArguments(data, size, data_dir, download)
     check_battery(data, preset, epsilon, norm)
-    check_rule(max_loss, max_bytes)
+    rule = Rule(max_loss=max_loss, max_bytes=max_bytes)
     if not fine_tune:
         check_needed("fine_tune", epochs=epochs)
     whole("examples", examples)
@@ -86,13 +86,13 @@ def compress(
 
     recipe = recipe_of(data, "finetune", epsilon, norm, epochs) if fine_tune else None
     result = compression.compress(
-        Classifier(load_model(model, unsafe), **seam_settings(output, outputs, bounds, data_format)),
+        Classifier(load_model(model, unsafe), **seam_settings("", outputs, bounds, data_format)),
         source.load(seed),
         out=out,
         epsilon=radius_of(epsilon),
         norm=norm,
         preset=preset,
-        rule=compression.Rule(max_loss=max_loss, max_bytes=max_bytes),
+        rule=rule,
         fine_tune=recipe,
         layout=layout,  # type: ignore[arg-type]  # Any text comes from the command line; it is checked there.
         examples=examples,
@@ -110,7 +110,7 @@ def report(folder: str = "results") -> None:
     Args:
         folder: Results folder of laq compress or laq demo.
     """
-    results = Path(folder) / "compression.json"
+    results = Path(folder) / RESULTS
     check_file(results, "the results of laq compress or laq demo")
     from tf_laq import compression
 
@@ -120,4 +120,4 @@ def report(folder: str = "results") -> None:
 def show(folder: str, result: Compression) -> None:
     """Print what came of a compression, and where it is."""
     place = Path(folder)
-    print(f"\n{result}\n\nThe file to ship: {place / 'recommended' / 'model.tflite'} (report: {place / 'report.html'})")
+    print(f"\n{result}\n\nThe file to ship: {place / RECOMMENDED / FILE} (report: {place / PAGE})")

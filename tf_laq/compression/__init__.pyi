@@ -4,6 +4,6 @@ from .result import (
     Compression as Compression,
     FileCheck as FileCheck,
     Recommendation as Recommendation,
-    Rule as Rule,
 )
+from .rule import Rule as Rule
 from .run import compress as compress, write_page as write_page

@@ -9,7 +9,8 @@ from pathlib import Path
 from tf_laq._internal.messages import Announce
 from tf_laq.attacks import Battery
 from tf_laq.compression.candidates import Candidate
-from tf_laq.compression.result import CLEAN, ORIGINAL, CompressedModel, Rule, clean_loss, points, worst_loss
+from tf_laq.compression.result import CLEAN, ORIGINAL, CompressedModel, clean_loss, worst_loss
+from tf_laq.compression.rule import Rule, points
 from tf_laq.compression.task import Task
 from tf_laq.compression.workbench import Workbench
 from tf_laq.evaluation import RobustnessReport, drop, evaluate

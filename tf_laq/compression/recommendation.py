@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tf_laq.compression.racing import Race
-from tf_laq.compression.result import ORIGINAL, Recommendation, Rule, clean_loss, points, worst_loss
+from tf_laq.compression.result import ORIGINAL, Recommendation, clean_loss, worst_loss
+from tf_laq.compression.rule import Rule, points
 
 
 def recommend(race: Race, rule: Rule) -> Recommendation:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from tf_laq._internal.documents import Document
 from tf_laq._internal.messages import terminal_width
 from tf_laq._internal.tables import fitted
-from tf_laq._internal.validation import real, whole
+from tf_laq.compression.rule import Rule
 from tf_laq.errors import InputError
 from tf_laq.evaluation import Difference, RobustnessReport, drop
 from tf_laq.plan import FLOAT_BITS, QuantizationPlan
@@ -21,32 +21,6 @@ CLEAN = "clean"
 
 _SPARE = ("times smaller", "bits", "clean")
 """Columns that a narrow table is without, from the first on."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Rule:
-    """What a file has to keep to be recommended; the smallest that does is.
-
-    Attributes:
-        max_loss: Most points of accuracy that the file may lose against the original model, in the worst case and
-            without an attack, on the same images.
-        max_bytes: Largest file; None for any.
-
-    Raises:
-        InputError: A limit is out of range.
-    """
-
-    max_loss: float = 1.0
-    max_bytes: int | None = None
-
-    def __post_init__(self) -> None:
-        real("max_loss", self.max_loss, maximum=100.0)
-        if self.max_bytes is not None:
-            whole("max_bytes", self.max_bytes)
-
-    def __str__(self) -> str:
-        most = "" if self.max_bytes is None else f" of at most {self.max_bytes:,} bytes"
-        return f"the smallest file{most} that loses at most {points(self.max_loss)}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -284,13 +258,3 @@ def clean_loss(screening: RobustnessReport, name: str) -> Difference:
 def worst_loss(robustness: RobustnessReport, name: str) -> Difference:
     """Return the points of the worst case that a model loses against the original."""
     return drop(robustness.surviving(ORIGINAL), robustness.surviving(name))
-
-
-def points(number: float) -> str:
-    """Return a number of percentage points in words.
-
-    Example:
-        >>> points(1.0), points(2.5)
-        ('1 point', '2.5 points')
-    """
-    return f"{number:g} point{'' if number == 1 else 's'}"

@@ -19,7 +19,8 @@ from tf_laq.compression.candidates import Candidate
 from tf_laq.compression.places import FILE, INPUTS, PAGE, RECOMMENDED, RESULTS, WORK
 from tf_laq.compression.racing import Judge, Race
 from tf_laq.compression.recommendation import recommend
-from tf_laq.compression.result import ORIGINAL, CompressedModel, Compression, FileCheck, Rule
+from tf_laq.compression.result import ORIGINAL, CompressedModel, Compression, FileCheck
+from tf_laq.compression.rule import Rule
 from tf_laq.compression.task import Task
 from tf_laq.compression.workbench import Workbench
 from tf_laq.datasets import Dataset

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tf_laq._internal import files
 from tf_laq.compression.places import FILE, RECOMMENDED
-from tf_laq.compression.result import CLEAN, ORIGINAL, Compression, points
+from tf_laq.compression.result import CLEAN, ORIGINAL, Compression
+from tf_laq.compression.rule import points
 from tf_laq.evaluation import AdversarialExamples, Share
 from tf_laq.report.fronts import draw_sizes
 from tf_laq.report.layers import draw_layers, layer_table, layers_of
