@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 import signal
 import subprocess
 import sys
@@ -37,6 +36,15 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 train(path, keras)
 print(count)
+"""
+
+# Writes a file for as long as it lives.
+HOLD = """
+import sys, time
+from tf_laq._internal import files
+with files.locked(sys.argv[1]):
+    print("begun", flush=True)
+    time.sleep(600)
 """
 
 
@@ -98,21 +106,13 @@ def test_a_place_that_cannot_be_written_is_found_before_the_first_epoch(tmp_path
             train(tmp_path / path, 2)
 
 
-def hold(path, begun):
-    with files.locked(path):
-        begun.set()
-        signal.pause()
-
-
 def test_a_second_run_on_the_same_file_is_refused_until_the_first_is_dead(tmp_path):
-    path, begun = tmp_path / "m.keras", multiprocessing.get_context("spawn").Event()
-    run = multiprocessing.get_context("spawn").Process(target=hold, args=(path, begun))
-    run.start()
-    assert begun.wait(120)
-    with pytest.raises(InputError, match=r"m\.keras, which another run is writing\. Wait until it ends"):
-        train(path, 2)
-    run.kill()
-    run.join()
+    path = tmp_path / "m.keras"
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout.readline() == "begun\n"
+        with pytest.raises(InputError, match=r"m\.keras, which another run is writing\. Wait until it ends"):
+            train(path, 2)
+        run.kill()
     with files.locked(path):
         pass
     assert not list(tmp_path.iterdir())
