@@ -44,7 +44,7 @@ def network(keras):
 
 
 @pytest.fixture(
-    params=[pytest.param(("archive", keras3, "linf"), marks=pytest.mark.slow), ("folder", tf_keras, "l2")],
+    params=[("archive", keras3, "linf"), ("folder", tf_keras, "l2")],
     ids=["npz", "folder"],
 )
 def trained(request, tmp_path, laq_command):
@@ -61,6 +61,7 @@ def trained(request, tmp_path, laq_command):
     return data, radius, tmp_path / "adv.keras"
 
 
+@pytest.mark.slow
 def test_every_command_takes_data_of_the_users_own(trained, tmp_path, laq_command):
     data, radius, model = trained
     out, quantized = tmp_path / "out.keras", tmp_path / "q.keras"

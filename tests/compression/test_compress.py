@@ -114,6 +114,7 @@ def test_a_size_is_kept_by_a_plan_made_for_it(compressed, compressing, tmp_path)
     assert found.recommended.bytes <= limit
 
 
+@pytest.mark.slow
 def test_where_nobody_keeps_the_rule_the_most_robust_of_its_size_is_named_as_such(compressed, compressing, tmp_path):
     folder, result = compressed
     shutil.copytree(folder, tmp_path / "strict")
@@ -203,6 +204,7 @@ def test_a_loss_at_the_limit_keeps_the_rule():
     assert laq.evaluation.drop(before, after).value <= 0.7
 
 
+@pytest.mark.slow
 def test_a_candidate_for_a_comparison_is_attacked_in_full(compressed, compressing, candidate, tmp_path):
     folder, result = compressed
     shutil.copytree(folder, tmp_path / "more")
@@ -212,6 +214,7 @@ def test_a_candidate_for_a_comparison_is_attacked_in_full(compressed, compressin
     assert found.recommendation == result.recommendation
 
 
+@pytest.mark.slow
 def test_a_tuned_candidate_is_one_of_a_smaller_file(compressed, compressing, tmp_path):
     folder, result = compressed
     shutil.copytree(folder, tmp_path / "tuned")
@@ -246,6 +249,7 @@ def test_a_model_of_bytes_with_a_softmax_is_compressed_as_it_is(compressed, netw
     assert not any(model.name.startswith("calibrated") for model in found.models)
 
 
+@pytest.mark.slow
 def test_a_model_that_withstands_nothing_is_told_and_judged_without_an_attack(compressing, tmp_path):
     model = tf_keras.Sequential([tf_keras.Input((8, 8, 1)), tf_keras.layers.Flatten(), tf_keras.layers.Dense(10)])
     found, _ = compressing(tmp_path / "weak", model=model, epsilon=0.5)
@@ -283,7 +287,12 @@ def test_fine_tuning_needs_training_images(compressing, digits, tmp_path):
     data = dataclasses.replace(digits, train=nothing)
     with pytest.raises(InputError, match="fine_tune: expected None without training images"):
         compressing(tmp_path / "out", data=data, fine_tune=training.recipe("digits", "finetune"))
-    found, _ = compressing(tmp_path / "out", data=data)
+
+
+@pytest.mark.slow
+def test_without_training_images_nothing_is_calibrated(compressing, digits, tmp_path):
+    nothing = Split(digits.train.images[:0], digits.train.labels[:0])
+    found, _ = compressing(tmp_path / "out", data=dataclasses.replace(digits, train=nothing))
     assert not any(model.name.startswith("calibrated") for model in found.models)
 
 
@@ -298,6 +307,7 @@ def test_a_rule_has_limits_in_range(limits, message):
         Rule(**limits)
 
 
+@pytest.mark.slow
 def test_a_classifier_says_how_a_model_is_called(network, compressing, tmp_path):
     import keras
 
