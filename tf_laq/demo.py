@@ -19,10 +19,14 @@ from tf_laq.compression import Candidate, Compression, Rule
 from tf_laq.datasets import Dataset
 from tf_laq.training import Recipe
 
-PAPER = (
-    Candidate(name="q1", policy=policies.Uniform(quantizers.get("linear", 3)), always_attacked=True),
-    Candidate(name="q2", policy=policies.Uniform(quantizers.get("log", 3)), always_attacked=True),
-    Candidate(name="lq", policy=policies.Algorithm1(), always_attacked=True),
+PAPER = tuple(
+    # As in the paper, without a correction.
+    Candidate(name=name, policy=policy, matched=False, always_attacked=True)
+    for name, policy in {
+        "q1": policies.Uniform(quantizers.get("linear", 3)),
+        "q2": policies.Uniform(quantizers.get("log", 3)),
+        "lq": policies.Algorithm1(),
+    }.items()
 )
 """The paper's quantized models."""
 

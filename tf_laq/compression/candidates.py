@@ -28,6 +28,7 @@ class Candidate:
         name: Its name in tables and files.
         policy: Chooses the bits.
         tuning: The recipe of an adversarial fine-tuning under the plan; None for none.
+        matched: Match the statistics of an untuned one, where there are training images.
         can_be_tuned: Whether fine-tuning it could make a smaller file good enough.
         always_attacked: Attack it in full even where it cannot be recommended, for a comparison.
 
@@ -38,6 +39,7 @@ class Candidate:
     name: str
     policy: Policy | DataDrivenPolicy
     tuning: Recipe | None = None
+    matched: bool = True
     can_be_tuned: bool = False
     always_attacked: bool = False
 

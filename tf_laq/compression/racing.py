@@ -109,7 +109,7 @@ class Race:
         for _, model in ordered:
             self._screen(model)
         for candidate, model in ordered:
-            verdict = self._cannot_win(model)
+            verdict = self._cannot_win(model) or self._same_as_another(model)
             if verdict is None and not candidate.always_attacked:
                 verdict = self._stopped_early(model)
             if verdict is None or candidate.always_attacked:
@@ -167,6 +167,13 @@ class Race:
             return f"loses at least {least:.1f} points, by {quick} alone"
         if self.winner is not None and model.bytes >= self.models[self.winner].bytes:
             return f"not smaller than {self.winner}, which keeps the rule"
+        return None
+
+    def _same_as_another(self, model: CompressedModel) -> str | None:
+        """Return which model with a verdict has the same bits and was made alike; None if none has."""
+        for other in self.models.values():
+            if other.verdict and other.settings == model.settings and other.steps[1:] == model.steps[1:]:
+                return f"the same bits as {other.name}"
         return None
 
     def _stopped_early(self, model: CompressedModel) -> str | None:

@@ -47,6 +47,11 @@ class CompressedModel:
         return self.export.file_bytes
 
     @property
+    def settings(self) -> tuple[tuple[str | None, int], ...]:
+        """Quantizer and bits of each weight tensor of the plan."""
+        return () if self.plan is None else tuple((entry.quantizer, entry.bits) for entry in self.plan.entries)
+
+    @property
     def code_bytes(self) -> int:
         """Bytes of the codes of the weights; 0 without a plan."""
         return 0 if self.plan is None else self.plan.bytes

@@ -22,7 +22,7 @@ from tf_laq.plan import QuantizationPlan
 from tf_laq.policies import DataDrivenPolicy, Policy
 from tf_laq.tflite import ExportReport, export_tflite
 from tf_laq.tflite.encodings import Layout
-from tf_laq.training.moments import normalisations
+from tf_laq.training.moments import layers_with_bias, normalisations
 from tf_laq.version import __version__
 
 _MATCHED_IMAGES = 256
@@ -62,6 +62,7 @@ class Making(Document):
     Attributes:
         policy: The policy with its settings.
         tuning: The fields of the recipe of its fine-tuning; None for none.
+        matched: Whether its statistics are to be matched.
     """
 
     document: ClassVar[str] = "tf_laq compression candidate"
@@ -69,12 +70,13 @@ class Making(Document):
 
     policy: str
     tuning: Mapping[str, Any] | None
+    matched: bool
 
     @classmethod
     def of(cls, candidate: Candidate) -> Making:
         """Describe a candidate."""
         tuning = None if candidate.tuning is None else dataclasses.asdict(candidate.tuning)
-        return cls(policy=_described(candidate.policy), tuning=tuning)
+        return cls(policy=_described(candidate.policy), tuning=tuning, matched=candidate.matched)
 
 
 def _described(policy: Policy | DataDrivenPolicy) -> str:
@@ -196,23 +198,21 @@ class Workbench:
                 )
             )
         baked = api.bake(model, plan)
-        if not self._is_matched():
+        if not self._is_matched(candidate):
             return baked
         images = self._task.dataset.train.images[:_MATCHED_IMAGES]
         return training.match_statistics(baked, model, images, attack=self._task.attack, seed=seed)
 
-    def _is_matched(self) -> bool:
-        """Return whether the statistics of candidates are matched.
-
-        Not where there is no normalisation: the biases alone were not seen to help where nothing else shifts.
-        """
-        return self._task.can_train and bool(normalisations(self._task.model))
+    def _is_matched(self, candidate: Candidate) -> bool:
+        """Return whether a candidate's statistics are matched: there are images for it, and something to match."""
+        model = self._task.model
+        return candidate.matched and self._task.can_train and bool(normalisations(model) or layers_with_bias(model))
 
     def _after_the_plan(self, candidate: Candidate) -> tuple[str, ...]:
         if candidate.tuning is not None:
             return (f"fine-tuned adversarially, {candidate.tuning.epochs} epochs",)
         count = min(_MATCHED_IMAGES, len(self._task.dataset.train))
-        return (f"statistics matched on {count} training images",) if self._is_matched() else ()
+        return (f"statistics matched on {count} training images",) if self._is_matched(candidate) else ()
 
     def _export(self, name: str, model: Any, plan: QuantizationPlan | Literal["float32"]) -> None:
         place = self._place(name)
