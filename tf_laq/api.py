@@ -52,7 +52,7 @@ def search(
             None for float32. The last pattern that matches counts.
         layout: The layout of the `.tflite` file, "int8", "packed" or "auto" as in `export_tflite`: chosen are only
             settings whose bits it keeps. None for any setting; a layout may then store some kernels in float32.
-        progress: Show a progress bar on a terminal.
+        progress: Show a progress bar; in files and pipes, a line a minute.
 
     Raises:
         InputError: The model is not built, has NaN weights or nothing to quantize, an argument is wrong or not one of

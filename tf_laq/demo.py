@@ -63,7 +63,7 @@ def run(
         retrain: Train even where there is a trained network.
         command: The command line that makes these results, for the report.
         announce: Receives a line at the start of each stage.
-        progress: Show progress bars on a terminal.
+        progress: Show progress bars; in files and pipes, a line a minute.
 
     Returns:
         What `laq.compress` returns.

@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 from tabulate import tabulate
-from tqdm import tqdm
 
 from tf_laq import lipschitz, quantizers
 from tf_laq._internal.documents import Document
+from tf_laq._internal.progress import progress_bar
 from tf_laq.errors import InputError
 from tf_laq.quantizers import Quantizer
 
@@ -245,7 +245,7 @@ def measure(
     """Measure every weight tensor under every setting (default: every bit width of every registered quantizer)."""
     settings = quantizers.candidates(quantizers.names()) if settings is None else list(settings)
     rows = []
-    for tensor in tqdm(tensors, "Sensitivity", unit="tensor", disable=None if progress else True):
+    for tensor in progress_bar(tensors, shown=progress, desc="Sensitivity", unit="tensor"):
         sensitivity = TensorSensitivity(tensor, norm)
         rows.append(
             SensitivityRow(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import io
+import itertools
 import os
 import re
 import struct
@@ -14,6 +16,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_laq._internal import progress
+from tf_laq._internal.progress import progress_bar
 from tf_laq.attacks import FGSM, Battery, Column, UniformNoise
 from tf_laq.evaluation import evaluate
 
@@ -61,3 +65,34 @@ def test_the_bar_shows_the_worst_case_so_far(linear, images, labels, monkeypatch
     assert worst[-1] == f"{100 * report.worst_case('m').value:.1f}"
     assert float(worst[0]) >= float(worst[-1])
     assert "m: fgsm" in text
+
+
+def test_an_evaluation_ends_where_enough_is_known_and_goes_on_from_there(linear, images, labels, tmp_path) -> None:
+    options = {"battery": BATTERY, "part_size": 10, "check_strength": False, "folder": tmp_path / "kept"}
+    whole = evaluate({"m": linear[0]}, images, labels, **{**options, "folder": None})
+    seen = []
+
+    def enough(surviving):
+        seen.append(surviving["m"])
+        return len(surviving["m"]) >= 20
+
+    for _ in range(2):
+        part = evaluate({"m": linear[0]}, images, labels, until=enough, **options)
+        assert (part.count, part.checks) == (20, ())
+        assert (part.surviving("m") == whole.surviving("m")[:20]).all()
+    assert [len(surviving) for surviving in seen] == [10, 20, 10, 20]
+    assert (seen[1] == part.surviving("m")).all()
+    assert [path.name for path in (tmp_path / "kept").glob("part-*")] == ["part-0000.npz", "part-0001.npz"]
+    assert evaluate({"m": linear[0]}, images, labels, until=lambda surviving: False, **options) == whole
+
+
+def test_in_a_pipe_a_bar_is_a_line_now_and_then(monkeypatch) -> None:
+    written, clock = io.StringIO(), itertools.count(step=25)
+    monkeypatch.setattr("sys.stderr", written)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    for _ in progress_bar(range(20), shown=True, desc="work", mininterval=0, miniters=1):
+        pass
+    lines = written.getvalue().splitlines()
+    assert 3 <= len(lines) <= 8
+    assert all(re.match(r"work: +\d+%", line) for line in lines)
+    assert "\r" not in written.getvalue()

@@ -12,6 +12,7 @@ from tf_laq._internal.documents import Document
 from tf_laq._internal.validation import one_of
 from tf_laq.attacks import presets, registry
 from tf_laq.attacks.base import Attack
+from tf_laq.attacks.pgd import PGD
 from tf_laq.attacks.radius import battery_within
 from tf_laq.errors import InputError
 
@@ -172,6 +173,27 @@ class Battery(Document):
             one_of("column", name, self.names)
         kept = tuple(column for column in self.columns if column.name in wanted)
         return dataclasses.replace(self, columns=kept)
+
+    @property
+    def pgd(self) -> PGD:
+        """Its white-box PGD.
+
+        Raises:
+            InputError: It has none.
+        """
+        attack = self.only("pgd").columns[0].attacks["white"]
+        assert isinstance(attack, PGD)
+        return attack
+
+    @property
+    def correction_attack(self) -> PGD:
+        """Its white-box PGD in ten steps, which perturbs the training images that calibrations and corrections see.
+
+        Example:
+            >>> Battery.within(8 / 255).correction_attack.steps
+            10
+        """
+        return dataclasses.replace(self.pgd, steps=10, step_size=None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return name, source and columns as JSON-ready values."""

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from tf_laq import datasets
 from tf_laq._internal.unreadable import Remedies
@@ -17,7 +17,7 @@ from tf_laq.saving import read_model, save_model
 from tf_laq.tflite.running import is_tflite
 
 if TYPE_CHECKING:
-    from tf_laq.attacks import PGD, Battery
+    from tf_laq.attacks import Battery
     from tf_laq.training import Recipe
 
 
@@ -133,16 +133,6 @@ def battery_of(data: str, preset: str, epsilon: str, norm: str) -> Battery:
     from tf_laq.attacks import Battery
 
     return Battery.of_data(data, preset, epsilon=radius_of(epsilon), norm=norm)
-
-
-def pgd_of(data: str, epsilon: str, norm: str) -> PGD:
-    """Return PGD as the standard battery of a radius or of a data set has it."""
-    return cast("PGD", battery_of(data, "standard", epsilon, norm).only("pgd").columns[0].attacks["white"])
-
-
-def training_attack_of(data: str, epsilon: str, norm: str) -> PGD:
-    """Return the attack that corrections make examples of training images with: that PGD, in ten steps."""
-    return dataclasses.replace(pgd_of(data, epsilon, norm), steps=10, step_size=None)
 
 
 def recipe_of(data: str, name: str, epsilon: str, norm: str, epochs: int | None = None) -> Recipe:

@@ -11,12 +11,11 @@ from tf_laq import api, lipschitz, policies, quantizers as known_quantizers
 from tf_laq._internal.validation import one_of
 from tf_laq.cli.arguments import (
     DataArguments,
+    battery_of,
     check_ending,
     first_images,
     load_model,
     parse_overrides,
-    pgd_of,
-    training_attack_of,
     words,
 )
 from tf_laq.cli.checks import check_models, check_needed, check_new
@@ -171,7 +170,7 @@ def _calibrated(
     seed: int = 0,
 ) -> DataDrivenPolicy:
     limit = policies.Limit(average_bits=average_bits, max_bytes=max_bytes)
-    attack = training_attack_of(data.data, epsilon, attack_norm)
+    attack = battery_of(data.data, "standard", epsilon, attack_norm).correction_attack
     images = first_images(data, "train", examples).images
     return policies.Calibrated(images, limit=limit, attack=attack, quantizers=quantizers, max_bits=max_bits, seed=seed)
 
@@ -199,7 +198,7 @@ def _noise_sensitivity(
     max_bits: int = 8,
     seed: int = 0,
 ) -> DataDrivenPolicy:
-    attack = pgd_of(data.data, epsilon, attack_norm)
+    attack = battery_of(data.data, "standard", epsilon, attack_norm).pgd
     seen = first_images(data, "train", examples)
     return policies.NoiseSensitivity(
         seen.images, seen.labels, attack=attack, initial_bits=max_bits, quantizers=quantizers, seed=seed

@@ -6,12 +6,12 @@ from tf_laq._internal.messages import print_now
 from tf_laq._internal.validation import whole
 from tf_laq.cli.arguments import (
     DataArguments,
+    battery_of,
     check_ending,
     first_images,
     load_model,
     recipe_of,
     save,
-    training_attack_of,
 )
 from tf_laq.cli.checks import check_models, check_needed, check_new
 from tf_laq.plan import QuantizationPlan
@@ -111,7 +111,7 @@ def match(
     check_new(out, overwrite=overwrite)
     from tf_laq.training import match_statistics
 
-    attack = training_attack_of(data, epsilon, norm)
+    attack = battery_of(data, "standard", epsilon, norm).correction_attack
     clean = first_images(source, "train", images, "images").images
     quantized, twin = (load_model(path, unsafe) for path in (model, float_twin))
     save(match_statistics(quantized, twin, clean, attack=attack, seed=seed), out)

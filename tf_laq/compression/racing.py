@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tf_laq._internal.messages import Announce
 from tf_laq.attacks import Battery
 from tf_laq.compression.candidates import Candidate
+from tf_laq.compression.places import FULL, QUICK, attacked
 from tf_laq.compression.result import CLEAN, ORIGINAL, CompressedModel, clean_loss, worst_loss
 from tf_laq.compression.rule import Rule, points
 from tf_laq.compression.task import Task
 from tf_laq.compression.workbench import Workbench
-from tf_laq.evaluation import RobustnessReport, drop, evaluate
+from tf_laq.evaluation import Difference, RobustnessReport, drop, evaluate
+from tf_laq.evaluation.outcomes import Correct
+from tf_laq.evaluation.runner import Until
 
-# A quarter of fewer images says too little to stop anybody.
+# Fewer images say too little to stop anybody.
 _LEAST_PART = 50
 
 
@@ -28,7 +31,7 @@ class Judge:
         bench: Has the models, and keeps what the attacks found.
         batch_size: Images in a call.
         seed: Of the attacks.
-        progress: Show progress bars on a terminal.
+        progress: Show progress bars; in files and pipes, a line a minute.
     """
 
     task: Task
@@ -37,36 +40,43 @@ class Judge:
     seed: int
     progress: bool
 
-    def __call__(self, made: CompressedModel, battery: Battery, count: int | None = None) -> RobustnessReport:
-        """Return what a battery leaves of a model on the first images, or on all."""
+    def __call__(self, made: CompressedModel, battery: Battery, until: Until | None = None) -> RobustnessReport:
+        """Return what a battery leaves of a model."""
         original, test = self.task.classifier, self.task.test
         return evaluate(
             {made.name: dataclasses.replace(original, model=self.bench.model(made))},
-            test.images[:count],
-            test.labels[:count],
+            test.images,
+            test.labels,
             battery=battery,
             float_twins={} if made.name == ORIGINAL else {made.name: original},
             batch_size=self.batch_size,
+            part_size=self._part_size,
             seed=self.seed,
-            folder=self.folder(made, battery, count),
+            folder=self.folder(made, battery),
             # The folder of the whole compression is asked about once, at its beginning.
             overwrite=True,
-            check_strength=battery is self.task.battery and count is None,
+            check_strength=battery is self.task.battery,
+            until=until,
             progress=self.progress,
         )
 
-    def folder(self, made: CompressedModel, battery: Battery, count: int | None = None) -> Path:
+    def folder(self, made: CompressedModel, battery: Battery) -> Path:
         """Return where an evaluation is kept."""
-        kind = "full" if battery is self.task.battery else "quick"
-        return self.bench.attacks(f"{made.name}-{kind}-{count or len(self.task.test)}")
+        kind = FULL if battery is self.task.battery else QUICK
+        return self.bench.path / attacked(made.name, kind, len(self.task.test))
+
+    @property
+    def _part_size(self) -> int:
+        """The number of images after which one looks whether a model can still win."""
+        return max(_LEAST_PART, -(-len(self.task.test) // 4))
 
 
 class Race:
     """The models that were attacked, and what came of them.
 
     The attacks of the screening count in the worst case, so they bound it from above: a model that loses too much by
-    them cannot win. The others are attacked in full from the smallest file on. The first that keeps the rule wins,
-    since those after it are larger.
+    them cannot win. The others are attacked in full. Judge the smallest file first: the first that keeps the rule wins,
+    since none of those after it is smaller.
 
     Args:
         judge: Attacks the models.
@@ -103,18 +113,22 @@ class Race:
         others = [model for name, model in self.models.items() if name != ORIGINAL]
         return (self.models[ORIGINAL], *sorted(others, key=lambda model: (model.bytes, model.name)))
 
-    def run(self, made: Sequence[tuple[Candidate, CompressedModel]]) -> None:
-        """Screen models, and attack in full those that can win, and those that are there for a comparison."""
-        ordered = sorted(made, key=lambda pair: (pair[1].bytes, pair[0].name))
-        for _, model in ordered:
+    def enter(self, made: Iterable[CompressedModel]) -> None:
+        """Screen models."""
+        for model in made:
             self._screen(model)
-        for candidate, model in ordered:
-            verdict = self._cannot_win(model) or self._same_as_another(model)
-            if verdict is None and not candidate.always_attacked:
-                verdict = self._stopped_early(model)
-            if verdict is None or candidate.always_attacked:
-                verdict = self._attack(model)
-            self.models[model.name] = dataclasses.replace(model, verdict=verdict)
+
+    def judge(self, candidate: Candidate, made: CompressedModel) -> None:
+        """Attack a model that was screened as far as it can win, or in full if it is there for a comparison."""
+        verdict = self._cannot_win(made) or self._same_as_another(made)
+        if verdict is None or candidate.always_attacked:
+            verdict = self._attack(made, until=None if candidate.always_attacked else self._loses_beyond_doubt)
+        self.models[made.name] = dataclasses.replace(made, verdict=verdict)
+
+    def would_win(self, size: int) -> bool:
+        """Return whether a file of so many bytes would win if it were robust enough."""
+        largest = self._rule.max_bytes
+        return (largest is None or size <= largest) and (self.winner is None or size < self.models[self.winner].bytes)
 
     def take_nearest(self) -> str:
         """Return the name of the most robust of the files that are small enough.
@@ -137,11 +151,13 @@ class Race:
         self._announce(f"{model.name}: {model.average_bits:.2f} bits, {model.bytes:,} bytes; screening")
         self._screened[model.name] = self._judge(model, self._judge.task.quick)
 
-    def _attack(self, model: CompressedModel) -> str:
-        """Attack a model in full, and return the verdict."""
+    def _attack(self, model: CompressedModel, until: Until | None = None) -> str:
+        """Attack a model in full, or until it has lost, and return the verdict."""
         self._announce(f"{model.name}: attacking {len(self._judge.task.test)} images in full")
-        attacked = self._judge(model, self._judge.task.battery)
-        self._attacked[model.name] = attacked.preceded_by(self._screened[model.name])
+        report = self._judge(model, self._judge.task.battery, until)
+        if report.count < len(self._judge.task.test):
+            return f"loses {self._loss_on(report.surviving(model.name), model.name)} points on {report.count} images"
+        self._attacked[model.name] = report.preceded_by(self._screened[model.name])
         if model.name == ORIGINAL:
             return ""
         lost = max(worst_loss(self.robustness, model.name).value, clean_loss(self.screening, model.name).value)
@@ -152,6 +168,16 @@ class Race:
         if self.winner is None or model.bytes < self.models[self.winner].bytes:
             self.winner = model.name
         return "keeps the rule"
+
+    def _loses_beyond_doubt(self, surviving: Mapping[str, Correct]) -> bool:
+        """Return whether the whole interval of a model's loss so far is beyond the rule."""
+        return all(self._loss_on(left, name).lower > self._rule.max_loss for name, left in surviving.items())
+
+    def _loss_on(self, surviving: Correct, name: str) -> Difference:
+        """Return the loss of a model on the first images, of which the battery left these."""
+        count = len(surviving)
+        left = surviving & self._screened[name].surviving(name)[:count]
+        return drop(self._attacked[ORIGINAL].surviving(ORIGINAL)[:count], left)
 
     def _cannot_win(self, model: CompressedModel) -> str | None:
         """Return why a model cannot win, by what is known without attacking it in full; None if it can."""
@@ -165,7 +191,7 @@ class Race:
         if least > self._rule.max_loss:
             quick = ", ".join(name for name in self._judge.task.quick.names if name != CLEAN)
             return f"loses at least {least:.1f} points, by {quick} alone"
-        if self.winner is not None and model.bytes >= self.models[self.winner].bytes:
+        if not self.would_win(model.bytes):
             return f"not smaller than {self.winner}, which keeps the rule"
         return None
 
@@ -175,17 +201,6 @@ class Race:
             if other.verdict and other.settings == model.settings and other.steps[1:] == model.steps[1:]:
                 return f"the same bits as {other.name}"
         return None
-
-    def _stopped_early(self, model: CompressedModel) -> str | None:
-        """Return by how much a model loses on a quarter of the images, if that is too much beyond doubt."""
-        count = len(self._judge.task.test) // 4
-        if count < _LEAST_PART:
-            return None
-        self._announce(f"{model.name}: attacking the first {count} images in full")
-        after = self._judge(model, self._judge.task.battery, count).surviving(model.name)
-        after &= self._screened[model.name].surviving(model.name)[:count]
-        lost = drop(self._attacked[ORIGINAL].surviving(ORIGINAL)[:count], after)
-        return f"loses {lost} points on {count} images" if lost.lower > self._rule.max_loss else None
 
     def _is_too_large(self, model: CompressedModel) -> bool:
         return self._rule.max_bytes is not None and model.bytes > self._rule.max_bytes

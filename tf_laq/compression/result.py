@@ -215,9 +215,9 @@ class Compression(Document):
             "Min for pairs.",
             f"Every model was screened by {quick}, which counts in the worst case and so bounds it from above (<=). A "
             "model that loses too much by that bound cannot win, and was attacked no further.",
-            "The others were attacked in full, the smallest file first. A model was stopped after a quarter of the "
-            "images if the whole interval of its loss there was beyond the rule. A file larger than one that keeps the "
-            "rule cannot win either.",
+            "The others were attacked in full, the smallest file first. A model was stopped after a quarter, a half or "
+            "three quarters of the images if the whole interval of its loss there was beyond the rule. A file larger "
+            "than one that keeps the rule cannot win either.",
             "The file was chosen on these images: its loss on others may be somewhat larger than what is shown here.",
         ]
 

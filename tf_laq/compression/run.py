@@ -16,7 +16,7 @@ from tf_laq._internal import files
 from tf_laq._internal.messages import Announce, print_now
 from tf_laq.compression import candidates
 from tf_laq.compression.candidates import Candidate
-from tf_laq.compression.places import FILE, INPUTS, PAGE, RECOMMENDED, RESULTS, WORK
+from tf_laq.compression.places import FILE, FULL, INPUTS, PAGE, RECOMMENDED, RESULTS, WORK, attacked
 from tf_laq.compression.racing import Judge, Race
 from tf_laq.compression.recommendation import recommend
 from tf_laq.compression.result import ORIGINAL, CompressedModel, Compression, FileCheck
@@ -27,7 +27,6 @@ from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
 from tf_laq.evaluation import AdversarialExamples, Correct, load_examples
 from tf_laq.evaluation.classifier import SettledClassifier
-from tf_laq.plan import QuantizationPlan
 from tf_laq.saving import save_model
 from tf_laq.tflite.encodings import Layout
 from tf_laq.tflite.settings import check_settings
@@ -92,7 +91,7 @@ def compress(
             seed, begin anew instead of refusing.
         command: The command line that makes these results.
         announce: Receives a line at the start of each stage.
-        progress: Show progress bars on a terminal.
+        progress: Show progress bars; in files and pipes, a line a minute.
 
     Returns:
         All models with their files and losses, and the recommendation; it prints as a table.
@@ -169,11 +168,16 @@ def _raced(judge: Judge, rule: Rule, recipe: Recipe | None, also: Sequence[Candi
             raise InputError("also", expected=f"other names than {', '.join(names)}", received=repr(candidate.name))
     pairs = list(_made(bench, ways, rule, say))
     race = Race(judge, rule, bench.original(), say)
-    race.run(pairs)
-    if recipe is not None:
-        for candidate, plan in _to_tune(race, pairs, rule, recipe):
-            say(f"{candidate.name}: fine-tuning, {recipe.epochs} epochs")
-            race.run([(candidate, bench.make(candidate, plan))])
+    pairs.sort(key=lambda pair: (pair[1].bytes, pair[0].name))
+    race.enter(model for _, model in pairs)
+    for candidate, model in pairs:
+        race.judge(candidate, model)
+        if recipe is not None and candidate.can_be_tuned and race.would_win(model.bytes):
+            tuned = candidate.tuned(recipe)
+            say(f"{tuned.name}: fine-tuning, {recipe.epochs} epochs")
+            made = bench.make(tuned, model.plan)
+            race.enter([made])
+            race.judge(tuned, made)
     return race
 
 
@@ -227,17 +231,6 @@ def _fitted(bench: Workbench, limit: int, made: Sequence[CompressedModel]) -> li
     return []
 
 
-def _to_tune(
-    race: Race, pairs: Sequence[Made], rule: Rule, recipe: Recipe
-) -> Iterator[tuple[Candidate, QuantizationPlan]]:
-    """Yield what to fine-tune, from the smallest file on, as long as it would be smaller than the winner's."""
-    for candidate, model in sorted(pairs, key=lambda pair: pair[1].bytes):
-        limits = [rule.max_bytes, None if race.winner is None else race.models[race.winner].bytes - 1]
-        fits = all(limit is None or model.bytes <= limit for limit in limits)
-        if candidate.can_be_tuned and fits and model.plan is not None:
-            yield candidate.tuned(recipe), model.plan
-
-
 def _file_check(judge: Judge, made: CompressedModel) -> FileCheck:
     """Run the file on the examples that its Keras model is least right about."""
     task = judge.task
@@ -281,7 +274,6 @@ def write_page(folder: str | os.PathLike[str], result: Compression) -> Path:
     """
     from tf_laq.report import write_compression
 
-    attacks = Path(folder) / WORK / "attacks"
-    shown = dict.fromkeys([ORIGINAL, result.recommendation.name])
-    examples = [each for name in shown for each in load_examples(attacks / f"{name}-full-{result.robustness.count}")]
+    shown, count = dict.fromkeys([ORIGINAL, result.recommendation.name]), result.robustness.count
+    examples = [each for name in shown for each in load_examples(Path(folder, WORK, attacked(name, FULL, count)))]
     return write_compression(Path(folder) / PAGE, result, examples=examples)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -83,8 +83,7 @@ class Task:
     @property
     def attack(self) -> PGD:
         """The attack on training images, at the radius of the battery."""
-        of_screening = cast("PGD", self.quick.only("pgd").columns[0].attacks["white"])
-        return dataclasses.replace(of_screening, steps=10, step_size=None)
+        return self.quick.correction_attack
 
     @property
     def probe(self) -> npt.NDArray[np.float32] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ from tf_laq.version import __version__
 
 _MATCHED_IMAGES = 256
 _PLAN, _WEIGHTS, _REPORT, _MAKING = "plan.json", "weights.npz", "export.json", "made.json"
+# The state of a fine-tuning, under a name of its own for each recipe.
+_TRAINING = "training-"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,6 +81,11 @@ class Making(Document):
         tuning = None if candidate.tuning is None else dataclasses.asdict(candidate.tuning)
         return cls(policy=_described(candidate.policy), tuning=tuning, matched=candidate.matched)
 
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the description, as hexadecimal text."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
 
 def _described(policy: Policy | DataDrivenPolicy) -> str:
     """Return the settings of a policy in words, arrays by their SHA-256: a printed array leaves most of itself out."""
@@ -100,7 +108,7 @@ class Workbench:
         layout: Of the files.
         seed: Of the corrections and the fine-tuning.
         overwrite: Remove what was made of other inputs.
-        progress: Show progress bars on a terminal.
+        progress: Show progress bars; in files and pipes, a line a minute.
 
     Raises:
         InputError: The folder has candidates of other inputs.
@@ -156,11 +164,13 @@ class Workbench:
                 plan = api.search(
                     self._task.model, policy=candidate.policy, layout=self._layout, progress=self._progress
                 )
-            made = self._quantized(candidate, plan)
+            made = self._quantized(candidate, plan, place / f"{_TRAINING}{making.sha256[:8]}")
             plan.save(place / _PLAN)
             archives.write(place / _WEIGHTS, {f"{n:04d}": value for n, value in enumerate(made.get_weights())})
             self._export(candidate.name, made, plan)
             making.save(place / _MAKING)
+            for training in place.glob(f"{_TRAINING}*"):
+                shutil.rmtree(training)
         plan = QuantizationPlan.load(place / _PLAN)
         return CompressedModel(
             name=candidate.name,
@@ -182,21 +192,22 @@ class Workbench:
         """Return the path of a model's .tflite file."""
         return self._place(made.name) / FILE
 
-    def attacks(self, name: str) -> Path:
-        """Return the folder of an evaluation."""
-        return self.path / "attacks" / name
-
     def _place(self, name: str) -> Path:
         return self.path / "models" / name
 
-    def _quantized(self, candidate: Candidate, plan: QuantizationPlan) -> Any:
+    def _quantized(self, candidate: Candidate, plan: QuantizationPlan, checkpoint: Path) -> Any:
         model, seed = self._task.model, self._seed
         if candidate.tuning is not None:
-            return api.strip(
-                training.fine_tune(
-                    model, plan, self._task.dataset, candidate.tuning, seed=seed, progress=self._progress
-                )
+            tuned = training.fine_tune(
+                model,
+                plan,
+                self._task.dataset,
+                candidate.tuning,
+                seed=seed,
+                checkpoint=checkpoint,
+                progress=self._progress,
             )
+            return api.strip(tuned)
         baked = api.bake(model, plan)
         if not self._is_matched(candidate):
             return baked

@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 from tabulate import tabulate
-from tqdm import tqdm
 from typing_extensions import Self
 
 from tf_laq._internal.batches import ImageData
 from tf_laq._internal.documents import Document
+from tf_laq._internal.progress import progress_bar
 from tf_laq._internal.validation import one_of, real
 from tf_laq.attacks import registry
 from tf_laq.attacks.base import Attack, BallAttack, MinimumNormAttack
@@ -136,7 +136,7 @@ def accuracy_curve(
         epsilons: Radii of the ball in pixel units, above 0 and rising; 0, no attack, is put before them.
         batch_size: Largest number of images attacked at a time.
         seed: Seed of the random attacks, at least 0.
-        progress: Show a progress bar if the output is a terminal.
+        progress: Show a progress bar; in files and pipes, a line a minute.
 
     Raises:
         InputError: An argument is not as above.
@@ -155,7 +155,7 @@ def accuracy_curve(
     data, broken_at = Examples.checked(images, labels, None, batch_size, seed), {}
     check_attacks({"attack": steps[-1]}, data.images)
     evaluated = EvaluatedModels.of(models, {}, {}, data).models
-    with tqdm(total=len(evaluated) * len(steps), disable=None if progress else True, unit="epsilon") as bar:
+    with progress_bar(shown=progress, total=len(evaluated) * len(steps), unit="epsilon") as bar:
         for model in evaluated:
             bar.set_description(model.name)
             first = np.where(data.correct(model.logits, data.images), len(strengths), 0)
@@ -273,7 +273,7 @@ def minimal_perturbations(
     """
     chosen = _checked_minimum_norm(attack)
     data = Examples.checked(images, labels, None, batch_size, seed)
-    evaluated = tqdm(EvaluatedModels.of(models, {}, {}, data).models, disable=None if progress else True, unit="model")
+    evaluated = progress_bar(EvaluatedModels.of(models, {}, {}, data).models, shown=progress, unit="model")
     distortions = {model.name: tuple(data.distortions(chosen, model.logits).tolist()) for model in evaluated}
     return MinimalPerturbations(attack=chosen, distortions=distortions, seed=data.seed)
 

@@ -113,6 +113,11 @@ class PartResult:
             {model: max(part.excess[model] for part in parts) for model in first.excess},
         )
 
+    @property
+    def count(self) -> int:
+        """Number of examples."""
+        return len(next(iter(self.correct.values())))
+
     def surviving(self, model: str) -> Correct:
         """Return where a model was right under every attack."""
         found = [correct for cell, correct in self.correct.items() if cell.model == model]

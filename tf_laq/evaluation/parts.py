@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 from typing_extensions import Self
 
 from tf_laq._internal.archives import Array
+from tf_laq._internal.progress import progress_bar
 from tf_laq.attacks.base import Attack, BallAttack, Images, Logits, MinimumNormAttack
 from tf_laq.attacks.battery import KNOWLEDGE, Battery
 from tf_laq.evaluation.examples import Answers, Examples, Rows
@@ -196,11 +196,11 @@ class Progress:
 
     Args:
         total: Number of batches of all tasks.
-        shown: Show it if the output is a terminal.
+        shown: Show it.
     """
 
     def __init__(self, total: int, shown: bool) -> None:
-        self._bar = tqdm(total=total, disable=None if shown else True, unit="batch", dynamic_ncols=True)
+        self._bar = progress_bar(shown=shown, total=total, unit="batch")
         # Surviving examples and all examples of the finished parts, and the survivors of this one, per model.
         self._finished: dict[str, tuple[int, int]] = {}
         self._current: dict[str, Correct] = {}

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from tf_laq.errors import InputError
 from tf_laq.evaluation.checks import model_checks, report_checks
 from tf_laq.evaluation.examples import Examples
 from tf_laq.evaluation.models import EvaluatedModel, EvaluatedModels
-from tf_laq.evaluation.outcomes import PartResult
+from tf_laq.evaluation.outcomes import Correct, PartResult
 from tf_laq.evaluation.parts import Progress, run_part
 from tf_laq.evaluation.plausibility import (
     attacks_of,
@@ -32,6 +32,9 @@ from tf_laq.evaluation.report import Check, RobustnessReport
 from tf_laq.evaluation.store import EvaluationFolder, Inputs
 from tf_laq.evaluation.strength import strength_checks
 from tf_laq.evaluation.tasks import Task, cells_of, tasks_of
+
+Until = Callable[[Mapping[str, Correct]], bool]
+"""Receives where each model was right under every attack so far, shape (n,); returns whether that is enough."""
 
 
 def evaluate(
@@ -50,6 +53,7 @@ def evaluate(
     overwrite: bool = False,
     check_strength: bool = True,
     expected_clean: float | Mapping[str, float] | None = None,
+    until: Until | None = None,
     progress: bool = True,
 ) -> RobustnessReport:
     """Measure the accuracy of models under every attack of a battery.
@@ -91,10 +95,12 @@ def evaluate(
         check_strength: Make the checks that need more runs, on the first 128 images.
         expected_clean: The share of images that the models, or each model by its name, are known to get right without
             an attack; a check says if they get far fewer.
-        progress: Show a progress bar if the output is a terminal.
+        until: Is asked after each part but the last, with the name of each model and where it was right under every
+            attack so far; if it returns True, the evaluation ends there. A later call with the same folder goes on.
+        progress: Show a progress bar; in files and pipes, a line a minute.
 
     Returns:
-        The report.
+        The report. That of an evaluation which `until` ended is of the images so far and without checks.
 
     Raises:
         InputError: An argument is not as above, a model's outputs are not finite logits of these classes, an attack
@@ -129,17 +135,19 @@ def evaluate(
                 return report
         checked.check_sources()
         tasks = tasks_of(battery, checked)
-        result = _run(parts, tasks, battery, checked.models, kept, progress)
+        result = _run(parts, tasks, battery, checked.models, kept, until, progress)
         report = RobustnessReport(
             models=tuple(model.name for model in checked.models),
             surrogates=tuple(source.name for source in checked.surrogates),
             battery=battery,
-            count=len(data.images),
+            count=result.count,
             seed=data.seed,
             outcomes=result.outcomes(cells_of(tasks, battery, checked)),
             classes={model.name: model.classes for model in checked.models},
             steps={m.name: m.settled.steps for m in (*checked.models, *checked.surrogates) if m.settled.steps},
         )
+        if report.count < len(data.images):
+            return report
         found = [
             check
             for model in checked.models
@@ -171,14 +179,15 @@ def _run(
     battery: Battery,
     models: list[EvaluatedModel],
     folder: EvaluationFolder | None,
+    until: Until | None,
     progress: bool,
 ) -> PartResult:
-    """Run the parts that the folder does not have, and return the outcomes of all."""
+    """Run the parts that the folder does not have, and return the outcomes of all, or of those that are enough."""
     finished = folder.outcomes() if folder else None
     if finished is not None:
         return finished
     batches = [sum(map(len, tasks)) * part.batches for part in parts]
-    results = []
+    results: list[PartResult] = []
     with Progress(sum(batches), progress) as bar:
         for number, part in enumerate(parts):
             result = folder.load(number) if folder else None
@@ -190,7 +199,13 @@ def _run(
                     folder.save(number, result, worst)
                 bar.finish(result)
             results.append(result)
-    joined = PartResult.joined(results)
+            joined = PartResult.joined(results)
+            if (
+                until is not None
+                and len(results) < len(parts)
+                and until({m.name: joined.surviving(m.name) for m in models})
+            ):
+                return joined
     return folder.finish(joined, parts, models, battery) if folder else joined
 
 

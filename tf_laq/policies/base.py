@@ -9,10 +9,9 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tqdm import tqdm
-
 from tf_laq import lipschitz, quantizers
 from tf_laq._internal.batches import ImageData
+from tf_laq._internal.progress import progress_bar
 from tf_laq.errors import InputError
 from tf_laq.plan import FLOAT_BITS, LeftAlone, PlanEntry, QuantizationPlan
 from tf_laq.quantizers import Quantizer
@@ -110,7 +109,7 @@ def make_plan(
         overrides: Settings by hand: shell pattern of the layer path -> "quantizer:bits", "float32", a quantizer, or
             None for float32. The last pattern that matches counts.
         is_allowed: Which settings a weight tensor may get, by hand too; None for all. Float32 is always allowed.
-        progress: Show a progress bar on a terminal.
+        progress: Show a progress bar; in files and pipes, a line a minute.
 
     Raises:
         InputError: A pattern matches no layer, there is no such setting or norm, or a weight tensor may get none of
@@ -139,7 +138,7 @@ def make_plan(
                 sensitivity.allowed([setting])
             by_hand[index] = measured_entry(sensitivity, setting, "set by hand")
     free = [tensor for index, tensor in enumerate(tensors) if index not in by_hand]
-    bar = tqdm(free, "Quantization search", unit="tensor", disable=None if progress else True)
+    bar = progress_bar(free, shown=progress, desc="Quantization search", unit="tensor")
     measured = (TensorSensitivity(tensor, norm, is_allowed) for tensor in bar)
     chosen = iter(policy.choose(measured, tuple(by_hand.values())))
     entries = [by_hand[index] if index in by_hand else next(chosen) for index in range(len(tensors))]

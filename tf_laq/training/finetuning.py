@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ def fine_tune(
     examples: str = "both",
     seed: int = 0,
     callbacks: Sequence[Any] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Any:
     """Train a network adversarially under its quantization: what it computes with stays on the grid of the plan.
@@ -60,7 +62,8 @@ def fine_tune(
             underneath, with the weights of the moment; "both", half of each batch on either.
         seed: Of the order of the images and the random starts, at least 0.
         callbacks: Further Keras callbacks, as in `train`.
-        progress: Show a bar when the output is a terminal.
+        checkpoint: A folder to keep the state of the training in, as in `train`.
+        progress: Show a bar; in files and pipes, a line a minute.
 
     Returns:
         The wrapped model, not compiled: `strip` makes it a plain one with values on the grid.
@@ -83,6 +86,7 @@ def fine_tune(
         examples_from=_examples_from(trained, examples),
         seed=seed,
         callbacks=callbacks,
+        checkpoint=checkpoint,
         progress=progress,
     )
     # A new one, since the layers of the trained one are in the graph of its float twin too.

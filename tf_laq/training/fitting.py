@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-from tqdm.auto import tqdm
 
 from tf_laq import datasets, models
+from tf_laq._internal.progress import progress_bar
 from tf_laq.adapters import keras_module, keras_version
 from tf_laq.attacks.base import Logits
 from tf_laq.attacks.pgd import PGD
@@ -56,7 +56,7 @@ def train(
             adversarial training, "val_robust_accuracy" on at most 1,000 validation images.
         checkpoint: A folder to keep the state of the training in, renewed after each epoch. A training that finds one
             there goes on from it; it stays until you have saved the model and remove it.
-        progress: Show a bar when the output is a terminal.
+        progress: Show a bar; in files and pipes, a line a minute.
 
     Returns:
         The trained model, which outputs logits.
@@ -225,8 +225,8 @@ def _crop_and_flip(images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
 
 
 def _bar(keras: Any, name: str, epochs: int, progress: bool) -> Any:
-    """Return a callback with one tqdm bar over the epochs."""
-    bar = tqdm(total=epochs, desc=f"train {name}", disable=None if progress else True)
+    """Return a callback with one bar over the epochs."""
+    bar = progress_bar(shown=progress, total=epochs, desc=f"train {name}")
 
     def advance(epoch: int, logs: Any) -> None:
         logs = logs or {}

@@ -84,7 +84,7 @@ def trained_model(
         retrain: Train even if `path` was trained with the same data, model, recipe, Keras, seed and version.
         overwrite: Replace a file that was trained with something else, or not by this function, instead of refusing.
         announce: Receives a line that says which of the two is done.
-        progress: Show a progress bar on a terminal.
+        progress: Show a progress bar; in files and pipes, a line a minute.
 
     Raises:
         InputError: An argument is wrong, as for `train`; or, before the first epoch, `path` is not to be replaced,

@@ -7,10 +7,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tqdm import tqdm
-
 from tf_laq import quantizers
 from tf_laq._internal.batches import images_alone
+from tf_laq._internal.progress import progress_bar
 from tf_laq._internal.validation import checked_images, whole
 from tf_laq.adapters import adapter_of, logits_function
 from tf_laq.attacks.base import Attack
@@ -126,7 +125,7 @@ class CalibratedBudget(Policy):
     Args:
         policy: The settings.
         divergence: Measures on the model.
-        progress: Show a progress bar on a terminal.
+        progress: Show a progress bar; in files and pipes, a line a minute.
     """
 
     def __init__(self, policy: Calibrated, divergence: Divergence, progress: bool) -> None:
@@ -142,7 +141,7 @@ class CalibratedBudget(Policy):
         given, cost, settings = list(tensors), DivergenceCost(self._divergence), self._policy
         budget = Budget(limit=settings.limit, cost=cost, quantizers=settings.quantizers, max_bits=settings.max_bits)
         entries = budget.choose(given, by_hand)
-        with tqdm(desc="Calibration", unit="setting", disable=None if self._progress else True) as bar:
+        with progress_bar(shown=self._progress, desc="Calibration", unit="setting") as bar:
             while wanted := cost.unmeasured(_settings(entries)):
                 for key, setting in wanted:
                     cost.measured(key, setting)

@@ -12,10 +12,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from tqdm import tqdm
 
 from tf_laq import quantizers
 from tf_laq._internal.batches import ImageData
+from tf_laq._internal.progress import progress_bar
 from tf_laq._internal.validation import one_of, whole
 from tf_laq.policies.base import DataDrivenPolicy
 from tf_laq.policies.budget import Budget, Limit
@@ -111,7 +111,7 @@ def hessian_traces(
         labels: Their class numbers (n,).
         samples: Number of vectors v.
         seed: Of the vectors.
-        progress: Show a progress bar on a terminal.
+        progress: Show a progress bar; in files and pipes, a line a minute.
 
     Returns:
         Layer path and weight path -> trace.
@@ -127,7 +127,7 @@ def hessian_traces(
     batch, variables = checked_batch(images, labels), kernels(model)
     random = np.random.default_rng(seed)
     totals = dict.fromkeys(variables, 0.0)
-    for _ in tqdm(range(samples), "Hessian traces", unit="sample", disable=None if progress else True):
+    for _ in progress_bar(range(samples), shown=progress, desc="Hessian traces", unit="sample"):
         signs = [tf.constant(random.choice([-1.0, 1.0], v.shape), v.dtype) for v in variables.values()]
         with tf.GradientTape() as outer:
             outer.watch(list(variables.values()))
