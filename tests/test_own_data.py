@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tf_laq import datasets
-from tf_laq.datasets import parts
+from tf_laq.datasets import pixels
 from tf_laq.errors import InputError
 
 CLASSES = ("cat", "dog", "eel")
@@ -100,7 +101,7 @@ def test_images_are_resized_as_keras_resizes_those_of_a_folder() -> None:
 def test_large_parts_stay_bytes_until_they_are_read(monkeypatch) -> None:
     images, labels = pictures(30), numbers(30)
     whole = datasets.from_arrays(images, labels)
-    monkeypatch.setattr(parts, "_LARGEST_AS_FLOATS", 1000)
+    monkeypatch.setattr(pixels, "LARGEST_IN_MEMORY", 250)
     held = datasets.from_arrays(images, labels)
     assert isinstance(held.train.images, datasets.ScaledImages) and held.train.images.pixels.dtype == np.uint8
     assert held.train.images.shape == whole.train.images.shape
@@ -109,6 +110,27 @@ def test_large_parts_stay_bytes_until_they_are_read(monkeypatch) -> None:
     np.testing.assert_array_equal(tf.constant(held.train.images), whole.train.images)
     monkeypatch.setattr(datasets.ScaledImages, "__array__", None)  # All of them as float32 are not made.
     assert held.train.sha256 == whole.train.sha256
+
+
+def test_large_parts_are_in_a_file_and_not_in_memory(tmp_path, monkeypatch) -> None:
+    images, labels = pictures(200, (60, 60, 3)), numbers(200)
+    write_images(tmp_path / "pets", images, labels)
+    whole = datasets.load(tmp_path / "pets")
+    monkeypatch.setattr(pixels, "LARGEST_IN_MEMORY", 10_000)
+    tracemalloc.start()
+    held = datasets.load(tmp_path / "pets")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.5 * images.nbytes
+    for part in ("train", "validation", "test"):
+        assert getattr(held, part).sha256 == getattr(whole, part).sha256
+    assert [path.name for path in tmp_path.iterdir()] == ["pets"]
+
+
+def test_where_large_parts_have_no_room_it_is_said_how_much_they_need(monkeypatch) -> None:
+    monkeypatch.setattr(pixels, "LARGEST_IN_MEMORY", 0)
+    with pytest.raises(InputError, match=r"data: expected [\d,]+ bytes for images in the folder of temporary files"):
+        pixels.room_for((10**6, 10**6, 10**3))
 
 
 @pytest.mark.parametrize(
@@ -373,6 +395,7 @@ def test_files_that_are_not_there_or_of_another_kind_are_refused(tmp_path) -> No
 
 WITHOUT_TENSORFLOW = """
 import sys
+import tracemalloc
 from tf_laq import datasets, errors
 for source in ("digits", "imagenet", "./pets"):
     try:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from tf_laq._internal.batches import ImageData, images_and_labels
 from tf_laq._internal.validation import checked_images, checked_labels, whole
 from tf_laq.datasets.parts import Dataset, Split, stratified
+from tf_laq.datasets.pixels import room_for, rows_of
 from tf_laq.errors import InputError
 
 Size = int | tuple[int, int]
@@ -157,7 +158,7 @@ def _sized(images: NDArray[Any], size: tuple[int, int] | None) -> NDArray[Any]:
         return images
     import tensorflow as tf
 
-    sized = np.empty((len(images), *size, images.shape[3]), images.dtype)
+    sized = room_for((len(images), *size, images.shape[3]), images.dtype)
     for first in range(0, len(images), _AT_A_TIME):
         some = slice(first, first + _AT_A_TIME)
         sized[some] = to_size(tf.constant(images[some]), size)
@@ -234,7 +235,7 @@ def _cut(parts: dict[str, _Part], seed: int, validation_fraction: float) -> tupl
 def _taken(part: _Part, count: int, seed: int) -> tuple[_Part, _Part]:
     images, labels = part
     rest, taken = stratified(labels, count, seed)
-    return (images[rest], labels[rest]), (images[taken], labels[taken])
+    return (rows_of(images, rest), labels[rest]), (rows_of(images, taken), labels[taken])
 
 
 def _check_classes(name: str, names: tuple[str, ...], parts: Mapping[str, _Part | None]) -> None:

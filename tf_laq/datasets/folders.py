@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from tf_laq.datasets.assembling import Pairs, to_size
 from tf_laq.datasets.parts import PARTS
+from tf_laq.datasets.pixels import room_for
 from tf_laq.errors import InputError
 
+_Image = NDArray[np.uint8]
+_AT_A_TIME = 32
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 
 
@@ -77,12 +80,12 @@ def _listed(folder: Path) -> tuple[list[Path], list[str]]:
     return paths, labels
 
 
-def _images(paths: Sequence[Path], size: tuple[int, int] | None) -> tuple[NDArray[np.uint8], bool]:
+def _images(paths: Sequence[Path], size: tuple[int, int] | None) -> tuple[_Image, bool]:
     """Return images with three channels, equal ones where a file has none of colour, and whether one has colour."""
     first, has_colour = _image(paths[0], size), False
-    images = np.empty((len(paths), *first.shape[:2], 3), np.uint8)
+    images = room_for((len(paths), *first.shape[:2], 3))
     with ThreadPoolExecutor() as pool:
-        for number, image in enumerate(pool.map(lambda path: _image(path, size), paths)):
+        for number, image in enumerate(_in_order(pool, lambda path: _image(path, size), paths)):
             if image.shape[:2] != first.shape[:2]:
                 different = f"{image.shape[:2]} of {paths[number]} beside {first.shape[:2]} of {paths[0]}"
                 raise InputError(
@@ -97,7 +100,13 @@ def _images(paths: Sequence[Path], size: tuple[int, int] | None) -> tuple[NDArra
     return images, has_colour
 
 
-def _image(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
+def _in_order(pool: ThreadPoolExecutor, read: Callable[[Path], _Image], paths: Sequence[Path]) -> Iterator[_Image]:
+    """Yield what is read from each path; no more of it waits than is read at a time."""
+    for first in range(0, len(paths), _AT_A_TIME):
+        yield from pool.map(read, paths[first : first + _AT_A_TIME])
+
+
+def _image(path: Path, size: tuple[int, int] | None) -> _Image:
     import tensorflow as tf
 
     try:
@@ -107,5 +116,5 @@ def _image(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
         raise InputError(str(path), expected="an image", received=f"a file that cannot be read: {reason}") from error
     if size is not None and tuple(image.shape[:2]) != size:
         image = to_size(image, size)
-    pixels: NDArray[np.uint8] = image.numpy()
+    pixels: _Image = image.numpy()
     return pixels

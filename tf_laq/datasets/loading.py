@@ -55,8 +55,9 @@ def load(
     whatever the seed. Where there are no validation images, they are drawn from the training images. Both are drawn
     class by class in the proportions of the classes.
 
-    All images of the set are read, and held as float32 up to 1 GiB a part, else as bytes: one byte a value, which is
-    150 KB for a colour image of 224x224.
+    A part that takes up to 1 GiB as float32 is held so in memory. The images of a larger one are decoded into a temporary
+    file, one byte a value, and read from there when they are needed; those of an .npz file pass through memory, one byte
+    a value.
 
     Args:
         source: The name or path.

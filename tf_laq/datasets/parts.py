@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_laq._internal import archives
+from tf_laq.datasets import pixels
 
 PARTS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 """What a part may be called in a file or folder, and is called here."""
-
-# More than this as float32, and images stay bytes until they are read.
-_LARGEST_AS_FLOATS = 2**30
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +59,8 @@ class Split:
     """Images and their labels, in the same order.
 
     Attributes:
-        images: float32 (n, height, width, channels) in [0, 1]; more than 1 GiB of them are held as bytes.
+        images: float32 (n, height, width, channels) in [0, 1]. More than 1 GiB of them are held as bytes in a
+            file.
         labels: int64 (n,), from 0.
     """
 
@@ -74,7 +73,7 @@ class Split:
         if images.dtype != np.uint8:
             return cls(images.astype(np.float32, copy=False), labels)
         scaled = ScaledImages(images.astype(np.uint8, copy=False))
-        return cls(scaled if 4 * images.size > _LARGEST_AS_FLOATS else scaled[:], labels)
+        return cls(scaled if images.size > pixels.LARGEST_IN_MEMORY else scaled[:], labels)
 
     @property
     def sha256(self) -> str:

@@ -6,12 +6,13 @@ import os
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tf_laq.datasets.assembling import Pairs, to_size
+from tf_laq.datasets.pixels import room_for
 from tf_laq.errors import InputError
 
 _PARTS = ("train", "validation", "test")
@@ -124,7 +125,8 @@ def _arrays(
     if size is not None:
         examples = examples.map(lambda image, label: (to_size(image, size), label), tf.data.AUTOTUNE)
     count = builder.info.splits[part].num_examples
-    images, labels, first = np.empty((count, *(size or shape[:2]), shape[2]), np.uint8), np.empty(count, np.int64), 0
+    images = room_for((count, *cast("tuple[int, ...]", (*(size or shape[:2]), shape[2]))))
+    labels, first = np.empty(count, np.int64), 0
     for some_images, some_labels in tfds.as_numpy(examples.batch(_AT_A_TIME)):
         some = slice(first, first := first + len(some_labels))
         images[some], labels[some] = some_images, some_labels

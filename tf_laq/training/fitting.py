@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -186,8 +186,7 @@ def _optimizer(keras: Any, recipe: Recipe, steps: int) -> Any:
 
 def _batches(split: Split, recipe: Recipe, iterations: Any, seed: int) -> tf.data.Dataset:
     """Return the batches of the optimizer's current epoch, in an order that seed and epoch decide."""
-    held = split.images.pixels if isinstance(split.images, ScaledImages) else split.images
-    images, labels = tf.constant(held), tf.constant(split.labels)
+    labels, read = tf.constant(split.labels), _reader(split.images)
     steps_per_epoch = math.ceil(len(split) / recipe.batch_size)
 
     def epoch(_: tf.Tensor) -> tf.data.Dataset:
@@ -197,9 +196,7 @@ def _batches(split: Split, recipe: Recipe, iterations: Any, seed: int) -> tf.dat
         return tf.data.Dataset.from_tensor_slices(order).batch(recipe.batch_size).map(lambda some: (some, key))
 
     def batch(some: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        chosen = tf.gather(images, some)
-        if chosen.dtype == tf.uint8:
-            chosen = tf.cast(chosen, tf.float32) / 255.0
+        chosen = read(some)
         if recipe.augmentation == "crop_and_flip":
             chosen = _crop_and_flip(chosen, tf.random.fold_in(key, tf.cast(some[0], tf.int64)))
         return chosen, tf.gather(labels, some)
@@ -207,6 +204,20 @@ def _batches(split: Split, recipe: Recipe, iterations: Any, seed: int) -> tf.dat
     batches = tf.data.Dataset.range(1).flat_map(epoch).map(batch)
     # Without a known length tf_keras finds the end by a step too many, which still advances the optimizer's counter.
     return batches.apply(tf.data.experimental.assert_cardinality(steps_per_epoch)).prefetch(2)
+
+
+def _reader(images: Any) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return what reads the images at some rows: from memory, or bytes from where they are held."""
+    if not isinstance(images, ScaledImages):
+        held = tf.constant(images)
+        return lambda rows: tf.gather(held, rows)
+    pixels = images.pixels
+
+    def read(rows: tf.Tensor) -> tf.Tensor:
+        chosen = tf.numpy_function(pixels.__getitem__, [rows], tf.uint8)
+        return tf.cast(tf.ensure_shape(chosen, (None, *pixels.shape[1:])), tf.float32) / 255.0
+
+    return read
 
 
 def _crop_and_flip(images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
