@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tf_laq.attacks import PGD
 
@@ -40,3 +43,17 @@ def test_an_example_that_is_broken_from_the_start_keeps_its_start(logits, images
     wrong = (predictions(images[:20]) + 1) % 10
     attack = PGD(epsilon=0.1, random_start=False, stop_when_broken=True)
     np.testing.assert_array_equal(attack(logits, images[:20], wrong), images[:20])
+
+
+def test_attacks_on_several_models_bring_no_advice_about_tracing(images, labels) -> None:
+    heard = []
+    handler = logging.Handler()
+    handler.emit = lambda record: heard.append(record.getMessage())
+    logger = tf.get_logger()
+    logger.addHandler(handler)
+    try:
+        for scale in range(1, 8):
+            PGD(epsilon=0.1, steps=1)(lambda x, scale=scale: scale * tf.reshape(x, (-1, 64))[:, :10], images, labels)
+    finally:
+        logger.removeHandler(handler)
+    assert heard == []

@@ -20,6 +20,7 @@ from tf_laq.attacks.base import DECISIVE, Images, Indices, Labels, Logits, Start
 from tf_laq.attacks.cleverhans import ascent, nudge, project
 from tf_laq.attacks.leaving import Leaving, only
 from tf_laq.attacks.randomness import uniform_in_ball
+from tf_laq.attacks.tracing import traced
 from tf_laq.errors import InputError
 
 # Section 3 and Algorithm 1 of the paper.
@@ -303,7 +304,7 @@ def _begin(
     )
 
 
-@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped
+@traced
 def _step(
     logits: Logits,
     objective: Objective,
@@ -336,7 +337,7 @@ def _step(
     )
 
 
-@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped
+@traced
 def _adapt(state: _State, enough_rises: tf.Tensor) -> _State:
     """Return the state after a checkpoint: some examples back at their best point with half the step size."""
     stalled = tf.logical_and(tf.logical_not(state.halved), state.best_loss <= state.checked_loss)

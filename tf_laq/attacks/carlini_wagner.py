@@ -26,6 +26,7 @@ from tf_laq.attacks.base import (
 )
 from tf_laq.attacks.cleverhans import finite, nudge
 from tf_laq.attacks.ddn import DDN
+from tf_laq.attacks.tracing import traced
 
 # A constant grows by this factor until the first success, and falls to the middle of its bounds after one.
 CONSTANT_GROWTH = 4.0
@@ -110,7 +111,7 @@ class CarliniWagner(MinimumNormAttack):
         return MinimumNorm(nearest, distances)
 
 
-@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped
+@traced
 def _balance(logits: Logits, clean: tf.Tensor, labels: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
     """Return the constants at which the two terms of the loss pull images equally, shape (n,).
 
@@ -125,7 +126,7 @@ def _balance(logits: Logits, clean: tf.Tensor, labels: tf.Tensor, images: tf.Ten
     return 2.0 * distance / slope
 
 
-@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped
+@traced
 def _descend(
     logits: Logits,
     clean: tf.Tensor,

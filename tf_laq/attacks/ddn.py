@@ -25,6 +25,7 @@ from tf_laq.attacks.base import (
     margins,
 )
 from tf_laq.attacks.cleverhans import cross_entropy, nudge, scaled
+from tf_laq.attacks.tracing import traced
 
 # Length of the steps, in the first and in the last one: cosine annealing (section 5 of the paper).
 FIRST_STEP, LAST_STEP = 1.0, 0.01
@@ -75,7 +76,7 @@ class DDN(MinimumNormAttack):
         return MinimumNorm(found, np.where(wrong, np.float32(0), distances))
 
 
-@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped
+@traced
 def _walk(
     logits: Logits,
     clean: tf.Tensor,

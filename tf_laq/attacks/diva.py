@@ -15,6 +15,7 @@ import tensorflow as tf
 from tf_laq._internal.validation import checked_images, checked_labels, real
 from tf_laq.attacks.base import Images, Indices, IterativeAttack, Labels, Logits, float32_logits, margins
 from tf_laq.attacks.cleverhans import ascent, nudge, project
+from tf_laq.attacks.tracing import traced
 from tf_laq.errors import InputError
 
 
@@ -124,7 +125,7 @@ def deceived(
     return np.asarray((quantized != labels) & (original == labels))
 
 
-@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped
+@traced
 def _search(
     models: tuple[Logits, Logits],
     norm: str,

@@ -15,6 +15,7 @@ from tf_laq.attacks.base import DECISIVE, Images, Indices, IterativeAttack, Labe
 from tf_laq.attacks.cleverhans import gradient_step, gradient_step_and_margins, project
 from tf_laq.attacks.leaving import Leaving, only
 from tf_laq.attacks.randomness import uniform_in_ball
+from tf_laq.attacks.tracing import traced
 from tf_laq.errors import InputError
 
 
@@ -131,13 +132,13 @@ class _Ball(NamedTuple):
     step: tf.Tensor
 
 
-@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped
+@traced
 def _step(logits: Logits, ball: _Ball, center: tf.Tensor, labels: tf.Tensor, current: tf.Tensor) -> tf.Tensor:
     moved = gradient_step(logits, current, labels, ball.step, ball.norm)
     return project(moved, center, ball.epsilon, ball.norm)
 
 
-@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped
+@traced
 def _step_and_margins(
     logits: Logits, ball: _Ball, center: tf.Tensor, labels: tf.Tensor, current: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -146,6 +147,6 @@ def _step_and_margins(
     return project(moved, center, ball.epsilon, ball.norm), margin
 
 
-@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped
+@traced
 def _margins(logits: Logits, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return margins(logits(images), labels)

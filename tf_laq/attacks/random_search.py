@@ -8,6 +8,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tf_laq.attacks.base import DECISIVE, Logits, margins
+from tf_laq.attacks.tracing import traced
 
 Draws = tuple[tf.Tensor, ...]
 
@@ -49,7 +50,7 @@ def window(place: tf.Tensor, side: tf.Tensor, images: tf.Tensor) -> Window:
     return Window(top, left, inside)
 
 
-@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped
+@traced
 def lowest_margin(
     logits: Logits,
     clean: tf.Tensor,

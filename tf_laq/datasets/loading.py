@@ -55,9 +55,9 @@ def load(
     whatever the seed. Where there are no validation images, they are drawn from the training images. Both are drawn
     class by class in the proportions of the classes.
 
-    A part that takes up to 1 GiB as float32 is held so in memory. The images of a larger one are decoded into a temporary
-    file, one byte a value, and read from there when they are needed; those of an .npz file pass through memory, one byte
-    a value.
+    A part that takes up to 1 GiB as float32 is held so in memory. The images of a larger one are decoded into a
+    temporary file, one byte a value, and read from there when they are needed; those of an .npz file pass through
+    memory, one byte a value.
 
     Args:
         source: The name or path.

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy.typing as npt
-import tensorflow as tf
 
 from tf_laq._internal.batches import ImageData
 from tf_laq._internal.validation import whole
@@ -123,40 +120,39 @@ def evaluate(
     check_attacks(attacks_of(battery), data.images)
     parts = data.parts(int(part_size))
     data = dataclasses.replace(data, batch_size=parts[0].batch_size)
-    with _without_retracing_advice():
-        checked = EvaluatedModels.of(models, surrogates or {}, float_twins or {}, data)
-        expected = checked_expectations(expected_clean, [model.name for model in checked.models])
-        kept = None
-        if folder is not None:
-            inputs = Inputs.of(checked, data, battery, part_size, check_strength, expected)
-            kept = EvaluationFolder(folder, inputs, overwrite=overwrite)
-            report = _kept_report(kept)
-            if report is not None:
-                return report
-        checked.check_sources()
-        tasks = tasks_of(battery, checked)
-        result = _run(parts, tasks, battery, checked.models, kept, until, progress)
-        report = RobustnessReport(
-            models=tuple(model.name for model in checked.models),
-            surrogates=tuple(source.name for source in checked.surrogates),
-            battery=battery,
-            count=result.count,
-            seed=data.seed,
-            outcomes=result.outcomes(cells_of(tasks, battery, checked)),
-            classes={model.name: model.classes for model in checked.models},
-            steps={m.name: m.settled.steps for m in (*checked.models, *checked.surrogates) if m.settled.steps},
-        )
-        if report.count < len(data.images):
+    checked = EvaluatedModels.of(models, surrogates or {}, float_twins or {}, data)
+    expected = checked_expectations(expected_clean, [model.name for model in checked.models])
+    kept = None
+    if folder is not None:
+        inputs = Inputs.of(checked, data, battery, part_size, check_strength, expected)
+        kept = EvaluationFolder(folder, inputs, overwrite=overwrite)
+        report = _kept_report(kept)
+        if report is not None:
             return report
-        found = [
-            check
-            for model in checked.models
-            for check in (
-                *plausibility_checks(report, model.name, data.images, data.labels, expected.get(model.name)),
-                *_checks(report, model, data, result, check_strength),
-            )
-        ]
-        report = dataclasses.replace(report, checks=tuple(found))
+    checked.check_sources()
+    tasks = tasks_of(battery, checked)
+    result = _run(parts, tasks, battery, checked.models, kept, until, progress)
+    report = RobustnessReport(
+        models=tuple(model.name for model in checked.models),
+        surrogates=tuple(source.name for source in checked.surrogates),
+        battery=battery,
+        count=result.count,
+        seed=data.seed,
+        outcomes=result.outcomes(cells_of(tasks, battery, checked)),
+        classes={model.name: model.classes for model in checked.models},
+        steps={m.name: m.settled.steps for m in (*checked.models, *checked.surrogates) if m.settled.steps},
+    )
+    if report.count < len(data.images):
+        return report
+    found = [
+        check
+        for model in checked.models
+        for check in (
+            *plausibility_checks(report, model.name, data.images, data.labels, expected.get(model.name)),
+            *_checks(report, model, data, result, check_strength),
+        )
+    ]
+    report = dataclasses.replace(report, checks=tuple(found))
     if kept is not None:
         report.save(kept.report)
     return report
@@ -216,21 +212,6 @@ def _checks(
     yield from report_checks(report, model.name)
     if check_strength:
         yield from strength_checks(report, model, data)
-
-
-@contextlib.contextmanager
-def _without_retracing_advice() -> Iterator[None]:
-    """Hide TensorFlow's advice against tracing often: an evaluation needs one graph per model and attack."""
-
-    def other(record: logging.LogRecord) -> bool:
-        return "triggered tf.function retracing" not in record.getMessage()
-
-    logger = tf.get_logger()
-    logger.addFilter(other)
-    try:
-        yield
-    finally:
-        logger.removeFilter(other)
 
 
 def _with_clean_column(battery: Battery) -> Battery:
