@@ -18,6 +18,7 @@ from tf_laq.compression.workbench import Workbench
 from tf_laq.datasets import Dataset, Split
 from tf_laq.errors import InputError
 from tf_laq.evaluation import Classifier, load_examples
+from tf_laq.training.checkpoints import Checkpoint
 
 
 def losses(result: Compression, name: str) -> tuple[float, float]:
@@ -165,7 +166,7 @@ def test_a_candidate_that_was_to_be_made_in_another_way_is_not_taken_for_whole(
     place = tmp_path / "out" / "work" / "models" / "budget-3"
     record = (place / "made.json").read_text()
     other = laq.compression.Candidate(name="budget-3", policy=laq.policies.Guarded(error=0.9))
-    task = Task.of(network, digits, epsilon=0.03, norm="linf", preset="quick", examples=64)
+    task = Task.of(network, digits, epsilon=0.06, norm="linf", preset="quick", examples=64)
     bench = Workbench(tmp_path / "out" / "work", task, "packed", 0, overwrite=False, progress=False)
     (place / "export.json").unlink()
     (place / "export.json").mkdir()  # So that making it fails halfway.
@@ -221,9 +222,34 @@ def test_a_tuned_candidate_is_one_of_a_smaller_file(compressed, compressing, tmp
     recipe = dataclasses.replace(training.recipe("digits", "finetune"), epochs=1)
     found, lines = compressing(tmp_path / "tuned", fine_tune=recipe)
     tuned = [model for model in found.models if model.name.endswith("+ft")]
+    assert tuned
     assert all(model.steps[-1] == "fine-tuned adversarially, 1 epochs" for model in tuned)
     assert {model.name for model in tuned} == {line.split("] ")[1].split(":")[0] for line in lines if "tuning," in line}
     assert found.recommended.bytes <= result.recommended.bytes
+
+
+@pytest.mark.slow
+def test_a_fine_tuning_that_is_stopped_goes_on_after_its_last_epoch(compressed, compressing, tmp_path, monkeypatch):
+    folder, _ = compressed
+    recipe = dataclasses.replace(training.recipe("digits", "finetune"), epochs=2)
+    for name in ("whole", "stopped"):
+        shutil.copytree(folder, tmp_path / name)
+    expected, _ = compressing(tmp_path / "whole", fine_tune=recipe)
+    save, epochs = Checkpoint.save, []
+
+    def stopped(checkpoint, behind):
+        save(checkpoint, behind)
+        epochs.append(behind)
+        if len(epochs) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "save", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        compressing(tmp_path / "stopped", fine_tune=recipe)
+    found, _ = compressing(tmp_path / "stopped", fine_tune=recipe)
+    assert epochs[:2] == [1, 2]
+    assert without_paths(found) == without_paths(expected)
+    assert not list((tmp_path / "stopped").rglob("training-*"))
 
 
 def test_the_folder_of_another_model_is_left_as_it_is(compressed, compressing, network, tmp_path):
