@@ -17,6 +17,7 @@ from tf_laq.tflite.coding import INTEGER_BITS, unpack
 from tf_laq.tflite.encodings import EncodingName
 from tf_laq.tflite.graph import Graph, text
 from tf_laq.tflite.running import read_file
+from tf_laq.tflite.verifying import MAX_BYTES, verify
 
 _INTEGER_TYPES: dict[int, EncodingName] = {
     schema.TensorType.INT8: "int8",
@@ -96,21 +97,26 @@ class FileContents:
         )
 
 
-def inspect(path: str | os.PathLike[str]) -> FileContents:
+def inspect(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> FileContents:
     """Return what a TensorFlow Lite file, compressed (.gz, .xz) or not, holds; printed, it is a table.
 
+    Args:
+        path: The file.
+        max_bytes: The limit of the decompressed file, of all constants in it together, and of every tensor.
+
     Raises:
-        InputError: The file is missing, truncated or of another kind.
+        InputError: The file is missing, truncated, damaged or of another kind, or it exceeds the limit.
     """
-    return read_contents(read_file(path), str(path))
+    return read_contents(read_file(path, max_bytes), str(path), max_bytes)
 
 
-def read_contents(content: bytes, source: str = "content") -> FileContents:
+def read_contents(content: bytes, source: str = "content", max_bytes: int = MAX_BYTES) -> FileContents:
     """Return what the bytes of a TensorFlow Lite file hold.
 
     Raises:
         InputError: They are not a whole TensorFlow Lite file.
     """
+    verify(content, source, max_bytes)
     graph = Graph(content, source)
     try:
         counted: set[int] = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tf_laq.errors import InputError
+from tf_laq.tflite import sealing
 
 _IDENTIFIER = b"TFL3"
 _BUFFER_ALIGNMENT = 16
@@ -204,11 +206,14 @@ class Graph:
         return len(self.model.subgraphs) - 1, subgraph
 
     def to_bytes(self, runtime: str) -> bytes:
-        """Return the file without buffers that nothing refers to, with the oldest runtime that can load it."""
-        metadata = schema.MetadataT(name=RUNTIME_METADATA, buffer=self.add_buffer(_padded(runtime)))
-        self.model.metadata = [metadata]
+        """Return the file without buffers that nothing refers to, with its checksum and the oldest runtime for it."""
+        checksum = np.frombuffer(sealing.BLANK, np.uint8)
+        self.model.metadata = [
+            schema.MetadataT(name=RUNTIME_METADATA, buffer=self.add_buffer(_padded(runtime))),
+            schema.MetadataT(name=sealing.NAME, buffer=self.add_buffer(checksum)),
+        ]
         self._drop_orphans()
-        return _to_bytes(self.model)
+        return sealing.sealed(_to_bytes(self.model))
 
     def _drop_orphans(self) -> None:
         """Drop unused buffers and operator codes; equal small buffers become one."""
@@ -271,6 +276,7 @@ def _padded(runtime: str) -> npt.NDArray[np.uint8]:
     return np.frombuffer(runtime.encode("ascii").ljust(_RUNTIME_FIELD_BYTES, b"\0"), np.uint8)
 
 
+@functools.cache
 def _code_names() -> dict[int, str]:
     return {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
 
