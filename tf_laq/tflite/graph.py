@@ -119,14 +119,14 @@ class Graph:
         return Constant(first.buffer, values, tuple(places), frozenset(consumers), text(first.name), is_output)
 
     def code_name(self, operator: Any) -> str:
-        """Return the name of an operator's kind, such as "CONV_2D"."""
-        return _code_names()[code_of(self.model.operatorCodes[operator.opcodeIndex])]
+        """Return the name of an operator's kind, such as "CONV_2D", or its number if it is newer than the schema."""
+        return _code_name(self.model.operatorCodes[operator.opcodeIndex])
 
     def operators_used(self) -> dict[str, int]:
         """Return the names of all operators in the file, each with its highest version."""
         used = {op.opcodeIndex for subgraph in self.subgraphs for op in subgraph.operators}
         codes = sorted((self.model.operatorCodes[index] for index in used), key=lambda code: code.version)
-        return {_code_names()[code_of(code)]: int(code.version) for code in codes}
+        return {_code_name(code): int(code.version) for code in codes}
 
     def runtime(self) -> str:
         """Return the oldest runtime that the file says it needs, or "" if it says nothing."""
@@ -274,6 +274,11 @@ def version_key(runtime: str) -> tuple[int, ...]:
 
 def _padded(runtime: str) -> npt.NDArray[np.uint8]:
     return np.frombuffer(runtime.encode("ascii").ljust(_RUNTIME_FIELD_BYTES, b"\0"), np.uint8)
+
+
+def _code_name(code: Any) -> str:
+    number = code_of(code)
+    return _code_names().get(number, f"operator {number}")
 
 
 @functools.cache

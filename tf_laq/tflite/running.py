@@ -27,8 +27,10 @@ from tf_laq.tflite.verifying import MAX_BYTES, RAISE, verify
 
 _DECOMPRESSORS: dict[str, Callable[[int], Any]] = {
     ".gz": lambda limit: zlib.decompressobj(wbits=31),
-    ".xz": lambda limit: lzma.LZMADecompressor(memlimit=limit),
+    ".xz": lambda limit: lzma.LZMADecompressor(memlimit=limit + _XZ_BYTES),
 }
+_XZ_BYTES = 1 << 26
+"""What decompressing takes beside the content."""
 _NUMBERS = {f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)} | {"bool"}
 _SHOWN = 400
 
@@ -126,12 +128,9 @@ class TFLiteModel:
                     expected=f"at least one image of shape {shape}, in an array",
                     received=f"shape {array.shape}",
                 )
-        with _refusing(self.source, "a file that computes one row for each image"):
-            rows = list(self._runtime.run(arrays))
-            shapes = {row.shape for row in rows}
-            if len(shapes) > 1 or rows[0].shape[:1] != (1,):
-                raise ValueError(f"outputs of shape {', '.join(map(str, shapes))}")
-        return np.concatenate(rows)
+        with _refusing(self.source, "a file with one row of outputs for each image"):
+            outputs: npt.NDArray[np.float32] = self._runtime.run(arrays)
+        return outputs
 
 
 @contextlib.contextmanager
@@ -141,8 +140,8 @@ def _refusing(source: str, expected: str) -> Iterator[None]:
     except (ValueError, RuntimeError, MemoryError) as error:
         raise InputError(
             source,
-            expected=f"{expected}, and that the installed runtime can run",
-            received=f"what it refuses ({' '.join(str(error).split())[:_SHOWN]})",
+            expected=f"{expected} that the installed runtime can run",
+            received=f"one that it fails on ({' '.join(str(error).split())[:_SHOWN]})",
             remedy="The file may be damaged: export the model again.",
         ) from error
 
@@ -181,9 +180,7 @@ def as_dtype(values: Any, dtype: npt.DTypeLike, subject: str) -> npt.NDArray[Any
     return found
 
 
-def load(
-    path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, seconds: float = SECONDS
-) -> TFLiteModel:
+def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> TFLiteModel:
     """Open a TensorFlow Lite file, compressed (.gz, .xz) or not, as a function from images to logits.
 
     The parts of the file have to hold together, and its checksum to be right if it has one. A file that this process

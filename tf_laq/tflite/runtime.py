@@ -11,11 +11,13 @@ import faulthandler
 import hashlib
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
+import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,19 +70,29 @@ class Runtime:
         self.inputs = [_endpoint(each, names) for each in self.interpreter.get_input_details()]
         self.outputs = [_endpoint(each, {}) for each in self.interpreter.get_output_details()]
 
-    def run(self, inputs: Sequence[Array]) -> Iterator[Array]:
-        """Give the first output for one image after the other; `inputs` has as many rows of each input.
+    def run(self, inputs: Sequence[Array], each: Callable[[], object] = bool) -> Array:
+        """Return the rows of the first output, for images that go through one by one.
+
+        Args:
+            inputs: As many rows of each input.
+            each: Called before each image.
 
         Raises:
-            ValueError, RuntimeError: The runtime cannot compute it.
+            ValueError, RuntimeError: The runtime cannot compute it, or the output is not one row for each image.
         """
+        rows = []
         for index in range(len(inputs[0])):
+            each()
             # Recurrent layers keep their state from one image to the next, which the Keras model does not.
             self.interpreter.reset_all_variables()
             for endpoint, values in zip(self.inputs, inputs, strict=True):
                 self.interpreter.set_tensor(endpoint.index, values[index : index + 1])
             self.interpreter.invoke()
-            yield self.interpreter.get_tensor(self.outputs[0].index)
+            rows.append(self.interpreter.get_tensor(self.outputs[0].index))
+        shapes = {row.shape for row in rows}
+        if len(shapes) > 1 or rows[0].shape[:1] != (1,):
+            raise ValueError(f"outputs of shape {', '.join(map(str, shapes))}")
+        return np.concatenate(rows)
 
 
 class ChildRuntime:
@@ -119,10 +131,13 @@ class ChildRuntime:
     def _start(self) -> None:
         child = [sys.executable, "-I", "-c", _CHILD, *map(str, sys.path)]
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(child, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+        try:
+            self._process = subprocess.Popen(child, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+        except OSError as error:
+            raise RuntimeError(f"its process cannot be started: {error}") from error
         self._finalizer = weakref.finalize(self, _ended, self._process)
         _send(_stream(self._process.stdin), json.dumps(self._settings).encode(), self._content)
-        found = json.loads(_answer(_stream(self._process.stdout)))
+        found = json.loads(_received(_answers(self._process)))
         self.inputs, self.outputs = ([_from_json(each) for each in found[name]] for name in ("inputs", "outputs"))
 
     def _end(self) -> int:
@@ -136,14 +151,14 @@ class ChildRuntime:
     def _why(self, code: int) -> str:
         if code == _TIMED_OUT:
             return f"it takes more than {self._settings['seconds']:g} seconds"
-        return f"its process ended with code {code}"
+        name = signal.Signals(-code).name if code < 0 else f"code {code}"
+        return f"its process ended by {name}"
 
-    def run(self, inputs: Sequence[Array]) -> Iterator[Array]:
-        """Give what `Runtime.run` gives."""
+    def run(self, inputs: Sequence[Array]) -> Array:
+        """Return what `Runtime.run` returns."""
         with self._exchange() as process:
-            _send(_stream(process.stdin), struct.pack("<Q", len(inputs[0])), *(values.tobytes() for values in inputs))
-            for _ in range(len(inputs[0])):
-                yield _unpacked(_answer(_stream(process.stdout)), self.outputs[0].dtype)
+            _send(_stream(process.stdin), *(part for values in inputs for part in _packed(values)))
+            return _unpacked(_answers(process), self.outputs[0].dtype).copy()  # To be written to.
 
 
 def wrote(content: bytes) -> None:
@@ -165,22 +180,15 @@ def serve() -> None:
         settings = json.loads(_received(source))
         content = _received(source)
         _limit_memory(settings["memory"])
-        with _within(settings["seconds"]):
+        with _Watch(settings["seconds"]) as watch:
             runtime = Runtime(content)
         found = {name: list(map(dataclasses.asdict, getattr(runtime, name))) for name in ("inputs", "outputs")}
-        _send(answers, b"+" + json.dumps(found).encode())
+        _send(answers, b"+", json.dumps(found).encode())
         while True:
-            (count,) = struct.unpack("<Q", _received(source))
-            shapes = [(count, *each.shape[1:]) for each in runtime.inputs]
-            inputs = [
-                np.frombuffer(_received(source), each.dtype).reshape(shape)
-                for each, shape in zip(runtime.inputs, shapes, strict=True)
-            ]
-            outputs = runtime.run(inputs)
-            for _ in range(count):
-                with _within(settings["seconds"]):
-                    output = next(outputs)
-                _send(answers, b"+" + _packed(output))
+            inputs = [_unpacked(source, each.dtype) for each in runtime.inputs]
+            with watch:
+                output = runtime.run(inputs, watch.renew)
+            _send(answers, b"+", *_packed(output))
 
 
 @contextlib.contextmanager
@@ -190,18 +198,30 @@ def _reporting(answers: IO[bytes]) -> Iterator[None]:
     except (EOFError, BrokenPipeError):
         raise
     except Exception as error:  # Whatever it is goes to the process that asked.
-        _send(answers, b"-" + f"{error or type(error).__name__}".encode())
+        _send(answers, b"-", f"{error or type(error).__name__}".encode())
 
 
-@contextlib.contextmanager
-def _within(seconds: float) -> Iterator[None]:
-    """End the process if something takes longer, native code included."""
-    with Path(os.devnull).open("w") as nowhere:
-        faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
-        try:
-            yield
-        finally:
-            faulthandler.cancel_dump_traceback_later()
+class _Watch:
+    """Ends the process if something takes longer than some seconds, native code included."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._started = 0.0
+        self._nowhere = os.open(os.devnull, os.O_WRONLY)
+
+    def __enter__(self) -> _Watch:
+        self._started = time.monotonic()
+        # A second more: it is not renewed before.
+        faulthandler.dump_traceback_later(self._seconds + 1, exit=True, file=self._nowhere)
+        return self
+
+    def renew(self) -> None:
+        """Begin to count anew. This takes a thread, and therefore happens once a second at most."""
+        if time.monotonic() > self._started + 1:
+            self.__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _limit_memory(more: int) -> None:
@@ -228,7 +248,7 @@ def _stream(stream: IO[bytes] | None) -> IO[bytes]:
     return stream
 
 
-def _send(stream: IO[bytes], *parts: bytes) -> None:
+def _send(stream: IO[bytes], *parts: bytes | memoryview) -> None:
     for part in parts:
         stream.write(struct.pack("<Q", len(part)))
         stream.write(part)
@@ -247,20 +267,22 @@ def _exactly(stream: IO[bytes], size: int) -> bytes:
     return found
 
 
-def _answer(stream: IO[bytes]) -> bytes:
-    answer = _received(stream)
-    if answer[:1] != b"+":
-        raise RuntimeError(answer[1:].decode("utf-8", "replace"))
-    return answer[1:]
+def _answers(process: subprocess.Popen[bytes]) -> IO[bytes]:
+    """Return the stream of a process's answer, if that is one and not an error."""
+    stream = _stream(process.stdout)
+    if _received(stream) != b"+":
+        raise RuntimeError(_received(stream).decode("utf-8", "replace"))
+    return stream
 
 
-def _packed(array: Array) -> bytes:
-    return struct.pack(f"<B{array.ndim}q", array.ndim, *array.shape) + array.tobytes()
+def _packed(array: Array) -> tuple[bytes, memoryview]:
+    """Return the shape and the values of an array."""
+    return struct.pack(f"<{array.ndim}q", *array.shape), np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
-def _unpacked(content: bytes, dtype: str) -> Array:
-    rank = content[0]
-    return np.frombuffer(content, dtype, offset=1 + 8 * rank).reshape(struct.unpack_from(f"<{rank}q", content, 1))
+def _unpacked(stream: IO[bytes], dtype: str) -> Array:
+    shape = _received(stream)
+    return np.frombuffer(_received(stream), dtype).reshape(struct.unpack(f"<{len(shape) // 8}q", shape))
 
 
 def _endpoint(details: Any, names: dict[int, str]) -> Endpoint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from tf_laq.tflite.structure import Unsound
+from tf_laq.tflite.structure import UnsoundError
 
 NAME = "tf_laq_sha256"
 """The name of the file's metadata that holds it, 32 bytes."""
@@ -21,7 +21,7 @@ def sealed(content: bytes) -> bytes:
 
 
 def check_seal(content: bytes, model: Any) -> None:
-    """Raise an `Unsound` if a file has a checksum and it is that of other bytes.
+    """Raise an `UnsoundError` if a file has a checksum and it is that of other bytes.
 
     Args:
         content: The file.
@@ -31,13 +31,13 @@ def check_seal(content: bytes, model: Any) -> None:
         return
     checksums = [bytes(_data(model, entry)) for entry in model.metadata or [] if entry.name == NAME]
     if len(checksums) != 1 or len(checksums[0]) != len(BLANK):
-        raise Unsound(f"a checksum, {NAME}, that cannot be read")
+        raise UnsoundError(f"a checksum, {NAME}, that cannot be read")
     place = content.index(checksums[0])
     digest = hashlib.sha256(memoryview(content)[:place])
     digest.update(BLANK)
     digest.update(memoryview(content)[place + len(BLANK) :])
     if digest.digest() != checksums[0]:
-        raise Unsound(f"content that does not fit its checksum, {NAME}")
+        raise UnsoundError(f"content that does not fit its checksum, {NAME}")
 
 
 def _data(model: Any, entry: Any) -> Any:

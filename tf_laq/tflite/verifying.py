@@ -1,6 +1,6 @@
 """Whether the numbers in a TensorFlow Lite file hold together, before anything computes with them.
 
-The runtime trusts a file in places: a tensor number, a sparse index or a subgraph that calls itself can end the process.
+The runtime trusts a file in places: a sparse index or a subgraph that calls itself can end the process.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from tf_laq.errors import InputError
 from tf_laq.tflite.sealing import check_seal
-from tf_laq.tflite.structure import TooLarge, Unsound, read
+from tf_laq.tflite.structure import TooLargeError, UnsoundError, read
 
 MAX_BYTES = 1 << 30
 """The default limit of a decompressed file, of all constants in it together, and of every tensor."""
 
-RAISE = "If you know the file, load it with laq.tflite.load(path, max_bytes=...)."
+RAISE = "If you trust the file, raise the limit: laq.tflite.load(path, max_bytes=...), laq inspect --max_bytes ...."
 
 _VERSION = 3
 _TYPE_BITS = (32, 16, 32, 8, 64, None, 8, 16, 64, 8, 64, 128, 64, None, None, 32, 16, 4, 16, 2, 4, 8, 8)
@@ -46,10 +46,10 @@ def verify(content: bytes, source: str = "content", max_bytes: int = MAX_BYTES) 
         model = read(content, max_bytes)
         check_seal(content, model)
         _File(content, model, max_bytes).verify()
-    except TooLarge as error:
+    except TooLargeError as error:
         received = f"{received} with {error}"
         raise InputError(source, expected=f"{expected} within the limit", received=received, remedy=RAISE) from error
-    except Unsound as error:
+    except UnsoundError as error:
         remedy = "It may be truncated or damaged: export the model again."
         raise InputError(source, expected=expected, received=f"{received} with {error}", remedy=remedy) from error
 
@@ -64,18 +64,18 @@ class _File:
     def verify(self) -> None:
         model = self._model
         if model.version != _VERSION:
-            raise Unsound(f"version {model.version} of the format in place of {_VERSION}")
+            raise UnsoundError(f"version {model.version} of the format in place of {_VERSION}")
         subgraphs, self._buffers = model.subgraphs or [], model.buffers or []
         if not subgraphs or not self._buffers:
-            raise Unsound("no graph")
+            raise UnsoundError("no graph")
         if model.external_buffers or model.external_buffer_groups:
-            raise Unsound("weights that are in another file")
+            raise UnsoundError("weights that are in another file")
         self._sizes = [self._buffer_bytes(number, buffer) for number, buffer in enumerate(self._buffers)]
         _within(self._metadata_buffers(), len(self._buffers), "buffers, in the metadata")
         for number, subgraph in enumerate(subgraphs):
             try:
                 self._subgraph(subgraph)
-            except Unsound as error:
+            except UnsoundError as error:
                 raise type(error)(f"{error}, in graph {number}") from None
         for signature in model.signature_defs or []:
             _within([signature.subgraph_index], len(subgraphs), "graphs, in a signature")
@@ -86,11 +86,11 @@ class _File:
     def _buffer_bytes(self, number: int, buffer: Any) -> int:
         """Return the bytes of a buffer, whose content is in its table or, by an offset, behind all tables."""
         if buffer.data is not None and len(buffer.data) and buffer.offset:
-            raise Unsound(f"buffer {number} in two places")
+            raise UnsoundError(f"buffer {number} in two places")
         if not buffer.offset:
             return 0 if buffer.data is None else len(buffer.data)
         if buffer.offset + buffer.size > len(self._content):
-            raise Unsound(f"buffer {number} up to byte {buffer.offset + buffer.size:,} of {len(self._content):,}")
+            raise UnsoundError(f"buffer {number} up to byte {buffer.offset + buffer.size:,} of {len(self._content):,}")
         return int(buffer.size)
 
     def _metadata_buffers(self) -> list[int]:
@@ -100,11 +100,11 @@ class _File:
     def _subgraph(self, subgraph: Any) -> None:
         tensors = subgraph.tensors or []
         if not tensors:
-            raise Unsound("no tensors")
+            raise UnsoundError("no tensors")
         for number, tensor in enumerate(tensors):
             try:
                 self._tensor(tensor, len(tensors))
-            except Unsound as error:
+            except UnsoundError as error:
                 raise type(error)(f"{error}, in tensor {number}") from None
         for numbers in (subgraph.inputs, subgraph.outputs):
             _within(_numbers(numbers), len(tensors), "tensors, as inputs or outputs")
@@ -114,22 +114,22 @@ class _File:
         _within([tensor.type], len(_TYPE_BITS), "types")
         _within([tensor.buffer], len(self._buffers), "buffers")
         if tensor.external_buffer:
-            raise Unsound("weights that are in another file")
+            raise UnsoundError("weights that are in another file")
         shape, bits = _numbers(tensor.shape), _TYPE_BITS[tensor.type]
         if min(shape, default=0) < 0:
-            raise Unsound(f"the shape {tuple(shape)}")
+            raise UnsoundError(f"the shape {tuple(shape)}")
         size, stored = -(-math.prod(shape) * (bits or 8) // 8), self._sizes[tensor.buffer]
         if size > self._max_bytes:
-            raise TooLarge(f"the shape {tuple(shape)}, which takes more than {self._max_bytes:,} bytes")
+            raise TooLargeError(f"the shape {tuple(shape)}, which takes more than {self._max_bytes:,} bytes")
         self._constants_left -= stored
         if self._constants_left < 0:
-            raise TooLarge(f"constants of more than {self._max_bytes:,} bytes")
+            raise TooLargeError(f"constants of more than {self._max_bytes:,} bytes")
         if tensor.quantization is not None:
             _check_quantization(tensor.quantization, shape, count)
         if tensor.sparsity is not None:
             size = -(-_sparse_values(tensor.sparsity, shape) * (bits or 8) // 8)
         if stored and bits is not None and stored != size:
-            raise Unsound(f"{stored:,} bytes for the {size:,} of the shape {tuple(shape)}")
+            raise UnsoundError(f"{stored:,} bytes for the {size:,} of the shape {tuple(shape)}")
         if stored and tensor.type == _STRING:
             _check_strings(self._data(tensor.buffer), math.prod(shape))
 
@@ -140,35 +140,38 @@ class _File:
         return np.asarray(buffer.data)
 
     def _operators(self, operators: Sequence[Any], tensors: Sequence[Any]) -> None:
-        codes, last = len(self._model.operator_codes or []), len(self._content)
-        made = {t: number for number, operator in enumerate(operators) for t in _numbers(operator.outputs)}
-        for number, operator in enumerate(operators):
+        codes, size = len(self._model.operator_codes or []), len(self._content)
+        for operator in operators:
             _within([operator.opcode_index], codes, "kinds of operators")
             inputs, outputs = _numbers(operator.inputs), _numbers(operator.outputs)
             # -1 is an input that is left out.
             _within((t for t in inputs if t != -1), len(tensors), "tensors, as the input of an operator")
-            _within((*outputs, *_numbers(operator.intermediates)), len(tensors), "tensors, as the output of an operator")
-            if any(made.get(t, -1) >= number for t in inputs) or any(made[t] != number for t in outputs):
-                raise Unsound("operators that are not in the order in which they compute")
+            computed = (*outputs, *_numbers(operator.intermediates))
+            _within(computed, len(tensors), "tensors, as the output of an operator")
             if any(self._sizes[tensors[t].buffer] for t in outputs):
-                raise Unsound("an operator that writes into a constant")
+                raise UnsoundError("an operator that writes into a constant")
             if len(_numbers(operator.mutating_variable_inputs)) > len(inputs):
-                raise Unsound("an operator with more variables than inputs")
-            if operator.large_custom_options_offset + operator.large_custom_options_size > last:
-                raise Unsound("an operator with options outside of the file")
+                raise UnsoundError("an operator with more variables than inputs")
+            if operator.large_custom_options_offset + operator.large_custom_options_size > size:
+                raise UnsoundError("an operator with options outside of the file")
+        made = {t: number for number, operator in enumerate(operators) for t in _numbers(operator.outputs)}
+        for number, operator in enumerate(operators):
+            late = any(made.get(t, -1) >= number for t in _numbers(operator.inputs))
+            if late or any(made[t] != number for t in _numbers(operator.outputs)):
+                raise UnsoundError("operators that are not in the order in which they compute")
 
 
 def _within(numbers: Iterable[int], count: int, what: str) -> None:
     for number in numbers:
         if not 0 <= number < count:
-            raise Unsound(f"number {number} of {count} {what}")
+            raise UnsoundError(f"number {number} of {count} {what}")
 
 
 def _numbers(vector: npt.NDArray[Any] | None) -> list[int]:
     if vector is None:
         return []
     if len(vector) > _LONGEST:
-        raise TooLarge(f"a list of {len(vector):,} numbers")
+        raise TooLargeError(f"a list of {len(vector):,} numbers")
     found: list[int] = vector.tolist()
     return found
 
@@ -177,15 +180,15 @@ def _check_quantization(quantization: Any, shape: Sequence[int], tensors: int) -
     scales, zeros = len(_numbers(quantization.scale)), len(_numbers(quantization.zero_point))
     axis = quantization.quantized_dimension
     if scales > 1 and not (0 <= axis < len(shape) and shape[axis] == scales):
-        raise Unsound(f"{scales} scales along axis {axis} of the shape {tuple(shape)}")
+        raise UnsoundError(f"{scales} scales along axis {axis} of the shape {tuple(shape)}")
     if zeros not in (0, 1, scales):
-        raise Unsound(f"{zeros} zero points and {scales} scales")
+        raise UnsoundError(f"{zeros} zero points and {scales} scales")
     details = quantization.details
     if hasattr(details, "block_size"):
         # -1 is a tensor that is left out.
         _within((t for t in (details.scales, details.zero_points) if t != -1), tensors, "tensors, as scales")
         if details.block_size < 0:
-            raise Unsound(f"blocks of {details.block_size} values")
+            raise UnsoundError(f"blocks of {details.block_size} values")
 
 
 def _sparse_values(sparsity: Any, shape: Sequence[int]) -> int:
@@ -193,16 +196,16 @@ def _sparse_values(sparsity: Any, shape: Sequence[int]) -> int:
     order, blocked = _numbers(sparsity.traversal_order), _numbers(sparsity.block_map)
     levels = sparsity.dim_metadata or []
     if sorted(order) != list(range(len(shape) + len(blocked))) or len(levels) != len(order):
-        raise Unsound(f"places of {len(levels)} axes for the shape {tuple(shape)}")
+        raise UnsoundError(f"places of {len(levels)} axes for the shape {tuple(shape)}")
     _within(blocked, len(shape), "axes, of blocks")
     blocks = [1] * len(shape)
     for axis, level in zip(order, levels, strict=True):
         if axis >= len(shape):
             if level.format != _DENSE or level.dense_size < 1:
-                raise Unsound("blocks that are not whole")
+                raise UnsoundError("blocks that are not whole")
             blocks[blocked[axis - len(shape)]] *= level.dense_size
     if any(side % block for side, block in zip(shape, blocks, strict=True)):
-        raise Unsound(f"blocks that do not divide the shape {tuple(shape)}")
+        raise UnsoundError(f"blocks that do not divide the shape {tuple(shape)}")
     count = 1
     for axis, level in zip(order, levels, strict=True):
         side = shape[axis] // blocks[axis] if axis < len(shape) else level.dense_size
@@ -211,30 +214,30 @@ def _sparse_values(sparsity: Any, shape: Sequence[int]) -> int:
         elif level.format == _CSR:
             count = _places(level, count, side)
         else:
-            raise Unsound(f"{level.dense_size} places of axis {axis} of the shape {tuple(shape)}")
+            raise UnsoundError(f"{level.dense_size} places of axis {axis} of the shape {tuple(shape)}")
     return count
 
 
 def _places(level: Any, rows: int, side: int) -> int:
     """Return how many places some rows have together."""
     if level.array_segments is None or level.array_indices is None:
-        raise Unsound("rows without places")
-    ends, places = (getattr(part, "values") for part in (level.array_segments, level.array_indices))
+        raise UnsoundError("rows without places")
+    ends, places = (part.values for part in (level.array_segments, level.array_indices))
     ends, places = (np.zeros(0, np.int64) if part is None else part.astype(np.int64) for part in (ends, places))
     if len(ends) != rows + 1 or ends[0] != 0 or ends[-1] != len(places) or np.any(np.diff(ends) < 0):
-        raise Unsound(f"{len(places)} places that are not those of {rows} rows")
+        raise UnsoundError(f"{len(places)} places that are not those of {rows} rows")
     if len(places) and not 0 <= places.min() <= places.max() < side:
-        raise Unsound(f"places beyond the {side} of a row")
+        raise UnsoundError(f"places beyond the {side} of a row")
     return len(places)
 
 
 def _check_strings(data: npt.NDArray[np.uint8], count: int) -> None:
-    """Raise an `Unsound` if strings are not where they should be: their number, where each begins, the end, bytes."""
+    """Raise an `UnsoundError` if data is not the number of strings, where each begins and the last ends, and they."""
     if len(data) < 4 * (count + 2) or data[:4].view("<i4")[0] != count:
-        raise Unsound(f"no {count} strings")
+        raise UnsoundError(f"no {count} strings")
     ends = data[4 : 4 * (count + 2)].view("<i4")
     if ends[0] != 4 * (count + 2) or np.any(np.diff(ends.astype(np.int64)) < 0) or ends[-1] != len(data):
-        raise Unsound("strings outside of their buffer")
+        raise UnsoundError("strings outside of their buffer")
 
 
 def _called(subgraph: Any) -> Iterator[int]:
@@ -247,10 +250,10 @@ def _called(subgraph: Any) -> Iterator[int]:
 
 
 def _check_calls(called: Sequence[Sequence[int]]) -> None:
-    """Raise an `Unsound` if a subgraph calls one that is not there, or itself by way of others."""
+    """Raise an `UnsoundError` if a subgraph calls one that is not there, or itself by way of others."""
     _within((number for numbers in called for number in numbers), len(called), "graphs, called by an operator")
     waiting = {number: set(numbers) for number, numbers in enumerate(called)}
     for _ in range(_DEEPEST):
         waiting = {number: numbers for number, numbers in waiting.items() if numbers & waiting.keys()}
     if waiting:
-        raise Unsound(f"a graph that calls itself, or others {_DEEPEST} deep")
+        raise UnsoundError(f"a graph that calls itself, or others {_DEEPEST} deep")
