@@ -85,12 +85,13 @@ def _known_plan(path: str, model: Any) -> QuantizationPlan | None:
     return QuantizationPlan.load(beside)
 
 
-def inspect(path: str) -> None:
+def inspect(path: str, *, max_bytes: int = 1 << 30) -> None:
     """Print what a TensorFlow Lite file holds: its weights with their bits and levels, its operators, its runtime.
 
     Args:
         path: The file; .gz and .xz are read too.
+        max_bytes: The limit of the decompressed file, of all constants in it together, and of every tensor.
     """
     from tf_laq import tflite
 
-    print(tflite.inspect(path))
+    print(tflite.inspect(path, max_bytes=max_bytes))

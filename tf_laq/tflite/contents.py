@@ -17,6 +17,7 @@ from tf_laq.tflite.coding import INTEGER_BITS, unpack
 from tf_laq.tflite.encodings import EncodingName
 from tf_laq.tflite.graph import Graph, text
 from tf_laq.tflite.running import read_file
+from tf_laq.tflite.verifying import MAX_BYTES, verify
 
 _INTEGER_TYPES: dict[int, EncodingName] = {
     schema.TensorType.INT8: "int8",
@@ -32,6 +33,7 @@ _SHOWN_LEVELS = 9
 _WORD_BITS = 32
 _EVERY_ROW = 2**31
 _SCALE_BYTES = 4
+_LONGEST_DECODER = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,42 +98,51 @@ class FileContents:
         )
 
 
-def inspect(path: str | os.PathLike[str]) -> FileContents:
+def inspect(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> FileContents:
     """Return what a TensorFlow Lite file, compressed (.gz, .xz) or not, holds; printed, it is a table.
 
+    Args:
+        path: The file.
+        max_bytes: The limit of the decompressed file, of all constants in it together, and of every tensor.
+
     Raises:
-        InputError: The file is missing, truncated or of another kind.
+        InputError: The file is missing, truncated, damaged or of another kind, or it exceeds the limit.
     """
-    return read_contents(read_file(path), str(path))
+    return read_contents(read_file(path, max_bytes), str(path), max_bytes)
 
 
-def read_contents(content: bytes, source: str = "content") -> FileContents:
+def read_contents(content: bytes, source: str = "content", max_bytes: int = MAX_BYTES) -> FileContents:
     """Return what the bytes of a TensorFlow Lite file hold.
 
     Raises:
         InputError: They are not a whole TensorFlow Lite file.
     """
+    verify(content, source, max_bytes)
     graph = Graph(content, source)
     try:
         counted: set[int] = set()
-        found = {key: tensor for s in graph.subgraphs for key, tensor in _tensors(graph, s, counted)}
+        variables = _variables(graph)
+        found = {key: tensor for s in graph.subgraphs for key, tensor in _tensors(graph, s, variables, counted)}
         return FileContents(tuple(found.values()), graph.operators_used(), graph.runtime(), len(content))
     except Exception as error:  # Numbers of a damaged file lead anywhere.
         received = f"{len(content):,} bytes that do not hold together ({error!r})"
         raise InputError(source, expected="a whole TensorFlow Lite file", received=received) from error
 
 
-def _tensors(graph: Graph, subgraph: Any, counted: set[int]) -> Iterator[tuple[Any, StoredTensor]]:
+def _tensors(
+    graph: Graph, subgraph: Any, variables: dict[str, _Variable], counted: set[int]
+) -> Iterator[tuple[Any, StoredTensor]]:
     """Give the weight tensors of a subgraph, each with what tells it from others.
 
     Buffers of codebooks are counted once: the numbers of those that are go into `counted`.
     """
-    producers = _producers(subgraph)
+    producers, is_in_decoder = _producers(subgraph), _is_in_decoder(graph, subgraph)
+    splits = {op.inputs[0]: op for op in reversed(subgraph.operators) if graph.code_name(op) == "SPLIT_V"}
     for operator in subgraph.operators:
         if graph.code_name(operator) == "READ_VARIABLE":
             name = _shared_name(producers.get(operator.inputs[0]))
-            variable = _variable(graph, name)
-            places, ends = _pieces(graph, subgraph, operator.outputs[0])
+            variable = variables.get(name)
+            places, ends = _pieces(graph, subgraph, operator.outputs[0], splits.get(operator.outputs[0]))
             for place, start, end in zip(places, [0, *ends], ends, strict=False):
                 if variable is not None:
                     stored = variable.piece(subgraph.tensors[place], start, end, variable.buffer not in counted)
@@ -142,12 +153,12 @@ def _tensors(graph: Graph, subgraph: Any, counted: set[int]) -> Iterator[tuple[A
         shape = tuple(tensor.shape) if tensor.shape is not None else ()
         if data is None:
             continue
-        if tensor.type in _INTEGER_TYPES and tensor.quantization is not None:
+        if tensor.type in _INTEGER_TYPES and tensor.quantization is not None and len(tensor.quantization.scale or []):
             yield tensor.buffer, _integers(text(tensor.name), shape, _INTEGER_TYPES[tensor.type], data, tensor)
         elif tensor.type == schema.TensorType.FLOAT16 and len(shape) > 1:
             levels = np.unique(data.view(np.float16)).astype(np.float32)
             yield tensor.buffer, StoredTensor(text(tensor.name), shape, "float16", 16, data.size, levels, 0)
-        elif tensor.type == schema.TensorType.FLOAT32 and len(shape) > 1 and not _is_in_decoder(graph, subgraph):
+        elif tensor.type == schema.TensorType.FLOAT32 and len(shape) > 1 and not is_in_decoder:
             yield tensor.buffer, StoredTensor(text(tensor.name), shape, "float32", 32, data.size, None, 0)
 
 
@@ -198,35 +209,37 @@ class _Variable:
         return StoredTensor(text(tensor.name), shape, "codebook", self.bits / self.codes, size, codebook, channels)
 
 
-def _pieces(graph: Graph, subgraph: Any, variable: int) -> tuple[list[int], list[int]]:
-    """Return the tensors that what is read from a variable is cut into, and in which row each ends."""
-    for operator in subgraph.operators:
-        if graph.code_name(operator) == "SPLIT_V" and operator.inputs[0] == variable:
-            rows = graph.values(subgraph.tensors[operator.inputs[1]])
-            return list(operator.outputs), [] if rows is None else [int(end) for end in np.cumsum(rows)]
-    return [variable], [_EVERY_ROW]
+def _pieces(graph: Graph, subgraph: Any, variable: int, split: Any) -> tuple[list[int], list[int]]:
+    """Return the tensors that an operator cuts a variable into, and in which row each ends; or the variable."""
+    if split is None:
+        return [variable], [_EVERY_ROW]
+    rows = graph.values(subgraph.tensors[split.inputs[1]])
+    return list(split.outputs), [] if rows is None else [int(end) for end in np.cumsum(rows)]
 
 
-def _variable(graph: Graph, name: str) -> _Variable | None:
-    """Return what a variable gets from codes in a subgraph that runs once, or None."""
+def _variables(graph: Graph) -> dict[str, _Variable]:
+    """Return the variables that get their values from codes in subgraphs that run once, by their names."""
+    found: dict[str, _Variable] = {}
     for subgraph in graph.subgraphs[1:]:
-        producers = _producers(subgraph)
+        producers, rows = _producers(subgraph), dict[int, tuple[int, int]]()
         for operator in subgraph.operators:
-            if graph.code_name(operator) != "ASSIGN_VARIABLE":
-                continue
-            handle, values = operator.inputs
-            if _shared_name(producers.get(handle)) == name:
-                try:
-                    return _decoded(graph, subgraph, producers, values)
-                except KeyError:  # It gets its values from something else than codes.
-                    return None
-    return None
+            if graph.code_name(operator) == "ASSIGN_VARIABLE":
+                handle, values = operator.inputs
+                variable = _decoded(graph, subgraph, producers, rows, values)
+                if variable is not None:
+                    found.setdefault(_shared_name(producers.get(handle)), variable)
+    return found
 
 
-def _decoded(graph: Graph, subgraph: Any, producers: dict[int, Any], values: int) -> _Variable:
+def _decoded(
+    graph: Graph, subgraph: Any, producers: dict[int, Any], rows: dict[int, tuple[int, int]], values: int
+) -> _Variable | None:
+    """Return the variable that gets some values, or None if they do not come from codes."""
     factors = np.ones(1, np.float32)
-    while True:
-        operator = producers[values]
+    for _ in range(_LONGEST_DECODER):
+        operator = producers.get(values)
+        if operator is None or not operator.inputs:
+            return None
         name = graph.code_name(operator)
         if name == "MUL":
             multipliers = graph.values(subgraph.tensors[operator.inputs[1]])
@@ -234,19 +247,35 @@ def _decoded(graph: Graph, subgraph: Any, producers: dict[int, Any], values: int
         elif name == "GATHER":
             codebook = subgraph.tensors[operator.inputs[0]]
             levels = graph.values(codebook)
-            bits, codes = _row(graph, subgraph, producers, operator.inputs[1])
+            bits, codes = _row(graph, subgraph, producers, rows, operator.inputs[1])
             levels = np.zeros(1, np.float32) if levels is None else levels
-            return _Variable(levels, codebook.buffer, factors, bits, codes)
+            return _Variable(levels, codebook.buffer, factors, bits, codes) if codes else None
         values = operator.inputs[0]
+    return None
 
 
-def _row(graph: Graph, subgraph: Any, producers: dict[int, Any], codes: int) -> tuple[int, int]:
-    """Return how many bits hold how many codes: 8 codes a row of bit planes, or the digits of a word."""
+def _row(
+    graph: Graph, subgraph: Any, producers: dict[int, Any], rows: dict[int, tuple[int, int]], codes: int
+) -> tuple[int, int]:
+    """Return how many bits hold how many codes: 8 codes a row of bit planes, or the digits of a word; 0 if neither.
+
+    What is known of other tensors is in `rows`: one that many operators take is followed once.
+    """
+    if codes not in rows:
+        rows[codes] = _followed(graph, subgraph, producers, rows, codes)
+    return rows[codes]
+
+
+def _followed(
+    graph: Graph, subgraph: Any, producers: dict[int, Any], rows: dict[int, tuple[int, int]], codes: int
+) -> tuple[int, int]:
     tensor = subgraph.tensors[codes]
     if graph.data(tensor) is not None:
         width = tensor.shape[1] if len(tensor.shape) > 1 else 1
         return (8 * width if tensor.type == schema.TensorType.UINT8 else 0), 8
-    operator = producers[codes]
+    operator = producers.get(codes)
+    if operator is None or not operator.inputs:
+        return 0, 0
     name = graph.code_name(operator)
     if name == "FLOOR_DIV" and subgraph.tensors[operator.inputs[0]].type == schema.TensorType.INT32:
         steps = subgraph.tensors[operator.inputs[1]]
@@ -254,8 +283,8 @@ def _row(graph: Graph, subgraph: Any, producers: dict[int, Any], codes: int) -> 
             return _WORD_BITS, int(steps.shape[0])
     # The first input of GATHER is the table of parts; the others' further inputs are constants, except ADD's.
     sources = operator.inputs[1:] if name == "GATHER" else operator.inputs[: 2 if name == "ADD" else 1]
-    rows = [_row(graph, subgraph, producers, source) for source in sources]
-    return sum(bits for bits, _ in rows), rows[0][1]
+    found = [_row(graph, subgraph, producers, rows, source) for source in sources]
+    return sum(bits for bits, _ in found), found[0][1] if found else 0
 
 
 def _is_in_decoder(graph: Graph, subgraph: Any) -> bool:

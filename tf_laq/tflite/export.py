@@ -17,7 +17,7 @@ from tf_laq._internal import files
 from tf_laq.adapters.signature import signature_of
 from tf_laq.plan import FLOAT_BITS, PlanEntry, QuantizationPlan
 from tf_laq.sensitivity import WeightTensor
-from tf_laq.tflite import running
+from tf_laq.tflite import running, runtime
 from tf_laq.tflite.comparison import TOLERANCE, check_parity, file_outputs, own_parity, parity_of
 from tf_laq.tflite.contents import FileContents, read_contents
 from tf_laq.tflite.conversion import stock_files
@@ -105,6 +105,7 @@ def export_tflite(
     compressed = None if compress is None else _COMPRESSORS[compress](content)
     compressed_path = None if compress is None else f"{os.fspath(path)}.{compress}"
     _write({path: content} if compressed_path is None else {path: content, compressed_path: compressed or b""})
+    runtime.wrote(content)
     stored = read_contents(content)
     stock = stock_files(packed.plain, signature) if compare_sizes else {}
     return ExportReport(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tf_laq.errors import InputError
+from tf_laq.tflite import sealing
 
 _IDENTIFIER = b"TFL3"
 _BUFFER_ALIGNMENT = 16
@@ -117,14 +119,14 @@ class Graph:
         return Constant(first.buffer, values, tuple(places), frozenset(consumers), text(first.name), is_output)
 
     def code_name(self, operator: Any) -> str:
-        """Return the name of an operator's kind, such as "CONV_2D"."""
-        return _code_names()[code_of(self.model.operatorCodes[operator.opcodeIndex])]
+        """Return the name of an operator's kind, such as "CONV_2D", or its number if it is newer than the schema."""
+        return _code_name(self.model.operatorCodes[operator.opcodeIndex])
 
     def operators_used(self) -> dict[str, int]:
         """Return the names of all operators in the file, each with its highest version."""
         used = {op.opcodeIndex for subgraph in self.subgraphs for op in subgraph.operators}
         codes = sorted((self.model.operatorCodes[index] for index in used), key=lambda code: code.version)
-        return {_code_names()[code_of(code)]: int(code.version) for code in codes}
+        return {_code_name(code): int(code.version) for code in codes}
 
     def runtime(self) -> str:
         """Return the oldest runtime that the file says it needs, or "" if it says nothing."""
@@ -204,11 +206,14 @@ class Graph:
         return len(self.model.subgraphs) - 1, subgraph
 
     def to_bytes(self, runtime: str) -> bytes:
-        """Return the file without buffers that nothing refers to, with the oldest runtime that can load it."""
-        metadata = schema.MetadataT(name=RUNTIME_METADATA, buffer=self.add_buffer(_padded(runtime)))
-        self.model.metadata = [metadata]
+        """Return the file without buffers that nothing refers to, with its checksum and the oldest runtime for it."""
+        checksum = np.frombuffer(sealing.BLANK, np.uint8)
+        self.model.metadata = [
+            schema.MetadataT(name=RUNTIME_METADATA, buffer=self.add_buffer(_padded(runtime))),
+            schema.MetadataT(name=sealing.NAME, buffer=self.add_buffer(checksum)),
+        ]
         self._drop_orphans()
-        return _to_bytes(self.model)
+        return sealing.sealed(_to_bytes(self.model))
 
     def _drop_orphans(self) -> None:
         """Drop unused buffers and operator codes; equal small buffers become one."""
@@ -271,6 +276,12 @@ def _padded(runtime: str) -> npt.NDArray[np.uint8]:
     return np.frombuffer(runtime.encode("ascii").ljust(_RUNTIME_FIELD_BYTES, b"\0"), np.uint8)
 
 
+def _code_name(code: Any) -> str:
+    number = code_of(code)
+    return _code_names().get(number, f"operator {number}")
+
+
+@functools.cache
 def _code_names() -> dict[int, str]:
     return {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
 

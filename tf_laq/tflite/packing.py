@@ -206,7 +206,10 @@ def _rewritten(float_content: bytes, matches: Sequence[Match], choices: Sequence
     replacements = [
         Replacement(m.constant, m.tensor, choice.encoding) for m, choice in zip(matches, choices, strict=True)
     ]
-    return rewrite(float_content, replacements) if matches else float_content
+    if not matches:  # Nothing is changed: it keeps its descriptions.
+        graph = Graph(float_content)
+        return graph.to_bytes(graph.runtime())
+    return rewrite(float_content, replacements)
 
 
 def _check_runtime(model: Any, needed: str, min_runtime: str | None) -> None:

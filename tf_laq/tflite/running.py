@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
+import contextlib
+import functools
 import lzma
 import os
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,20 @@ import numpy as np
 import numpy.typing as npt
 
 from tf_laq._internal.messages import without_native_messages
+from tf_laq._internal.validation import whole
 from tf_laq.errors import InputError
 from tf_laq.tflite.report import Performance
+from tf_laq.tflite.runtime import MEMORY, SECONDS, ChildRuntime, Runtime, is_known
+from tf_laq.tflite.verifying import MAX_BYTES, RAISE, verify
 
-_IDENTIFIER = b"TFL3"
-_DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.decompress, ".xz": lzma.decompress}
+_DECOMPRESSORS: dict[str, Callable[[int], Any]] = {
+    ".gz": lambda limit: zlib.decompressobj(wbits=31),
+    ".xz": lambda limit: lzma.LZMADecompressor(memlimit=limit + _XZ_BYTES),
+}
+_XZ_BYTES = 1 << 26
+"""What decompressing takes beside the content."""
+_NUMBERS = {f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)} | {"bool"}
+_SHOWN = 400
 
 RUNS = 50
 
@@ -52,6 +62,8 @@ class TFLiteModel:
     Args:
         content: The bytes of a file whose inputs have a first axis of one, the batch, and with one float32 output.
         source: Names the file in errors.
+        max_bytes: The limit of the file, of all constants in it together, and of every tensor.
+        runtime: Where the file runs: in this process, which a file from elsewhere may end, or as `load` says.
 
     Attributes:
         input_shapes: Name of an input -> shape of one example; in the order that a list of inputs has.
@@ -60,31 +72,35 @@ class TFLiteModel:
         InputError: The bytes are not such a file, or the runtime cannot run it.
     """
 
-    def __init__(self, content: bytes, source: str = "content") -> None:
+    def __init__(
+        self,
+        content: bytes,
+        source: str = "content",
+        *,
+        max_bytes: int = MAX_BYTES,
+        runtime: Callable[[bytes], Runtime | ChildRuntime] = Runtime,
+    ) -> None:
+        verify(content, source, max_bytes)
         self.source = source
-        self._interpreter = _interpreter(content, source)
-        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        if [d["dtype"] for d in outputs] != [np.float32] or not inputs:
+        with _refusing(source, f"a whole TensorFlow Lite file of {len(content):,} bytes"):
+            self._runtime = runtime(content)
+        inputs, outputs = self._runtime.inputs, self._runtime.outputs
+        kinds = [each.dtype for each in (*inputs, *outputs)]
+        if [each.dtype for each in outputs] != ["float32"] or not inputs or not set(kinds) <= _NUMBERS:
             raise InputError(
                 source,
                 expected="a file with inputs and one float32 output",
-                received=f"{len(inputs)} inputs and {len(outputs)} outputs: "
-                + ", ".join(np.dtype(d["dtype"]).name for d in (*inputs, *outputs)),
+                received=f"{len(inputs)} inputs and {len(outputs)} outputs: {', '.join(kinds)}",
             )
         for each in inputs:
-            if list(each["shape"][:1]) != [1]:
+            if each.shape[:1] != (1,):
                 raise InputError(
                     source,
                     expected="a file that takes one image at a time",
-                    received=f"an input of shape {tuple(each['shape'].tolist())}",
+                    received=f"an input of shape {each.shape}",
                     remedy="Convert the model with a batch of one.",
                 )
-        self._output = outputs[0]["index"]
-        names = _signature_names(self._interpreter)
-        self._inputs = {names.get(each["index"], each["name"]): each for each in inputs}
-        self.input_shapes: dict[str, tuple[int, ...]] = {
-            name: tuple(int(side) for side in each["shape"][1:]) for name, each in self._inputs.items()
-        }
+        self.input_shapes: dict[str, tuple[int, ...]] = {each.name: each.shape[1:] for each in inputs}
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -100,11 +116,11 @@ class TFLiteModel:
             images: An array; for a file with several inputs a list of arrays in their order, or a dict by their names.
 
         Raises:
-            InputError: The images have another shape or dtype than the file takes.
+            InputError: The images have another shape or dtype than the file takes, or the runtime cannot compute them.
         """
         subject = f"images for {self.source}"
-        given = in_order(images, list(self._inputs), subject)
-        arrays = [as_dtype(a, d["dtype"], subject) for a, d in zip(given, self._inputs.values(), strict=True)]
+        given = in_order(images, list(self.input_shapes), subject)
+        arrays = [as_dtype(a, each.dtype, subject) for a, each in zip(given, self._runtime.inputs, strict=True)]
         for array, shape in zip(arrays, self.input_shapes.values(), strict=True):
             if array.ndim < 1 or array.shape[1:] != shape or not len(array) == len(arrays[0]) > 0:
                 raise InputError(
@@ -112,16 +128,22 @@ class TFLiteModel:
                     expected=f"at least one image of shape {shape}, in an array",
                     received=f"shape {array.shape}",
                 )
-        return np.concatenate([self._run([a[i : i + 1] for a in arrays]) for i in range(len(arrays[0]))])
+        with _refusing(self.source, "a file with one row of outputs for each image"):
+            outputs: npt.NDArray[np.float32] = self._runtime.run(arrays)
+        return outputs
 
-    def _run(self, inputs: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-        # Recurrent layers keep their state from one image to the next, which the Keras model does not.
-        self._interpreter.reset_all_variables()
-        for details, value in zip(self._inputs.values(), inputs, strict=True):
-            self._interpreter.set_tensor(details["index"], value)
-        self._interpreter.invoke()
-        output: npt.NDArray[np.float32] = self._interpreter.get_tensor(self._output)
-        return output
+
+@contextlib.contextmanager
+def _refusing(source: str, expected: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise InputError(
+            source,
+            expected=f"{expected} that the installed runtime can run",
+            received=f"one that it fails on ({' '.join(str(error).split())[:_SHOWN]})",
+            remedy="The file may be damaged: export the model again.",
+        ) from error
 
 
 def in_order(images: Any, names: Sequence[str], subject: str) -> list[Any]:
@@ -158,21 +180,27 @@ def as_dtype(values: Any, dtype: npt.DTypeLike, subject: str) -> npt.NDArray[Any
     return found
 
 
-def _signature_names(interpreter: Any) -> dict[int, str]:
-    """Return tensor index -> name of the input in the file's only signature."""
-    if len(interpreter.get_signature_list()) != 1:
-        return {}
-    details = interpreter.get_signature_runner().get_input_details()
-    return {each["index"]: name for name, each in details.items()}
-
-
-def load(path: str | os.PathLike[str]) -> TFLiteModel:
+def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> TFLiteModel:
     """Open a TensorFlow Lite file, compressed (.gz, .xz) or not, as a function from images to logits.
 
+    The parts of the file have to hold together, and its checksum to be right if it has one. A file that this process
+    has not written itself runs in a child process, which takes 0.2 s to start: the runtime is native code, and what it
+    falls over ends that process and not this one.
+
+    Args:
+        path: The file.
+        max_bytes: The limit of the decompressed file, of all constants in it together, and of every tensor. The child
+            process may take 8 times as much memory.
+        seconds: The limit of the child process for loading, and for each image.
+
     Raises:
-        InputError: The file is missing, truncated or of another kind, or the runtime cannot run it.
+        InputError: The file is missing, truncated, damaged or of another kind, exceeds a limit, or the runtime cannot
+            run it.
     """
-    return TFLiteModel(read_file(path), source=str(path))
+    content = read_file(path, max_bytes)
+    child = functools.partial(ChildRuntime, seconds=seconds, memory=MEMORY * max_bytes)
+    runtime = Runtime if is_known(content) else child
+    return TFLiteModel(content, str(path), max_bytes=max_bytes, runtime=runtime)
 
 
 def is_tflite(path: str | os.PathLike[str]) -> bool:
@@ -185,22 +213,32 @@ def is_tflite(path: str | os.PathLike[str]) -> bool:
     return ".tflite" in Path(path).suffixes
 
 
-def read_file(path: str | os.PathLike[str]) -> bytes:
+def read_file(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> bytes:
     """Return the bytes of a TensorFlow Lite file; one whose name ends in .gz or .xz is decompressed.
 
     Raises:
-        InputError: The file is missing, or it is no whole compressed file.
+        InputError: The file is missing, or no whole compressed file, or it exceeds the limit.
     """
-    decompress = _DECOMPRESSORS.get(Path(path).suffix, bytes)
+    expected = "a readable TensorFlow Lite file"
+    whole("max_bytes", max_bytes)
     try:
-        return decompress(Path(path).read_bytes())
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise InputError(
-            str(path),
-            expected="a readable TensorFlow Lite file",
-            received=str(error),
-            remedy="If it is truncated, export the model again.",
-        ) from error
+        if not Path(path).is_file():  # A pipe or device may never end.
+            raise FileNotFoundError("no such file")
+        size = Path(path).stat().st_size
+        content = Path(path).read_bytes() if size <= max_bytes else b""
+        if content and Path(path).suffix in _DECOMPRESSORS:
+            decompressor = _DECOMPRESSORS[Path(path).suffix](max_bytes)
+            content = decompressor.decompress(content, max_bytes + 1)
+            size = len(content)
+            if size <= max_bytes and (not decompressor.eof or decompressor.unused_data):
+                raise EOFError("it does not end where it should")
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, MemoryError) as error:
+        remedy = "If it is truncated, export the model again."
+        raise InputError(str(path), expected=expected, received=str(error), remedy=remedy) from error
+    if size > max_bytes:
+        expected = f"{expected} of at most {max_bytes:,} bytes"
+        raise InputError(str(path), expected=expected, received="more", remedy=RAISE)
+    return content
 
 
 def performance(content: bytes, float_content: bytes, *, threads: int = 1, runs: int = RUNS) -> Performance:
@@ -252,29 +290,8 @@ def is_accelerated(content: bytes) -> bool | None:
         return None
 
 
-def _interpreter(content: bytes, source: str, threads: int | None = None) -> Any:
-    from ai_edge_litert.interpreter import Interpreter
-
-    expected = "a whole TensorFlow Lite file"
-    if content[4:8] != _IDENTIFIER:
-        received = f"{len(content):,} bytes of something else"
-        raise InputError(source, expected=expected, received=received, remedy="Export the model again.")
-    try:
-        with without_native_messages():
-            interpreter = Interpreter(model_content=content, num_threads=threads)
-            interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise InputError(
-            source,
-            expected=f"{expected} that the installed runtime can run",
-            received=f"{len(content):,} bytes that it refuses ({' '.join(str(error).split())})",
-            remedy="The file may be truncated: export the model again.",
-        ) from error
-    return interpreter
-
-
 def _warm_interpreter(content: bytes, threads: int) -> Any:
-    interpreter = _interpreter(content, "content", threads)
+    interpreter = Runtime(content, threads).interpreter
     with without_native_messages():
         # What happens to be in memory may be denormal numbers, which some kernels are several times slower with.
         for tensor in interpreter.get_input_details():
