@@ -9,7 +9,6 @@ import math
 import os
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -89,7 +88,7 @@ class Arrays(Mapping[str, Array]):
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"{name} is compressed in a way that NumPy does not use")
         with self._archive.open(member) as file:
-            shape, by_columns, dtype = _HEADERS[np.lib.format.read_magic(file)](file)  # type: ignore[no-untyped-call]
+            shape, by_columns, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
             count = math.prod(shape)
             if dtype.kind not in _KINDS:
                 raise ValueError(f"{name} has the dtype {dtype}, which is not one of numbers or texts")
@@ -104,7 +103,7 @@ class Arrays(Mapping[str, Array]):
 
 def _fill(values: Array, file: IO[bytes]) -> None:
     """Read an array's bytes, and no more, into it."""
-    rest = memoryview(values.view(np.uint8)).cast("B") if values.size else memoryview(b"")
+    rest = values.view(np.uint8).data
     while piece := file.read(_BYTES_AT_A_TIME):  # The end has to be read: the CRC is compared there.
         rest[: len(piece)] = piece
         rest = rest[len(piece) :]

@@ -79,8 +79,8 @@ class Document:
         expected = f"a whole {cls.document} document, version {cls.version}"
         content = _parsed(text, source, expected)
         if not isinstance(content, dict) or content.get("document") != cls.document:
-            kind = content.get("document", "no such field") if isinstance(content, dict) else type(content).__name__
-            raise InputError(source, expected=expected, received=f"document: {_shown(kind)}")
+            received = f"document: {content.get('document')}" if isinstance(content, dict) else _shown(content)
+            raise InputError(source, expected=expected, received=received[:_SHOWN])
         version, found = content.get("version"), content.pop(_CHECKSUM, None)
         if version not in (cls.version, *cls.unsigned):
             raise InputError(
@@ -198,5 +198,5 @@ def _at(content: Any, path: str) -> str:
 
 def _shown(value: Any) -> str:
     """Return a value for an error, shortened."""
-    text = value if isinstance(value, str) else repr(value)
+    text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
