@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from tabulate import tabulate
 
 from tf_laq import lipschitz, quantizers
-from tf_laq._internal.documents import Document
+from tf_laq._internal.documents import Document, Part, Positive, Shape, Size
 from tf_laq._internal.progress import progress_bar
 from tf_laq.errors import InputError
 from tf_laq.quantizers import Quantizer
@@ -68,10 +68,10 @@ class Measurement:
     """
 
     quantizer: str
-    bits: int
-    quantized_norm: float
-    error_norm: float
-    zeros: float
+    bits: Positive
+    quantized_norm: Size
+    error_norm: Size
+    zeros: Part
 
 
 IsAllowed = Callable[[WeightTensor, Quantizer], bool]
@@ -182,8 +182,8 @@ class SensitivityRow:
 
     layer: str
     weight: str
-    shape: tuple[int, ...]
-    norm: float
+    shape: Shape
+    norm: Size
     measurements: tuple[Measurement, ...]
 
 
@@ -197,25 +197,10 @@ class SensitivityTable(Document):
     """
 
     document: ClassVar[str] = "tf_laq sensitivity table"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     norm: lipschitz.NormName
     rows: tuple[SensitivityRow, ...]
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> SensitivityTable:
-        """Build the table from what `to_dict` returned."""
-        rows = tuple(
-            SensitivityRow(
-                row["layer"],
-                row["weight"],
-                tuple(row["shape"]),
-                row["norm"],
-                tuple(Measurement(**measurement) for measurement in row["measurements"]),
-            )
-            for row in content["rows"]
-        )
-        return cls(content["norm"], rows)
 
     def __str__(self) -> str:
         lines = [

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _SECONDS_BETWEEN_LINES = 60.0
 
@@ -24,6 +25,8 @@ def progress_bar(iterable: Iterable[Any] | None = None, *, shown: bool, **settin
         >>> sum(progress_bar([1, 2, 3], shown=False))
         6
     """
+    from tqdm import tqdm
+
     stream = sys.stderr
     if not shown or stream is None:
         return tqdm(iterable, disable=True, **settings)
