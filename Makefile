@@ -9,7 +9,7 @@ DEMO ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export CUDA_VISIBLE_DEVICES ?= -1
 
-.PHONY: setup demo test test-all coverage lint bench docs wheel lock clean
+.PHONY: setup demo test test-all coverage lint bench docs wheel smoke lock clean
 
 setup: $(INSTALLED)
 
@@ -61,6 +61,14 @@ wheel: .venv/publishing
 	$(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
 
+# The wheel in fresh environments: alone, and with each extra. Takes minutes and gigabytes for each.
+smoke: wheel
+	for extra in none data keras2 report train all; do \
+	    rm -rf .venv/smoke && $(PYTHON) -m venv .venv/smoke \
+	    && .venv/smoke/bin/pip install --quiet --disable-pip-version-check "$$(ls dist/*.whl)[$$extra]" \
+	    && du -sm .venv/smoke/lib && .venv/smoke/bin/python tests/smoke.py $$extra || exit 1; \
+	done
+
 bench: setup
 	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
 
@@ -68,7 +76,7 @@ bench: setup
 # wants backports-strenum on every Python, and from 1.3 on it exists for 3.10 only.
 lock:
 	echo 'backports-strenum <1.3' | uv pip compile --quiet --universal --python-version 3.10 --constraint - \
-	    --extra test --extra lint --custom-compile-command 'make lock' setup.cfg --output-file requirements.lock
+	    --extra all --extra test --extra lint --custom-compile-command 'make lock' setup.cfg --output-file requirements.lock
 	uv pip compile --quiet --universal --python-version 3.10 --constraint requirements.lock \
 	    --custom-compile-command 'make lock' docs/requirements.in --output-file docs/requirements.lock
 
