@@ -86,9 +86,10 @@ def _public(folder: Path) -> list[str]:
     """Return the public names that a package has from its own modules."""
     stub = folder / "__init__.pyi"
     tree = ast.parse((stub if stub.exists() else folder / "__init__.py").read_text(encoding="utf-8"))
+    elsewhere = {None, *MODULES} if folder.name == "tf_laq" else {None}
     names = []
     for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and stub.exists() and node.module not in (None, *MODULES):
+        if isinstance(node, ast.ImportFrom) and stub.exists() and node.module not in elsewhere:
             names += [alias.name for alias in node.names if not alias.name.startswith("_")]
         elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             names += ast.literal_eval(node.value)

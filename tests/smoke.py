@@ -1,7 +1,7 @@
 """What an installed tf_laq does with the extras that it was installed with: `python tests/smoke.py data report`.
 
-`make smoke` runs it in fresh environments, one for the package alone and one for each extra. What needs an extra that is
-not named has to say so.
+`make smoke` runs it in fresh environments, one for the package alone and one for each extra. What needs an extra that
+is not named has to say so.
 """
 
 import importlib.util
@@ -12,14 +12,14 @@ import time
 import warnings
 from pathlib import Path
 
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-warnings.simplefilter("ignore")
-
 import numpy as np
 
 import tf_laq as laq
 
+# Before TensorFlow is imported, which is when it is first needed.
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+warnings.simplefilter("ignore")
 # The package that is tried is the installed one.
 assert "site-packages" in laq.__file__, laq.__file__
 IMAGES, LABELS = np.random.default_rng(0).random((4, 8, 8, 1), np.float32), np.arange(4) % 3

@@ -60,9 +60,9 @@ def test_search_apply_and_export_need_no_extra_and_everything_else_names_its_own
 
 
 def test_what_a_library_of_an_extra_lacks_itself_is_in_the_extra_too():
-    with pytest.raises(InputError, match=r'absl_of_old: .*attacks.*Received: none\. Run pip install "tf_laq\[train\]"'):
-        with of_extra("train"):
-            raise ModuleNotFoundError("No module named 'absl_of_old'", name="absl_of_old")
+    message = r'absl_of_old: .*attacks.*Received: none\. Run pip install "tf_laq\[train\]"'
+    with pytest.raises(InputError, match=message), of_extra("train"):
+        raise ModuleNotFoundError("No module named 'absl_of_old'", name="absl_of_old")
 
 
 def test_a_long_run_can_ask_beforehand(monkeypatch):
