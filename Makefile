@@ -9,7 +9,7 @@ DEMO ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export CUDA_VISIBLE_DEVICES ?= -1
 
-.PHONY: setup demo test test-all coverage lint bench lock clean
+.PHONY: setup demo test test-all coverage lint bench docs wheel smoke lock clean
 
 setup: $(INSTALLED)
 
@@ -36,11 +36,11 @@ PYTEST := $(BIN)/pytest --pyargs tests research tf_laq --doctest-modules --numpr
 test: setup
 	$(PYTEST) -m "not slow" --durations=10
 
-test-all: setup
+test-all: setup .venv/publishing
 	$(PYTEST) --durations=10
 
 # All tests, and the share of lines they reach.
-coverage: setup
+coverage: setup .venv/publishing
 	$(PYTEST) --cov --cov-report=term --cov-fail-under=90
 
 lint: setup
@@ -48,14 +48,37 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# What documents and publishes; its lock agrees with the other one, so that both fit into one environment.
+.venv/publishing: .venv/locked docs/requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement docs/requirements.lock
+	touch $@
+
+docs: .venv/publishing
+	$(BIN)/mkdocs build --strict
+
+wheel: .venv/publishing
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
+# The wheel in fresh environments: alone, and with each extra. Takes minutes and gigabytes for each.
+smoke: wheel
+	for extra in none data keras2 report train all; do \
+	    rm -rf .venv/smoke && $(PYTHON) -m venv .venv/smoke \
+	    && .venv/smoke/bin/pip install --quiet --disable-pip-version-check "$$(ls dist/*.whl)[$$extra]" \
+	    && du -sm .venv/smoke/lib && .venv/smoke/bin/python tests/smoke.py $$extra || exit 1; \
+	done
+
 bench: setup
 	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
 
-# Writes requirements.lock anew from the ranges of setup.cfg; needs uv. The constraint: ai-edge-litert wants
-# backports-strenum on every Python, and from 1.3 on it exists for 3.10 only.
+# Writes both locks anew from the ranges of setup.cfg and docs/requirements.in; needs uv. The constraint: ai-edge-litert
+# wants backports-strenum on every Python, and from 1.3 on it exists for 3.10 only.
 lock:
 	echo 'backports-strenum <1.3' | uv pip compile --quiet --universal --python-version 3.10 --constraint - \
-	    --extra test --extra lint --custom-compile-command 'make lock' setup.cfg --output-file requirements.lock
+	    --extra all --extra test --extra lint --custom-compile-command 'make lock' setup.cfg --output-file requirements.lock
+	uv pip compile --quiet --universal --python-version 3.10 --constraint requirements.lock \
+	    --custom-compile-command 'make lock' docs/requirements.in --output-file docs/requirements.lock
 
 clean:
-	rm -rf .venv build out
+	rm -rf .venv build dist out site

@@ -35,6 +35,15 @@ def test_every_relative_link_leads_to_a_file_and_a_heading_in_it(page):
 
 
 @each_page
+def test_what_is_nested_in_a_list_is_seen_as_such_on_the_site_too(page):
+    """MkDocs wants four spaces where two or three are enough for GitHub."""
+    text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    after_a_gap = re.findall(r"\n\n( {1,3}| {5,7})(?=\S)", text)
+    nested = re.findall(r"^( {1,3})(?:[-*]|\d+\.) ", text, flags=re.M)
+    assert after_a_gap + nested == []
+
+
+@each_page
 def test_every_python_block_is_valid_python(page):
     for number, block in enumerate(
         re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)

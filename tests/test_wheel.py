@@ -42,7 +42,7 @@ def wheel(tmp_path_factory):
     # A copy, since a build leaves folders in the source.
     source = folder / "source"
     shutil.copytree(ROOT / "tf_laq", source / "tf_laq", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.cfg", "pyproject.toml", "README.md"):
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, source)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, source]
@@ -55,6 +55,7 @@ def test_the_wheel_is_small_and_holds_the_package_alone(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"tf_laq"}
     assert {"tf_laq/py.typed", "tf_laq/__init__.pyi", "tf_laq/attacks/__init__.pyi"} <= set(names)
+    assert {"LICENSE", "NOTICE", "digits.npz"} <= {Path(name).name for name in names}
 
 
 def test_it_works_where_there_is_no_clone(wheel, tmp_path):

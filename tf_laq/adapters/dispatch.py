@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from tf_laq._internal.optional import of_extra
 from tf_laq.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,8 +22,11 @@ def keras_module(version: int) -> Any:
     """
     if version not in (2, 3):
         raise InputError("keras", expected="2 or 3", received=repr(version))
-    module = importlib.import_module("tf_keras" if version == 2 else "keras")
-    if version == 3 and module.backend.backend() != "tensorflow":
+    if version == 2:
+        with of_extra("keras2"):
+            return importlib.import_module("tf_keras")
+    module = importlib.import_module("keras")
+    if module.backend.backend() != "tensorflow":
         raise InputError(
             "keras",
             expected="Keras 3 on the TensorFlow backend",
@@ -57,7 +62,8 @@ def adapter_of(model: Any) -> Adapter:
 
 def load_adapter(version: int) -> Adapter:
     """Return the adapter for a version of Keras, 2 or 3; its layers are registered with that Keras from then on."""
-    adapter: Adapter = importlib.import_module(f"tf_laq.adapters.keras{version}").ADAPTER
+    with of_extra("keras2") if version == 2 else contextlib.nullcontext():
+        adapter: Adapter = importlib.import_module(f"tf_laq.adapters.keras{version}").ADAPTER
     return adapter
 
 

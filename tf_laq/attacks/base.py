@@ -24,8 +24,14 @@ from tf_laq.attacks.radius import check_ball
 from tf_laq.errors import InputError
 
 Logits = Callable[[tf.Tensor], tf.Tensor]
+"""From float32 images to float32 logits (n, classes)."""
+
 Images = NDArray[np.float32]
+"""Images (n, height, width, channels), signals (n, length, channels) or features (n, features), in [0, 1]."""
+
 Labels = NDArray[np.int64]
+"""Class numbers, shape (n,)."""
+
 Indices = NDArray[np.int64]
 
 # A misclassification by less than this may flip with the rounding of another batch size.

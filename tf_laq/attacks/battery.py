@@ -16,8 +16,8 @@ from tf_laq.attacks.pgd import PGD
 from tf_laq.attacks.radius import battery_within
 from tf_laq.errors import InputError
 
-# What the attacker knows: nothing, a model of the same structure, the model itself.
 KNOWLEDGE = ("none", "gray", "white")
+"""What the attacker knows: nothing, a model of the same structure, the model itself."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

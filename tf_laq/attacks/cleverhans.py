@@ -11,9 +11,12 @@ import math
 
 import numpy as np
 import tensorflow as tf
-from cleverhans.tf2.utils import clip_eta, compute_gradient, optimize_linear
 
+from tf_laq._internal.optional import of_extra
 from tf_laq.attacks.base import Logits, margins
+
+with of_extra("train"):
+    from cleverhans.tf2.utils import clip_eta as clip_eta, compute_gradient, optimize_linear
 
 NORM_ORDERS: dict[str, float | int] = {"linf": np.inf, "l2": 2}
 

@@ -6,11 +6,10 @@ import dataclasses
 from typing import ClassVar
 
 import tensorflow as tf
-from cleverhans.tf2.utils import clip_eta
 
 from tf_laq._internal.validation import real
 from tf_laq.attacks.base import Images, Indices, IterativeAttack, Labels, Logits
-from tf_laq.attacks.cleverhans import NORM_ORDERS, ascent, loss_gradient, nudge, scaled
+from tf_laq.attacks.cleverhans import NORM_ORDERS, ascent, clip_eta, loss_gradient, nudge, scaled
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tf_laq import datasets
+from tf_laq._internal.optional import check_extra
 from tf_laq._internal.validation import one_of, whole
 from tf_laq.cli import compression, evaluation, retraining, tflite
 from tf_laq.cli.arguments import DataArguments, check_ending, load_model, recipe_of
@@ -50,6 +51,7 @@ def demo(
         download: Download a data set of TensorFlow Datasets that is not there.
     """
     command = command_line(demo, locals())
+    check_extra("report")
     one_of("data", data, datasets.names())
     source = DataArguments(data, data_dir=data_dir, download=download)
     check_battery(data, preset)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tf_laq._internal import files
+from tf_laq._internal.optional import check_extra
 from tf_laq._internal.validation import one_of, whole
 from tf_laq.cli.arguments import (
     DataArguments,
@@ -73,6 +74,7 @@ def evaluate(
         download: Download a data set of TensorFlow Datasets that is not there.
         unsafe: Load a file even if that may run code from it, as Lambda layers and SavedModel folders do.
     """
+    check_extra("report")
     source = DataArguments(data, size, data_dir, download)
     check_battery(data, preset, epsilon, norm, attacks)
     whole("examples", examples)

@@ -16,6 +16,7 @@ Source = str | os.PathLike[str] | Dataset
 """A name, a path or a data set."""
 
 _DIGITS_TEST_IMAGES = 500
+_DIGITS = Path(__file__).parent / "digits.npz"
 
 
 def names() -> list[str]:
@@ -36,7 +37,7 @@ def load(
 
     What may be a source:
 
-    - "digits": 1,797 images of 8x8, in scikit-learn; 500 of them are the test images.
+    - "digits": 1,797 images of 8x8, which come with the package; 500 of them are the test images.
     - A name of TensorFlow Datasets, such as "mnist", "cifar10" or "oxford_flowers102", of a set of images with classes.
     - The path of an .npz file with the arrays `images` and `labels`, or `train_images`, `train_labels`, `test_images`,
       `test_labels` and, if there are any, `validation_images` and `validation_labels`. The names `x_train`, `y_train`,
@@ -141,11 +142,13 @@ def _kind_of_path(name: str) -> str | None:
 
 
 def _digits() -> Pairs:
-    from sklearn.datasets import load_digits
+    """Return the test images of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak 1998), as two parts.
 
-    pixels, labels = load_digits(return_X_y=True)
-    # The pixels are counts from 0 to 16.
-    images = (pixels / 16.0).astype(np.float32).reshape(-1, 8, 8, 1)
-    labels = labels.astype(np.int64)
+    They are under CC BY 4.0, UCI Machine Learning Repository, https://doi.org/10.24432/C50P49, in the order in which
+    scikit-learn has them.
+    """
+    with np.load(_DIGITS) as arrays:
+        # The pixels are counts from 0 to 16.
+        images, labels = arrays["pixels"].astype(np.float32)[..., None] / 16.0, arrays["labels"].astype(np.int64)
     training, test = stratified(labels, _DIGITS_TEST_IMAGES, seed=0)
     return {"train": (images[training], labels[training]), "test": (images[test], labels[test])}

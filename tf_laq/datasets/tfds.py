@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_laq._internal.optional import of_extra
 from tf_laq.datasets.assembling import Pairs, to_size
 from tf_laq.datasets.pixels import room_for
 from tf_laq.errors import InputError
@@ -65,7 +66,8 @@ def _checked_features(name: str, info: Any) -> tuple[tuple[str, ...], tuple[int 
 
 def _prepared_builder(name: str, folder: Path, download: bool) -> Any:
     """Return the builder of a set that is prepared in a folder, or that is downloaded into it."""
-    import tensorflow_datasets as tfds
+    with of_extra("data"):
+        import tensorflow_datasets as tfds
 
     # A builder made from the files alone neither writes nor asks a server.
     ways = {"its prepared files": tfds.core.read_only_builder.builder_from_files}

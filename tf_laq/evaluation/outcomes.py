@@ -17,6 +17,8 @@ from tf_laq.attacks.base import Attack, BallAttack, Images, MinimumNormAttack
 from tf_laq.errors import InputError
 
 Correct = npt.NDArray[np.bool_]
+"""Whether a model was right, image by image."""
+
 Distortions = npt.NDArray[np.float32]
 
 

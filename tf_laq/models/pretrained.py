@@ -16,9 +16,11 @@ from tf_laq.errors import InputError
 from tf_laq.models.networks import build
 from tf_laq.saving import load_model
 
-# The files in the folder of a trained network.
 CARD = "card.json"
+"""The card in the folder of a trained network."""
+
 WEIGHTS = "model.keras"
+"""The weights in the folder of a trained network."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

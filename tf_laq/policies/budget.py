@@ -57,6 +57,7 @@ COSTS: Mapping[str, Cost] = {
     "guarded": guarded_error,
     "squared": squared_error,
 }
+"""What `Budget` may minimise the sum of, by name."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

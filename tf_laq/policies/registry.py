@@ -18,6 +18,7 @@ DEFAULT = "guarded"
 _LIMIT = ("average_bits", "max_bytes")
 _POLICIES: dict[str, type[Policy]] = {"guarded": Guarded, "paper": Algorithm1, "budget": Budget, "random": RandomBits}
 NAMES = tuple(_POLICIES)
+"""The policies that `get` knows."""
 
 
 def settings_of(name: str) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
+from tf_laq._internal.optional import of_extra
+
 _NUMBER_FORMAT = ".3f"
 
 
@@ -46,7 +48,8 @@ class Picture:
 
 def render(template: str, **content: Any) -> str:
     """Return the page that one of the templates makes of its content."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    with of_extra("report"):
+        from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     def source(name: str) -> str:
         return resources.files("tf_laq.report").joinpath(name).read_text(encoding="utf-8")

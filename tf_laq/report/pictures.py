@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tf_laq._internal.optional import of_extra
 from tf_laq._internal.validation import whole
 from tf_laq.errors import InputError
 
@@ -69,7 +70,8 @@ def draw_examples(
     canvas = np.empty((len(rows) * (height + below) + between, len(chosen) * (width + between), 3), np.float32)
     canvas[:] = _GROUND
 
-    from matplotlib.figure import Figure
+    with of_extra("report"):
+        from matplotlib.figure import Figure
 
     scale = _INCHES / width
     figure = Figure(figsize=(scale * canvas.shape[1] + 0.5, scale * canvas.shape[0]), facecolor=_GROUND)

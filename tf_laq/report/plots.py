@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
+from tf_laq._internal.optional import of_extra
 from tf_laq.attacks.battery import KNOWLEDGE
-from tf_laq.evaluation import AccuracyCurve, RobustnessReport, Share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from tf_laq.evaluation import AccuracyCurve, RobustnessReport, Share
 
 PALETTE = {
     "blue": "#0072B2",
@@ -103,7 +105,8 @@ def panels(width: float, height: float, columns: int = 1) -> tuple[Figure, list[
         height: The same.
         columns: Number of panels.
     """
-    from matplotlib.figure import Figure
+    with of_extra("report"):
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     found: list[Axes] = list(figure.subplots(1, columns, sharey=True, squeeze=False)[0])

@@ -27,8 +27,8 @@ from tf_laq.tflite.graph import version_key
 
 EncodingName = Literal["int2", "int4", "int8", "sparse", "float16", "codebook", "float32"]
 Layout = Literal["int8", "packed", "auto"]
-# How the weights of a file may be stored.
 LAYOUTS: tuple[Layout, ...] = ("int8", "packed", "auto")
+"""How the weights of a file may be stored."""
 
 CODEBOOK_RUNTIME = "2.6"
 _RUNTIMES = {"int2": "2.21", "int4": "2.18", "int8": "1.14", "sparse": "2.12", "float16": "1.15"}
