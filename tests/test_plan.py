@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -108,8 +109,8 @@ def test_a_plan_without_entries_has_no_bits():
         (lambda text: "", r"plan\.json: .*not JSON"),
         (lambda text: "[1, 2]", r"plan\.json: expected a whole tf_laq quantization plan"),
         (
-            lambda text: text.replace('"version": 1', '"version": 99'),
-            r"plan\.json: .*version 1.*Received: version 99",
+            lambda text: text.replace('"version": 2', '"version": 99'),
+            r"plan\.json: .*version 2.*Received: version 99",
         ),
         (
             lambda text: text.replace("quantization plan", "shopping list"),
@@ -119,7 +120,17 @@ def test_a_plan_without_entries_has_no_bits():
             lambda text: text.replace('"entries"', '"things"'),
             r"plan\.json: .*fields that do not fit.*entries",
         ),
-        (lambda text: text.replace('"bits": 3', '"bits": 17'), r"bits: expected a whole number from 1 to 16"),
+        (
+            lambda text: text.replace('"bits": 3', '"bits": 17'),
+            r"plan\.json: entries\[0\]: bits: expected a whole number from 1 to 16",
+        ),
+        (lambda text: text.replace('"bits": 8', '"bits": "8"'), r"plan\.json: entries\[1\]\.bits: .*`int`.*'8'"),
+        (lambda text: text.replace('"norm": 2.0', '"norm": -2.0'), r"plan\.json: entries\[0\]\.norm: .*>= 0.*-2\.0"),
+        (lambda text: text.replace('"norm": 2.0', '"norm": NaN'), r"plan\.json: .*not JSON"),
+        (lambda text: text.replace('"norm": 2.0', '"norm": 1e999'), r"plan\.json: .*not JSON"),
+        (lambda text: "[" * 100_000, r"plan\.json: .*not JSON"),
+        (lambda text: text.replace('"bits": 3,', '"bits": 5,'), r"plan\.json: .*checksum.*other content.*Restore it"),
+        (lambda text: re.sub('"checksum": ".*",', "", text), r"plan\.json: .*Received: no checksum"),
         (lambda text: text.replace('"linear"', '"cubic"'), r"quantizer: expected one of"),
     ],
 )
@@ -127,6 +138,28 @@ def test_a_damaged_plan_file_is_refused_with_what_is_wrong(tmp_path, damage, mes
     path = tmp_path / "plan.json"
     path.write_text(damage(PLAN.to_json()))
     with pytest.raises(InputError, match=message):
+        QuantizationPlan.load(path)
+
+
+def test_a_file_that_was_laid_out_anew_is_the_same_plan():
+    assert QuantizationPlan.from_json(json.dumps(json.loads(PLAN.to_json()), sort_keys=True)) == PLAN
+
+
+def test_a_plan_of_before_the_checksums_is_read():
+    content = {"document": PLAN.document, "version": 1, **PLAN.to_dict()}
+    assert QuantizationPlan.from_json(json.dumps(content)) == PLAN
+    with pytest.raises(InputError, match="checksum"):
+        QuantizationPlan.from_json(PLAN.to_json().replace('"version": 2', '"version": 1'))
+
+
+def test_a_file_that_would_fill_the_memory_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "plan.json"
+    PLAN.save(path)
+    monkeypatch.setenv("TF_LAQ_MAX_GIGABYTES", "1e-6")
+    with pytest.raises(InputError, match=r"plan\.json: .*at most 1e-06 GB in memory.*TF_LAQ_MAX_GIGABYTES"):
+        QuantizationPlan.load(path)
+    monkeypatch.setenv("TF_LAQ_MAX_GIGABYTES", "a lot")
+    with pytest.raises(InputError, match="TF_LAQ_MAX_GIGABYTES: expected a positive number"):
         QuantizationPlan.load(path)
 
 
@@ -163,5 +196,5 @@ def test_an_entry_without_a_quantizer_has_32_bits():
 
 def test_the_file_is_plain_json_with_kind_and_version():
     content = json.loads(PLAN.to_json())
-    assert (content["document"], content["version"]) == ("tf_laq quantization plan", 1)
+    assert (content["document"], content["version"]) == ("tf_laq quantization plan", 2)
     assert content["entries"][0]["layer"] == "conv1"

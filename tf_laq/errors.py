@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class InputError(ValueError):
     """Input that cannot be used: names it, what was expected, what came, and what to do.
@@ -20,5 +22,18 @@ class InputError(ValueError):
     """
 
     def __init__(self, subject: str, *, expected: str, received: object, remedy: str = "") -> None:
+        self._subject: str = subject
+        self._others: dict[str, Any] = {"expected": expected, "received": received, "remedy": remedy}
         text = f"{subject}: expected {expected}. Received: {received}."
         super().__init__(f"{text} {remedy}".rstrip())
+
+    def within(self, whole: str) -> InputError:
+        """Return the error as one of a part of something larger.
+
+        Example:
+            >>> raise InputError("bits", expected="a whole number", received="x").within("plan.json")
+            Traceback (most recent call last):
+            ...
+            tf_laq.errors.InputError: plan.json: bits: expected a whole number. Received: x.
+        """
+        return InputError(f"{whole}: {self._subject}", **self._others)

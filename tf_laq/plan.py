@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from tf_laq import quantizers
-from tf_laq._internal.documents import Document
+from tf_laq._internal.documents import Count, Document, Part, Positive, Shape, Size
 from tf_laq._internal.messages import terminal_width
 from tf_laq._internal.tables import fitted
 from tf_laq.errors import InputError
@@ -38,13 +38,13 @@ class PlanEntry:
 
     layer: str
     weight: str
-    shape: tuple[int, ...]
+    shape: Shape
     quantizer: str | None
-    bits: int
-    norm: float
-    quantized_norm: float | None = None
-    error_norm: float | None = None
-    zeros: float | None = None
+    bits: Positive
+    norm: Size
+    quantized_norm: Size | None = None
+    error_norm: Size | None = None
+    zeros: Part | None = None
     satisfied: bool = True
     reason: str = ""
 
@@ -101,14 +101,16 @@ class QuantizationPlan(Document):
     """
 
     document: ClassVar[str] = "tf_laq quantization plan"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
+    # Models that took hours to fine-tune have plans without a checksum in their files.
+    unsigned: ClassVar[tuple[int, ...]] = (1,)
 
     policy: str
     norm: str
     entries: tuple[PlanEntry, ...]
     left_alone: tuple[LeftAlone, ...] = ()
     # Both follow from the rest: plans that are the same are equal whether or not somebody has looked.
-    file_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict, compare=False)
+    file_bytes: Mapping[str, Count] = dataclasses.field(default_factory=dict, compare=False)
     widened: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict, compare=False)
 
     @property
@@ -135,18 +137,6 @@ class QuantizationPlan(Document):
         """Return the plan as JSON-ready values; without the file's sizes where they are not known."""
         content = super().to_dict()
         return content if self.file_bytes else {k: v for k, v in content.items() if k not in ("file_bytes", "widened")}
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> QuantizationPlan:
-        """Build the plan from what `to_dict` returned."""
-        return cls(
-            policy=content["policy"],
-            norm=content["norm"],
-            entries=tuple(PlanEntry(**{**e, "shape": tuple(e["shape"])}) for e in content["entries"]),
-            left_alone=tuple(LeftAlone(**layer) for layer in content["left_alone"]),
-            file_bytes=content.get("file_bytes", {}),
-            widened={layout: tuple(names) for layout, names in content.get("widened", {}).items()},
-        )
 
     def rows(self) -> tuple[list[str], list[list[Any]]]:
         """Return the table's headers and rows, a row per entry."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tf_laq._internal import files
+from tf_laq._internal import files, hdf5
 from tf_laq._internal.unreadable import EXPECTED, Remedies, check_content, explained, summary
 from tf_laq.adapters.carrying import carry, plan_of
 from tf_laq.adapters.dispatch import keras_module, keras_version, load_adapter
@@ -52,6 +52,8 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
         _save(model, temporary)
         if plan is not None:
             _write_plan(plan.to_json(), temporary)
+        if ending in _HDF5:
+            hdf5.sign(temporary)
 
 
 def check_path(path: str | os.PathLike[str], version: int) -> None:
@@ -114,6 +116,8 @@ def read_model(
             warnings.simplefilter("ignore")
             if safe_mode:
                 screen(place, keras, known, remedies)
+            if place.is_file() and not zipfile.is_zipfile(place):
+                hdf5.check(place)
             model = keras.models.load_model(path, custom_objects=known, compile=False, safe_mode=safe_mode)
     except InputError:
         raise

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from tabulate import tabulate
-from tqdm import tqdm
 
 from tf_laq import lipschitz, quantizers
-from tf_laq._internal.documents import Document
+from tf_laq._internal.documents import Document, Part, Positive, Shape, Size
 from tf_laq.errors import InputError
 from tf_laq.quantizers import Quantizer
 
@@ -68,10 +67,10 @@ class Measurement:
     """
 
     quantizer: str
-    bits: int
-    quantized_norm: float
-    error_norm: float
-    zeros: float
+    bits: Positive
+    quantized_norm: Size
+    error_norm: Size
+    zeros: Part
 
 
 IsAllowed = Callable[[WeightTensor, Quantizer], bool]
@@ -182,8 +181,8 @@ class SensitivityRow:
 
     layer: str
     weight: str
-    shape: tuple[int, ...]
-    norm: float
+    shape: Shape
+    norm: Size
     measurements: tuple[Measurement, ...]
 
 
@@ -197,25 +196,10 @@ class SensitivityTable(Document):
     """
 
     document: ClassVar[str] = "tf_laq sensitivity table"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     norm: lipschitz.NormName
     rows: tuple[SensitivityRow, ...]
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> SensitivityTable:
-        """Build the table from what `to_dict` returned."""
-        rows = tuple(
-            SensitivityRow(
-                row["layer"],
-                row["weight"],
-                tuple(row["shape"]),
-                row["norm"],
-                tuple(Measurement(**measurement) for measurement in row["measurements"]),
-            )
-            for row in content["rows"]
-        )
-        return cls(content["norm"], rows)
 
     def __str__(self) -> str:
         lines = [
@@ -243,6 +227,8 @@ def measure(
     progress: bool = True,
 ) -> SensitivityTable:
     """Measure every weight tensor under every setting (default: every bit width of every registered quantizer)."""
+    from tqdm import tqdm
+
     settings = quantizers.candidates(quantizers.names()) if settings is None else list(settings)
     rows = []
     for tensor in tqdm(tensors, "Sensitivity", unit="tensor", disable=None if progress else True):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_laq._internal import archives
 from tf_laq.attacks import FGSM, PGD, Battery, Column, UniformNoise
 from tf_laq.errors import InputError
 from tf_laq.evaluation import AdversarialExamples, evaluate, load_examples
@@ -130,18 +131,19 @@ def with_header(path, **changes):
     with np.load(path) as content:
         arrays = dict(content)
     arrays["header"] = np.array(json.dumps(json.loads(str(arrays["header"])) | changes))
-    np.savez(path, **arrays)
+    archives.write(path, arrays)
 
 
 @pytest.mark.parametrize(
     ("damage", "received"),
     [
-        (lambda path: with_header(path, version=99), "tf_laq adversarial examples, version 99.*Make it again"),
-        (lambda path: with_header(path, document="other"), "document other, version 1"),
-        (lambda path: with_header(path, battery=3), "something else"),
+        (lambda path: with_header(path, version=99), "version 99.*Make it again"),
+        (lambda path: with_header(path, document="other"), "document: other"),
+        (lambda path: with_header(path, seed=5), "other content than was written"),
         (lambda path: path.write_bytes(path.read_bytes()[:500]), "truncated"),
         (lambda path: path.write_bytes(b"not a zip file"), "something else"),
-        (lambda path: np.savez(path, other=np.zeros(3)), "something else"),
+        (lambda path: np.savez(path, other=np.zeros(3)), "something else .*no checksum"),
+        (lambda path: archives.write(path, {"other": np.zeros(3)}), "something else"),
         (lambda path: zipfile.ZipFile(path, "w").close(), "something else"),
         (lambda path: path.unlink(), "FileNotFoundError"),
     ],
@@ -150,6 +152,6 @@ def test_files_of_another_kind_or_version_are_refused(damage, received, evaluate
     path = tmp_path / "few.npz"
     evaluated[1][0].only([0]).save(path)
     damage(path)
-    expected = "few.npz: expected a whole tf_laq adversarial examples file, version 1"
+    expected = "few.npz: expected a whole tf_laq adversarial examples (file|document), version 2"
     with pytest.raises(InputError, match=f"{expected}.*{received}"):
         AdversarialExamples.load(path)

@@ -5,26 +5,34 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import math
 import os
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tf_laq._internal import files
+from tf_laq._internal import files, limits
 from tf_laq.errors import InputError
 
 Array = npt.NDArray[Any]
 
 _AT_A_TIME = 256
+_BYTES_AT_A_TIME = 2**20
+_ENDING = ".npy"
+# Booleans, numbers and texts. All others are pickled, or are no data of ours.
+_KINDS = "biufcSU"
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_LAST_CHARACTER = 0x10FFFF
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike[str], expected: str, remedy: str) -> Iterator[Mapping[str, Array]]:
-    """Open an archive; its arrays are read when they are asked for.
+def opened(path: str | os.PathLike[str], expected: str, remedy: str) -> Iterator[Arrays]:
+    """Open an archive of anybody's; its arrays are read when they are asked for.
+
+    An array's size and dtype are checked before it is read, and its content by the CRC of the archive.
 
     Args:
         path: The file.
@@ -32,17 +40,81 @@ def opened(path: str | os.PathLike[str], expected: str, remedy: str) -> Iterator
         remedy: What to do if it is not.
 
     Raises:
-        InputError: There is no such file, it is damaged, or what is read from it is not there or does not fit.
+        InputError: There is no such file, it is damaged, it takes more memory than the limit, or what is read from it
+            is not there or does not fit.
     """
     try:
-        # NumPy would leave a damaged file open.
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as content:
-            yield content
+        with zipfile.ZipFile(path) as archive:
+            limits.check(str(path), sum(member.file_size for member in archive.infolist()))
+            yield Arrays(archive)
     except InputError:
         raise
-    except (OSError, EOFError, zipfile.BadZipFile, KeyError, TypeError, AttributeError, ValueError) as error:
+    except Exception as error:  # A damaged file fails in ways of its own.
         received = f"something else ({type(error).__name__}: {error})"
         raise InputError(str(path), expected=expected, received=received, remedy=remedy) from error
+
+
+@contextlib.contextmanager
+def opened_whole(path: str | os.PathLike[str], expected: str, remedy: str) -> Iterator[Arrays]:
+    """Open an archive of this module's, which has the arrays that were written and no others.
+
+    Arguments and errors are those of `opened`.
+    """
+    with opened(path, expected, remedy) as arrays:
+        arrays.check()
+        yield arrays
+
+
+class Arrays(Mapping[str, Array]):
+    """The arrays of an archive by name."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self._members = {member.filename.removesuffix(_ENDING): member for member in archive.infolist()}
+
+    def check(self) -> None:
+        """Raise an error if these are other arrays than this module wrote."""
+        if self._archive.comment != _checksum(self._archive):
+            raise ValueError("other arrays than were written" if self._archive.comment else "no checksum")
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __getitem__(self, name: str) -> Array:
+        member = self._members[name]
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{name} is compressed in a way that NumPy does not use")
+        with self._archive.open(member) as file:
+            shape, by_columns, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
+            count = math.prod(shape)
+            if dtype.kind not in _KINDS:
+                raise ValueError(f"{name} has the dtype {dtype}, which is not one of numbers or texts")
+            if count * max(dtype.itemsize, 1) != member.file_size - file.tell():
+                raise ValueError(f"{name} has not the size of an array of shape {shape} and dtype {dtype}")
+            values = np.empty(count, dtype)
+            _fill(values, file)
+        if dtype.kind == "U" and values.size and values.view(f"{dtype.byteorder}u4").max() > _LAST_CHARACTER:
+            raise ValueError(f"{name} has texts with characters that do not exist")
+        return values.reshape(shape, order="F" if by_columns else "C")
+
+
+def _fill(values: Array, file: IO[bytes]) -> None:
+    """Read an array's bytes, and no more, into it."""
+    rest = values.view(np.uint8).data
+    while piece := file.read(_BYTES_AT_A_TIME):  # The end has to be read: the CRC is compared there.
+        rest[: len(piece)] = piece
+        rest = rest[len(piece) :]
+    if rest:
+        raise EOFError(f"{len(rest)} bytes are missing")
+
+
+def _checksum(archive: zipfile.ZipFile) -> bytes:
+    """Return the SHA-256 of what is in an archive: the names, sizes and CRCs of its members."""
+    members = [f"{member.filename} {member.file_size} {member.CRC}" for member in archive.infolist()]
+    return hashlib.sha256("\n".join(members).encode()).hexdigest().encode()
 
 
 def sha256(arrays: Iterable[Any]) -> str:
@@ -70,8 +142,9 @@ def _pieces(array: Any) -> Iterable[Array]:
 
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
     """Write arrays that are in memory, without compression."""
-    with files.replacing(path) as temporary:
-        np.savez(temporary, **arrays)  # type: ignore[arg-type]  # No array is called allow_pickle.
+    with files.replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        _write_arrays(archive, arrays)
+        archive.comment = _checksum(archive)
 
 
 def write_pieces(
@@ -90,12 +163,17 @@ def write_pieces(
         # Perturbed images compress badly however long one tries.
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
     ):
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w") as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
+        _write_arrays(archive, arrays)
         for name, parts in pieces.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+            with archive.open(name + _ENDING, "w", force_zip64=True) as file:
                 _write_rows(file, parts, count)
+        archive.comment = _checksum(archive)
+
+
+def _write_arrays(archive: zipfile.ZipFile, arrays: Mapping[str, Array]) -> None:
+    for name, array in arrays.items():
+        with archive.open(name + _ENDING, "w", force_zip64=True) as file:
+            np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
 
 
 def _write_rows(file: IO[bytes], pieces: Iterator[Array], count: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from typing_extensions import Self
 
-from tf_laq._internal.documents import Document
+from tf_laq._internal.documents import Document, convert
 from tf_laq._internal.validation import one_of
 from tf_laq.attacks import presets, registry
 from tf_laq.attacks.base import Attack
@@ -72,7 +72,7 @@ class Battery(Document):
     """
 
     document: ClassVar[str] = "tf_laq battery"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     name: str
     columns: tuple[Column, ...]
@@ -185,9 +185,20 @@ class Battery(Document):
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
         """Build the battery from what `to_dict` returned."""
+        read = convert(content, _Described)
         columns = tuple(
             Column(name=name, attacks={key: registry.from_dict(value) for key, value in attacks.items()})
-            for name, attacks in content["columns"].items()
+            for name, attacks in read.columns.items()
         )
-        kinds = {name: content[name] for name in ("ensemble", "second_search") if name in content}
-        return cls(name=content["name"], columns=columns, source=content["source"], **kinds)
+        return cls(**{**vars(read), "columns": columns})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Described:
+    """A battery in JSON."""
+
+    name: str
+    source: str
+    columns: Mapping[str, Mapping[str, dict[str, Any]]]
+    ensemble: bool = False
+    second_search: bool = True

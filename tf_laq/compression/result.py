@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from tf_laq._internal.documents import Document
+from tf_laq._internal.documents import Count, Document
 from tf_laq._internal.messages import terminal_width
 from tf_laq._internal.tables import fitted
 from tf_laq.compression.rule import Rule
@@ -61,17 +61,6 @@ class CompressedModel:
         """Bits per weight, over the weights that can be quantized."""
         return float(FLOAT_BITS) if self.plan is None else self.plan.average_bits
 
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> CompressedModel:
-        """Build the model from its fields as JSON has them."""
-        return cls(
-            name=content["name"],
-            steps=tuple(content["steps"]),
-            plan=None if content["plan"] is None else QuantizationPlan.from_dict(content["plan"]),
-            export=ExportReport.from_dict(content["export"]),
-            verdict=content["verdict"],
-        )
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recommendation:
@@ -98,9 +87,9 @@ class FileCheck:
         same: On how many examples file and Keras model were both right or both wrong.
     """
 
-    count: int
-    withstood: int
-    same: int
+    count: Count
+    withstood: Count
+    same: Count
 
     def __str__(self) -> str:
         return (
@@ -125,7 +114,7 @@ class Compression(Document):
     """
 
     document: ClassVar[str] = "tf_laq compression"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     facts: Mapping[str, str]
     rule: Rule
@@ -226,20 +215,6 @@ class Compression(Document):
         content = super().to_dict()
         reports = {"screening": self.screening.to_dict(), "robustness": self.robustness.to_dict()}
         return {**content, **reports}
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> Compression:
-        """Build the result from what `to_dict` returned."""
-        return cls(
-            facts=content["facts"],
-            rule=Rule(**content["rule"]),
-            models=tuple(CompressedModel.from_dict(model) for model in content["models"]),
-            screening=RobustnessReport.from_dict(content["screening"]),
-            robustness=RobustnessReport.from_dict(content["robustness"]),
-            recommendation=Recommendation(**content["recommendation"]),
-            file_check=FileCheck(**content["file_check"]),
-            command=content["command"],
-        )
 
     def __str__(self) -> str:
         """Return the recommendation and the table, as wide as the terminal; in files and pipes, 120 characters."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from tf_laq import api, training
 from tf_laq._internal import archives
-from tf_laq._internal.documents import Document
+from tf_laq._internal.documents import Count, Document
 from tf_laq.compression.candidates import Candidate
 from tf_laq.compression.places import FILE, INPUTS
 from tf_laq.compression.result import ORIGINAL, CompressedModel
@@ -44,7 +44,7 @@ class Inputs(Document):
     """
 
     document: ClassVar[str] = "tf_laq compression inputs"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     release: str
     model: str
@@ -52,7 +52,7 @@ class Inputs(Document):
     images: str
     attack: Mapping[str, Any]
     layout: str
-    seed: int
+    seed: Count
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Making(Document):
     """
 
     document: ClassVar[str] = "tf_laq compression candidate"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     policy: str
     tuning: Mapping[str, Any] | None
@@ -118,7 +118,7 @@ class Workbench:
             seed=seed,
         )
         manifest = path / INPUTS
-        if manifest.is_file() and manifest.read_text(encoding="utf-8") != inputs.to_json():
+        if manifest.is_file() and not inputs.is_at(manifest):
             if not overwrite:
                 raise InputError(
                     f"folder {path.parent}",
@@ -149,7 +149,7 @@ class Workbench:
         """
         place, making = self._place(candidate.name), Making.of(candidate)
         # It comes last: with it, all of the candidate is there.
-        if not _was_made_so(place / _MAKING, making):
+        if not making.is_at(place / _MAKING):
             # What is there may be of another recipe; from here on it is not whole.
             (place / _MAKING).unlink(missing_ok=True)
             if plan is None:
@@ -174,7 +174,7 @@ class Workbench:
         if made.plan is None:
             return self._task.model
         model, path = api.bake(self._task.model, made.plan), self._place(made.name) / _WEIGHTS
-        with archives.opened(path, "the weights of a candidate", f"Remove {path.parent}.") as kept:
+        with archives.opened_whole(path, "the weights of a candidate", f"Remove {path.parent}.") as kept:
             model.set_weights([kept[name] for name in sorted(kept)])
         return model
 
@@ -218,8 +218,3 @@ class Workbench:
         place = self._place(name)
         report = export_tflite(model, place / FILE, plan, layout=self._layout, images=self._task.probe)
         report.save(place / _REPORT)
-
-
-def _was_made_so(path: Path, making: Making) -> bool:
-    """Return whether a candidate was made, and in this way."""
-    return path.is_file() and path.read_text(encoding="utf-8") == making.to_json()

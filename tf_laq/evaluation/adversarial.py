@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,9 +13,9 @@ import numpy.typing as npt
 
 from tf_laq._internal import archives
 from tf_laq._internal.archives import Array
+from tf_laq._internal.documents import Count, Document
 from tf_laq.attacks.base import Images, Labels
 from tf_laq.attacks.battery import Battery
-from tf_laq.errors import InputError
 from tf_laq.evaluation.outcomes import Correct, excess_of
 
 
@@ -41,9 +40,6 @@ class AdversarialExamples:
         columns: Name of the battery's column that made each example (n,).
         knowledge: "none", "gray" or "white", of each example (n,).
     """
-
-    document: ClassVar[str] = "tf_laq adversarial examples"
-    version: ClassVar[int] = 1
 
     model: str
     sha256: str
@@ -93,29 +89,32 @@ class AdversarialExamples:
         Raises:
             InputError: There is no such file, it is damaged, or it is of another kind or version.
         """
-        expected = f"a whole {cls.document} file, version {cls.version}"
-        with archives.opened(path, expected, "It may be truncated: make it again.") as content:
-            header = json.loads(str(content["header"]))
-            kind = {name: header.get(name) for name in ("document", "version")}
-            if kind != {"document": cls.document, "version": cls.version}:
-                received = f"document {kind['document']}, version {kind['version']}"
-                remedy = "Make it again with this version of tf_laq."
-                raise InputError(str(path), expected=expected, received=received, remedy=remedy)
+        expected = f"a whole {_Header.document} file, version {_Header.version}"
+        with archives.opened_whole(path, expected, "It may be truncated: make it again.") as content:
+            header = _Header.from_json(str(content["header"]), source=str(path))
             arrays: dict[str, Any] = {name: content[name] for name in ARRAYS}
-            return cls(
-                model=header["model"],
-                sha256=header["sha256"],
-                seed=header["seed"],
-                battery=Battery.from_dict(header["battery"]),
-                **arrays,
-            )
+            return cls(**vars(header), **arrays)
 
 
-ARRAYS = tuple(
-    field.name
-    for field in dataclasses.fields(AdversarialExamples)
-    if field.name not in ("model", "sha256", "seed", "battery")
-)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Header(Document):
+    """What a file of adversarial examples has beside its arrays."""
+
+    document: ClassVar[str] = "tf_laq adversarial examples"
+    version: ClassVar[int] = 2
+
+    model: str
+    sha256: str
+    seed: Count
+    battery: Battery
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields as JSON-ready values."""
+        return {**super().to_dict(), "battery": self.battery.to_dict()}
+
+
+_OF_HEADER = {field.name for field in dataclasses.fields(_Header)}
+ARRAYS = tuple(field.name for field in dataclasses.fields(AdversarialExamples) if field.name not in _OF_HEADER)
 
 
 def write_examples(
@@ -128,15 +127,8 @@ def write_examples(
     count: int,
 ) -> None:
     """Write a file of `count` adversarial examples; its arrays come in pieces, so that they need not be in memory."""
-    header = {
-        "document": AdversarialExamples.document,
-        "version": AdversarialExamples.version,
-        "model": model,
-        "sha256": sha256,
-        "seed": seed,
-        "battery": battery.to_dict(),
-    }
-    archives.write_pieces(path, {"header": np.array(json.dumps(header))}, pieces, count)
+    header = _Header(model=model, sha256=sha256, seed=seed, battery=battery)
+    archives.write_pieces(path, {"header": np.array(header.to_json())}, pieces, count)
 
 
 def load_examples(path: str | os.PathLike[str]) -> list[AdversarialExamples]:

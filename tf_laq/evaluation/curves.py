@@ -16,7 +16,7 @@ from tqdm import tqdm
 from typing_extensions import Self
 
 from tf_laq._internal.batches import ImageData
-from tf_laq._internal.documents import Document
+from tf_laq._internal.documents import Count, Document, Size, convert
 from tf_laq._internal.validation import one_of, real
 from tf_laq.attacks import registry
 from tf_laq.attacks.base import Attack, BallAttack, MinimumNormAttack
@@ -54,7 +54,7 @@ class AccuracyCurve(Document):
     """
 
     document: ClassVar[str] = "tf_laq accuracy curve"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     attack: BallAttack
     epsilons: tuple[float, ...]
@@ -104,12 +104,18 @@ class AccuracyCurve(Document):
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
         """Build the curve from what `to_dict` returned."""
-        return cls(
-            attack=_checked_attack(registry.from_dict(content["attack"])),
-            epsilons=tuple(content["epsilons"]),
-            broken_at={model: tuple(first) for model, first in content["broken_at"].items()},
-            seed=content["seed"],
-        )
+        read = convert(content, _Curve)
+        return cls(**{**vars(read), "attack": _checked_attack(registry.from_dict(read.attack))})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Curve:
+    """A curve in JSON."""
+
+    attack: dict[str, Any]
+    epsilons: tuple[Size, ...]
+    broken_at: Mapping[str, tuple[Count, ...]]
+    seed: Count
 
 
 def accuracy_curve(
@@ -192,7 +198,7 @@ class MinimalPerturbations(Document):
     """
 
     document: ClassVar[str] = "tf_laq minimal perturbations"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     attack: MinimumNormAttack
     distortions: Mapping[str, tuple[float, ...]]
@@ -241,12 +247,22 @@ class MinimalPerturbations(Document):
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
         """Build the result from what `to_dict` returned."""
+        read = convert(content, _Minimal)
         distortions = {
-            model: tuple(math.inf if value is None else float(value) for value in values)
-            for model, values in content["distortions"].items()
+            model: tuple(math.inf if value is None else value for value in values)
+            for model, values in read.distortions.items()
         }
-        attack = _checked_minimum_norm(registry.from_dict(content["attack"]))
-        return cls(attack=attack, distortions=distortions, seed=content["seed"])
+        attack = _checked_minimum_norm(registry.from_dict(read.attack))
+        return cls(attack=attack, distortions=distortions, seed=read.seed)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Minimal:
+    """Minimal perturbations in JSON."""
+
+    attack: dict[str, Any]
+    distortions: Mapping[str, tuple[Size | None, ...]]
+    seed: Count
 
 
 def minimal_perturbations(

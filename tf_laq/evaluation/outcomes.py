@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tf_laq._internal.archives import Array
+from tf_laq._internal.documents import Count, Size
 from tf_laq.attacks.base import Attack, BallAttack, Images, MinimumNormAttack
 from tf_laq.errors import InputError
 
@@ -52,9 +53,9 @@ class Outcome:
     column: str
     knowledge: str
     surrogate: str | None = None
-    count: int
+    count: Count
     bits: str
-    median_distortion: float | None = None
+    median_distortion: Size | None = None
     second_search: bool = False
 
     def __post_init__(self) -> None:

@@ -13,10 +13,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 from tabulate import tabulate
-from typing_extensions import Self
 
 from tf_laq._internal import files
-from tf_laq._internal.documents import Document
+from tf_laq._internal.documents import Count, Document, Positive
 from tf_laq._internal.validation import one_of
 from tf_laq.attacks.base import Attack
 from tf_laq.attacks.battery import KNOWLEDGE, Battery
@@ -88,16 +87,16 @@ class RobustnessReport(Document):
     """
 
     document: ClassVar[str] = "tf_laq robustness report"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     models: tuple[str, ...]
     surrogates: tuple[str, ...]
     battery: Battery
-    count: int
-    seed: int
+    count: Positive
+    seed: Count
     outcomes: tuple[Outcome, ...]
     checks: tuple[Check, ...] = ()
-    classes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    classes: Mapping[str, Count] = dataclasses.field(default_factory=dict)
     steps: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     @classmethod
@@ -331,22 +330,6 @@ class RobustnessReport(Document):
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as JSON-ready values."""
         return {**super().to_dict(), "battery": self.battery.to_dict()}
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> Self:
-        """Build the report from what `to_dict` returned."""
-        return super().from_dict(
-            {
-                **content,
-                "models": tuple(content["models"]),
-                "surrogates": tuple(content["surrogates"]),
-                "battery": Battery.from_dict(content["battery"]),
-                "outcomes": tuple(Outcome(**outcome) for outcome in content["outcomes"]),
-                "checks": tuple(Check(**check) for check in content["checks"]),
-                "classes": content.get("classes", {}),
-                "steps": {name: tuple(steps) for name, steps in content.get("steps", {}).items()},
-            }
-        )
 
     def _missing(self, model: str) -> dict[str, Attack]:
         """Return the white-box attacks by column that were left out, for want of a gradient or of classes."""

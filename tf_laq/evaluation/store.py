@@ -15,7 +15,7 @@ import numpy as np
 
 from tf_laq._internal import archives
 from tf_laq._internal.archives import Array
-from tf_laq._internal.documents import Document
+from tf_laq._internal.documents import Count, Document, Part, Positive, Sha256
 from tf_laq.attacks.battery import Battery
 from tf_laq.errors import InputError
 from tf_laq.evaluation.adversarial import ARRAYS, AdversarialExamples, write_examples
@@ -39,19 +39,19 @@ class Inputs(Document):
     """
 
     document: ClassVar[str] = "tf_laq evaluation inputs"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     release: str
-    images: str
-    labels: str
-    part_size: int
-    seed: int
+    images: Sha256
+    labels: Sha256
+    part_size: Positive
+    seed: Count
     battery: Mapping[str, Any]
     models: Mapping[str, Mapping[str, Any]]
     surrogates: Mapping[str, Mapping[str, Any]]
     float_twins: Mapping[str, Mapping[str, Any]]
     check_strength: bool
-    expected_clean: Mapping[str, float]
+    expected_clean: Mapping[str, Part]
 
     @classmethod
     def of(
@@ -228,7 +228,7 @@ class EvaluationFolder:
 
 
 def _opened(path: Path) -> contextlib.AbstractContextManager[Mapping[str, Array]]:
-    return archives.opened(path, "a whole part of an evaluation", "Remove it, and its images are attacked again.")
+    return archives.opened_whole(path, "a whole part of an evaluation", "Remove it, and its images are attacked again.")
 
 
 def _described(model: EvaluatedModel) -> dict[str, Any]:

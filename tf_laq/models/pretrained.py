@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import tf_laq
 from tf_laq._internal import archives
-from tf_laq._internal.documents import Document
+from tf_laq._internal.documents import Count, Document, Sha256, Size
 from tf_laq.errors import InputError
 from tf_laq.models.networks import build
 from tf_laq.saving import load_model
@@ -41,31 +41,25 @@ class Card(Document):
     """
 
     document: ClassVar[str] = "tf_laq trained network"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     name: str
     about: str
     dataset: str
     network: str
-    options: Mapping[str, int]
+    options: Mapping[str, Count]
     recipe: Mapping[str, Any]
-    seed: int
+    seed: Count
     command: str
-    minutes: float
+    minutes: Size
     epochs: tuple[Mapping[str, float], ...]
     scores: tuple[Mapping[str, Any], ...]
-    sha256: str
+    sha256: Sha256
 
     @property
     def clean_accuracy(self) -> float | None:
         """Its accuracy without an attack, if it was measured."""
         return next((float(score["accuracy"]) for score in self.scores if score["attack"] == "none"), None)
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> Card:
-        """Build the card from what `to_dict` returned."""
-        fields = {field.name: content[field.name] for field in dataclasses.fields(cls)}
-        return cls(**{**fields, "epochs": tuple(fields["epochs"]), "scores": tuple(fields["scores"])})
 
 
 def trained() -> dict[str, Card]:

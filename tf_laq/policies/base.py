@@ -9,8 +9,6 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tqdm import tqdm
-
 from tf_laq import lipschitz, quantizers
 from tf_laq._internal.batches import ImageData
 from tf_laq.errors import InputError
@@ -119,6 +117,8 @@ def make_plan(
     Warns:
         UnsatisfiedWarning: A weight tensor meets the policy's conditions under no setting.
     """
+    from tqdm import tqdm
+
     layers = [tensor.layer for tensor in tensors]
     parsed = {
         pattern: quantizers.parse(setting, f"overrides[{pattern!r}]") for pattern, setting in (overrides or {}).items()

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from tabulate import tabulate
 
-from tf_laq._internal.documents import Document
+from tf_laq._internal.documents import Count, Document, Positive, Shape, Size
 from tf_laq._internal.messages import terminal_width
 from tf_laq._internal.tables import fitted
 from tf_laq.errors import InputError
@@ -38,12 +38,12 @@ class TensorExport:
 
     layer: str
     weight: str
-    shape: tuple[int, ...]
+    shape: Shape
     quantizer: str | None
-    bits: int
-    limit_bytes: int
+    bits: Positive
+    limit_bytes: Count
     encoding: str
-    stored_bytes: int
+    stored_bytes: Count
     fast_kernels: bool = True
     kept: bool = True
     why: str = ""
@@ -61,11 +61,11 @@ class Parity:
         differing_predictions: On how many images the class with the largest output differs.
     """
 
-    images: int
-    max_difference: float
-    max_output: float
-    tolerance: float
-    differing_predictions: int
+    images: Count
+    max_difference: Size
+    max_output: Size
+    tolerance: Size
+    differing_predictions: Count
 
     @property
     def relative_difference(self) -> float:
@@ -100,12 +100,12 @@ class Performance:
         float_peak_bytes: The same of the float32 file.
     """
 
-    threads: int
-    runs: int
-    milliseconds: float
-    float_milliseconds: float
-    peak_bytes: int | None
-    float_peak_bytes: int | None
+    threads: Positive
+    runs: Positive
+    milliseconds: Size
+    float_milliseconds: Size
+    peak_bytes: Count | None
+    float_peak_bytes: Count | None
 
     def __str__(self) -> str:
         megabytes = [None if peak is None else peak / 1e6 for peak in (self.peak_bytes, self.float_peak_bytes)]
@@ -145,19 +145,19 @@ class ExportReport(Document):
     """
 
     document: ClassVar[str] = "tf_laq export report"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     path: str
     layout: str
-    file_bytes: int
-    float_bytes: int
-    limit_bytes: int
-    layout_bytes: dict[str, int]
-    other_bytes: dict[str, int]
+    file_bytes: Count
+    float_bytes: Count
+    limit_bytes: Count
+    layout_bytes: dict[str, Count]
+    other_bytes: dict[str, Count]
     compressed: str | None
-    compressed_bytes: int | None
+    compressed_bytes: Count | None
     tensors: tuple[TensorExport, ...]
-    operators: dict[str, int]
+    operators: dict[str, Count]
     runtime: str
     parity: Parity
     float_parity: Parity
@@ -175,23 +175,6 @@ class ExportReport(Document):
     def kept(self) -> bool:
         """Whether every tensor of the plan has an encoding in the layout."""
         return all(tensor.kept for tensor in self.tensors)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON-ready values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> ExportReport:
-        """Build the report from what `to_dict` returned."""
-        fields = {field.name: content[field.name] for field in dataclasses.fields(cls) if field.name in content}
-        fields["tensors"] = tuple(TensorExport(**{**t, "shape": tuple(t["shape"])}) for t in content["tensors"])
-        fields["parity"] = Parity(**content["parity"])
-        fields["float_parity"] = Parity(**content["float_parity"])
-        if fields.get("own_parity") is not None:
-            fields["own_parity"] = Parity(**content["own_parity"])
-        if fields.get("performance") is not None:
-            fields["performance"] = Performance(**fields["performance"])
-        return cls(**fields)
 
     def rows(self) -> tuple[list[str], list[list[Any]]]:
         """Return the table's headers and rows, a row per weight tensor."""

@@ -44,7 +44,7 @@ class Checkpoint:
         self._model.optimizer.build(self._model.trainable_variables)
         variables = self._variables()
         expected, remedy = "the state of this training", "Remove it to train from the start."
-        with archives.opened(self._path, expected, remedy) as content:
+        with archives.opened_whole(self._path, expected, remedy) as content:
             epochs = int(content["epochs"])
             arrays = [content[str(number)] for number in range(len(content) - 1)]
         shapes = [tuple(variable.shape) for variable in variables]
@@ -70,7 +70,7 @@ def epochs_behind(folder: str | os.PathLike[str]) -> int:
     path = Path(folder, _STATE)
     if not path.exists():
         return 0
-    with archives.opened(path, "the state of a training", "Remove it to train from the start.") as content:
+    with archives.opened_whole(path, "the state of a training", "Remove it to train from the start.") as content:
         return int(content["epochs"])
 
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from tf_laq import datasets
 from tf_laq._internal import files
-from tf_laq._internal.documents import Document
+from tf_laq._internal.documents import Count, Document
 from tf_laq._internal.messages import Announce, print_now
 from tf_laq.adapters import keras_module, keras_version
 from tf_laq.datasets import Dataset
@@ -43,14 +43,14 @@ class TrainingRecord(Document):
     """
 
     document: ClassVar[str] = "tf_laq training record"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     dataset: str
     images: str
     model: str
     recipe: Mapping[str, Any]
-    keras: int
-    seed: int
+    keras: Count
+    seed: Count
     release: str
     sha256: str
 
