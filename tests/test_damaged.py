@@ -13,6 +13,7 @@ import pytest
 import tf_laq as laq
 from tf_laq._internal import archives
 from tf_laq._internal.documents import Document
+from tf_laq._internal.unreadable import check_content
 from tf_laq.attacks import Battery, registry
 from tf_laq.compression import rule
 from tf_laq.compression.result import CompressedModel, Compression, FileCheck, Recommendation
@@ -271,3 +272,51 @@ def test_a_damaged_archive_is_refused(kind, tmp_path):
 @pytest.mark.parametrize("kind", ARCHIVES)
 def test_an_archive_with_any_damage_is_refused(kind, tmp_path):
     check_archives(kind, 2000, tmp_path / "arrays.npz")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Return the bytes of a quantized model in HDF5."""
+    import tf_keras
+
+    path = tmp_path_factory.mktemp("saved") / "m.h5"
+    layers = [tf_keras.Input((6, 6, 1)), tf_keras.layers.Conv2D(4, 3), tf_keras.layers.Flatten()]
+    model = tf_keras.Sequential([*layers, tf_keras.layers.Dense(3)])
+    laq.save_model(laq.bake(model, laq.uniform(model, "linear", 4)), path)
+    return path.read_bytes()
+
+
+def check_models(count, saved, path):
+    whole = saved[: saved.rindex(b"\ntf_laq sha256 ")]
+    path.write_bytes(saved)
+    check_content(path)
+    generator = random.Random(0)
+    for _ in range(count):
+        path.write_bytes(damaged(saved, generator))
+        try:
+            check_content(path)
+        except InputError as error:
+            assert str(error).startswith(f"{path}: ")
+        else:
+            assert path.read_bytes().startswith(whole)
+
+
+def test_a_damaged_hdf5_model_is_refused(saved, tmp_path):
+    check_models(200, saved, tmp_path / "m.h5")
+
+
+@pytest.mark.slow
+def test_an_hdf5_model_with_any_damage_is_refused(saved, tmp_path):
+    check_models(5000, saved, tmp_path / "m.h5")
+
+
+def test_an_hdf5_model_that_was_edited_is_refused(saved, tmp_path):
+    import h5py
+
+    path = tmp_path / "m.h5"
+    path.write_bytes(saved)
+    assert laq.plan_of(laq.load_model(path)).entries[0].bits == 4
+    with h5py.File(path, "a") as file:
+        file.attrs["note"] = "mine"
+    with pytest.raises(InputError, match=r"m\.h5: expected the model that was saved.*edited.*Restore it"):
+        laq.load_model(path)

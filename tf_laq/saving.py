@@ -116,8 +116,6 @@ def read_model(
             warnings.simplefilter("ignore")
             if safe_mode:
                 screen(place, keras, known, remedies)
-            if place.is_file() and not zipfile.is_zipfile(place):
-                hdf5.check(place)
             model = keras.models.load_model(path, custom_objects=known, compile=False, safe_mode=safe_mode)
     except InputError:
         raise

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Collection
 from pathlib import Path
 
+from tf_laq._internal import hdf5
 from tf_laq.errors import InputError
 
 EXPECTED = "a model saved by Keras: a .keras or .h5 file, or a SavedModel folder of Keras 2"
@@ -81,6 +82,7 @@ def _check_hdf5(path: Path, cut_off: str) -> None:
     import h5py
 
     try:
+        hdf5.check(path)
         with h5py.File(path) as file:
             whole = "model_config" in file.attrs
     except OSError as error:
