@@ -172,7 +172,7 @@ def _parsed(text: str | bytes, source: str, expected: str) -> Any:
         content = msgspec.json.decode(text)
         # Whatever goes through the content later goes as deep.
         json.dumps(content)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, TypeError, UnicodeError, RecursionError) as error:
         raise InputError(
             source,
             expected=expected,
