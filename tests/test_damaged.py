@@ -178,6 +178,7 @@ def check_documents(kind, count, path):
     document = KINDS[kind]
     document.save(path)
     assert type(document).load(path) == document
+    assert document.is_at(path)
     content, generator = path.read_bytes(), random.Random(kind)
     for _ in range(count):
         path.write_bytes(damaged(content, generator))
@@ -185,6 +186,7 @@ def check_documents(kind, count, path):
             found = type(document).load(path)
         except InputError as error:
             assert str(error).startswith(f"{path}: ")
+            assert not document.is_at(path)
         else:
             assert found == document
             assert found.to_dict() == type(document).from_dict(document.to_dict()).to_dict()

@@ -107,8 +107,11 @@ class Document:
         files.write_text(path, self.to_json())
 
     def is_at(self, path: str | os.PathLike[str]) -> bool:
-        """Return whether a file holds this document and nothing else."""
-        return Path(path).is_file() and Path(path).read_bytes() == self.to_json().encode()
+        """Return whether a file holds this document, undamaged."""
+        try:
+            return type(self).load(path).to_json() == self.to_json()
+        except InputError:
+            return False
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
