@@ -212,7 +212,7 @@ def changed(content, random):
     if isinstance(content, list) and content and random.random() < 0.9:
         place = random.randrange(len(content))
         return [*content[:place], changed(content[place], random), *content[place + random.choice([0, 1, 1, 1]) :]]
-    return random.choice([None, True, -1, 0, 10**30, 0.5, -1e308, "", "pgd", "ff", [], [[]], {}, {"name": []}, [None]])
+    return random.choice([None, True, -1, 0, 10**400, 0.5, -1e308, "", "pgd", "ff", [], [[]], {}, {"name": []}, [None]])
 
 
 @pytest.mark.parametrize("kind", KINDS)
