@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import inspect
+import json
 import math
 import pkgutil
 import random
@@ -162,6 +163,7 @@ def damaged(content, random):
             bytes([random.randrange(256)]),
             bytes(short - first),
             b"",
+            bytes(len(content) - first),
             content[first:short] * 2,
             content[first:short][::-1],
             random.choice(TRAPS),
@@ -176,6 +178,7 @@ def check_documents(kind, count, path):
     document = KINDS[kind]
     document.save(path)
     assert type(document).load(path) == document
+    assert document.is_at(path)
     content, generator = path.read_bytes(), random.Random(kind)
     for _ in range(count):
         path.write_bytes(damaged(content, generator))
@@ -183,6 +186,7 @@ def check_documents(kind, count, path):
             found = type(document).load(path)
         except InputError as error:
             assert str(error).startswith(f"{path}: ")
+            assert not document.is_at(path)
         else:
             assert found == document
             assert found.to_dict() == type(document).from_dict(document.to_dict()).to_dict()
@@ -197,6 +201,30 @@ def test_a_damaged_document_is_refused(kind, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_document_with_any_damage_is_refused(kind, tmp_path):
     check_documents(kind, 2000, tmp_path / "document.json")
+
+
+def changed(content, random):
+    """Return JSON-ready values with one of them replaced, removed or added."""
+    if isinstance(content, dict) and content and random.random() < 0.9:
+        name = random.choice(list(content))
+        rest = {key: value for key, value in content.items() if key != name}
+        return rest if random.random() < 0.1 else {**content, name: changed(content[name], random)}
+    if isinstance(content, list) and content and random.random() < 0.9:
+        place = random.randrange(len(content))
+        return [*content[:place], changed(content[place], random), *content[place + random.choice([0, 1, 1, 1]) :]]
+    return random.choice([None, True, -1, 0, 10**400, 0.5, -1e308, "", "pgd", "ff", [], [[]], {}, {"name": []}, [None]])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_document_that_somebody_else_wrote_is_refused_by_the_field_that_is_wrong(kind):
+    original, generator = json.loads(json.dumps(KINDS[kind].to_dict())), random.Random(kind)
+    for _ in range(100):
+        try:
+            found = type(KINDS[kind]).from_dict(changed(original, generator))
+        except InputError as error:
+            assert ": expected " in str(error)
+        else:
+            assert type(found).from_json(found.to_json()) == found
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -107,8 +107,11 @@ class Document:
         files.write_text(path, self.to_json())
 
     def is_at(self, path: str | os.PathLike[str]) -> bool:
-        """Return whether a file holds this document and nothing else."""
-        return Path(path).is_file() and Path(path).read_bytes() == self.to_json().encode()
+        """Return whether a file holds this document, undamaged."""
+        try:
+            return type(self).load(path).to_json() == self.to_json()
+        except InputError:
+            return False
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -172,7 +175,7 @@ def _parsed(text: str | bytes, source: str, expected: str) -> Any:
         content = msgspec.json.decode(text)
         # Whatever goes through the content later goes as deep.
         json.dumps(content)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, TypeError, UnicodeError, RecursionError) as error:
         raise InputError(
             source,
             expected=expected,

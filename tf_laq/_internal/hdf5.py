@@ -35,7 +35,7 @@ def check(path: str | os.PathLike[str]) -> None:
 
     Raises:
         InputError: The same.
-        OSError: HDF5 cannot read the file.
+        Exception: HDF5 cannot read the file.
     """
     size = Path(path).stat().st_size - _LENGTH
     with Path(path).open("rb") as file:

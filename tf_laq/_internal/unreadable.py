@@ -85,7 +85,9 @@ def _check_hdf5(path: Path, cut_off: str) -> None:
         hdf5.check(path)
         with h5py.File(path) as file:
             whole = "model_config" in file.attrs
-    except OSError as error:
+    except InputError:
+        raise
+    except Exception as error:  # h5py has an error of its own for each kind of damage.
         received = f"a damaged HDF5 file ({error})"
         raise InputError(str(path), expected=EXPECTED, received=received, remedy=cut_off) from error
     if not whole:

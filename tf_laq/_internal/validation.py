@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 from collections.abc import Collection
 from typing import Any
 
@@ -26,7 +27,8 @@ def real(subject: str, value: object, *, minimum: float = 0.0, maximum: float = 
         tf_laq.errors.InputError: epsilon: expected a finite number of at least 0. Received: -0.1.
     """
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(float(value)) or not minimum <= float(value) <= maximum:  # type: ignore[arg-type]
+    # A whole number can be too large to become a float.
+    if not is_number or not abs(value) <= sys.float_info.max or not minimum <= value <= maximum:  # type: ignore[arg-type, operator]
         bounds = f"of at least {minimum:g}" if math.isinf(maximum) else f"from {minimum:g} to {maximum:g}"
         raise InputError(subject, expected=f"a finite number {bounds}", received=repr(value))
 

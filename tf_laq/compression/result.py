@@ -111,6 +111,9 @@ class Compression(Document):
         recommendation: The model to ship.
         file_check: The comparison of the recommended file with its Keras model under attack.
         command: The command line that makes these results; "" where there is none.
+
+    Raises:
+        InputError: The model to ship is not one of the models.
     """
 
     document: ClassVar[str] = "tf_laq compression"
@@ -124,6 +127,9 @@ class Compression(Document):
     recommendation: Recommendation
     file_check: FileCheck
     command: str = ""
+
+    def __post_init__(self) -> None:
+        self.model(self.recommendation.name)
 
     @property
     def original(self) -> CompressedModel:

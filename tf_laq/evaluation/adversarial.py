@@ -93,6 +93,8 @@ class AdversarialExamples:
         with archives.opened_whole(path, expected, "It may be truncated: make it again.") as content:
             header = _Header.from_json(str(content["header"]), source=str(path))
             arrays: dict[str, Any] = {name: content[name] for name in ARRAYS}
+            if len({len(array) for array in arrays.values()}) != 1:
+                raise ValueError("arrays of different numbers of examples")
             return cls(**vars(header), **arrays)
 
 

@@ -84,6 +84,9 @@ class RobustnessReport(Document):
         checks: What could make these figures misleading, looked for on every model.
         classes: Number of classes of each model.
         steps: What stands between each model or surrogate and the logits that were attacked, where anything does.
+
+    Raises:
+        InputError: An outcome is of another number of examples.
     """
 
     document: ClassVar[str] = "tf_laq robustness report"
@@ -98,6 +101,12 @@ class RobustnessReport(Document):
     checks: tuple[Check, ...] = ()
     classes: Mapping[str, Count] = dataclasses.field(default_factory=dict)
     steps: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        counts = {outcome.count for outcome in self.outcomes}
+        if not counts <= {self.count}:
+            expected = f"outcomes of {self.count} examples"
+            raise InputError("outcomes", expected=expected, received=f"of {', '.join(map(str, sorted(counts)))}")
 
     @classmethod
     def joined(cls, reports: Sequence[RobustnessReport]) -> RobustnessReport:
