@@ -163,8 +163,9 @@ def _constant(graph: Graph, tensor: Any, is_in_decoder: bool) -> StoredTensor | 
     data = graph.data(tensor)
     if data is None:
         return None
-    name, shape = text(tensor.name), tuple(tensor.shape) if tensor.shape is not None else ()
-    if tensor.type in _INTEGER_TYPES and tensor.quantization is not None and len(tensor.quantization.scale or []):
+    name, shape = text(tensor.name), _shape(tensor)
+    scales = None if tensor.quantization is None else tensor.quantization.scale
+    if tensor.type in _INTEGER_TYPES and scales is not None and len(scales):
         return _integers(name, shape, _INTEGER_TYPES[tensor.type], data, tensor)
     if tensor.type == schema.TensorType.FLOAT16 and len(shape) > 1:
         levels = np.unique(data.view(np.float16)).astype(np.float32)
@@ -214,10 +215,10 @@ class _Variable:
         """Return the tensor that these rows of it are; `whole` counts the codebook in its bytes."""
         factors = self.factors if self.factors.size == 1 else self.factors[start:end]
         channels = 0 if np.all(factors == factors[:1]) else factors.size
-        size = -(-int(np.prod(tensor.shape)) // self.codes) * self.bits // 8
+        shape = _shape(tensor)
+        size = -(-int(np.prod(shape)) // self.codes) * self.bits // 8
         size += 4 * ((self.levels.size if whole else 0) + (factors.size if self.factors.size > 1 else 0))
         codebook = self.levels if channels else self.levels * factors[:1]
-        shape = tuple(tensor.shape)
         return StoredTensor(text(tensor.name), shape, "codebook", self.bits / self.codes, size, codebook, channels)
 
 
@@ -297,6 +298,10 @@ def _followed(
     sources = operator.inputs[1:] if name == "GATHER" else operator.inputs[: 2 if name == "ADD" else 1]
     found = [_row(graph, subgraph, producers, rows, source) for source in sources]
     return sum(bits for bits, _ in found), found[0][1] if found else 0
+
+
+def _shape(tensor: Any) -> tuple[int, ...]:
+    return () if tensor.shape is None else tuple(tensor.shape)
 
 
 def _is_in_decoder(graph: Graph, subgraph: Any) -> bool:
