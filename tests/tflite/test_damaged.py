@@ -17,6 +17,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 import tf_laq as laq
 from tf_laq.adapters.signature import signature_of
+from tf_laq.cli.main import main
 from tf_laq.tflite import TFLiteModel, sealing
 from tf_laq.tflite.contents import read_contents
 from tf_laq.tflite.graph import Graph
@@ -269,7 +270,7 @@ def test_buffers_behind_the_tables_are_read_and_have_to_be_there(contents, tmp_p
 def test_a_few_parts_that_are_referred_to_again_and_again_stop_at_the_limit(contents):
     def repeated(model):
         subgraph = model.subgraphs[0]
-        subgraph.tensors = subgraph.tensors + [subgraph.tensors[0]] * 5_000
+        subgraph.tensors = subgraph.tensors + [subgraph.tensors[0]] * 9_000
         model.subgraphs = [subgraph]
 
     content = rewritten(contents["float32"], repeated)
@@ -364,6 +365,7 @@ def test_a_file_that_ends_the_runtime_is_refused_when_it_does(tmp_path):
     path.write_bytes(computing(cast("FLOAT32", "INT32"), divided, cast("INT32", "FLOAT32")))
     model = laq.tflite.load(path)
     assert model(np.ones((2, 4))).shape == (2, 4)
+    assert "no weight tensors" in str(laq.tflite.inspect(path))
     for _ in range(2):
         # The smallest integer divided by -1 is no int32, and the processor stops.
         with pytest.raises(laq.InputError, match=r"m\.tflite.*its process ended by SIG"):
@@ -389,6 +391,17 @@ def test_a_file_that_would_fill_the_memory_is_refused(tmp_path):
     sizes = operator("TILE", "INT32", np.array([1 << 15, 1 << 15], np.int32), shape=(1, 4))
     path.write_bytes(computing(cast("FLOAT32", "INT32"), sizes, cast("INT32", "FLOAT32")))
     assert not run(path, max_bytes=1 << 27)
+
+
+@pytest.mark.parametrize("command", [["inspect"], ["evaluate", "--attacks", "clean", "--examples", "8"]])
+def test_the_commands_refuse_a_damaged_file_in_one_line(contents, command, tmp_path, capsys):
+    damaged = contents["int8 linear"].replace(sealing.NAME.encode(), b"another_name!")
+    (tmp_path / "m.tflite").write_bytes(damaged[:-40] + damaged[-36:] + bytes(4))
+    assert main([command[0], str(tmp_path / "m.tflite"), *command[1:]]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: ")
+    assert "m.tflite: expected a whole TensorFlow Lite file" in errors
+    assert errors.count("\n") == 1
 
 
 def test_a_file_from_elsewhere_computes_what_it_computes_in_this_process(contents, tmp_path):

@@ -90,7 +90,9 @@ class FileContents:
         operators = ", ".join(f"{name} {version}" for name, version in sorted(self.operators.items()))
         return "\n".join(
             [
-                tabulate(rows, headers, missingval="-", disable_numparse=[0, 1, 2, 5, 8]),
+                tabulate(rows, headers, missingval="-", disable_numparse=[0, 1, 2, 5, 8])
+                if rows
+                else "no weight tensors",
                 f"operators and versions: {operators}",
                 f"oldest runtime: TensorFlow Lite {self.runtime or 'not named'}",
                 f"file: {self.file_bytes:,} bytes",
@@ -134,7 +136,7 @@ def _tensors(
 ) -> Iterator[tuple[Any, StoredTensor]]:
     """Give the weight tensors of a subgraph, each with what tells it from others.
 
-    Buffers of codebooks are counted once: the numbers of those that are go into `counted`.
+    A buffer counts for the first tensor that has it: the numbers of those that are counted go into `counted`.
     """
     producers, is_in_decoder = _producers(subgraph), _is_in_decoder(graph, subgraph)
     splits = {op.inputs[0]: op for op in reversed(subgraph.operators) if graph.code_name(op) == "SPLIT_V"}
@@ -149,17 +151,28 @@ def _tensors(
                     counted.add(variable.buffer)
                     yield (name, start), stored
     for tensor in subgraph.tensors:
-        data = graph.data(tensor)
-        shape = tuple(tensor.shape) if tensor.shape is not None else ()
-        if data is None:
-            continue
-        if tensor.type in _INTEGER_TYPES and tensor.quantization is not None and len(tensor.quantization.scale or []):
-            yield tensor.buffer, _integers(text(tensor.name), shape, _INTEGER_TYPES[tensor.type], data, tensor)
-        elif tensor.type == schema.TensorType.FLOAT16 and len(shape) > 1:
-            levels = np.unique(data.view(np.float16)).astype(np.float32)
-            yield tensor.buffer, StoredTensor(text(tensor.name), shape, "float16", 16, data.size, levels, 0)
-        elif tensor.type == schema.TensorType.FLOAT32 and len(shape) > 1 and not is_in_decoder:
-            yield tensor.buffer, StoredTensor(text(tensor.name), shape, "float32", 32, data.size, None, 0)
+        # Any number of tensors may have the same content, which takes its time once.
+        constant = None if tensor.buffer in counted else _constant(graph, tensor, is_in_decoder)
+        if constant is not None:
+            counted.add(tensor.buffer)
+            yield tensor.buffer, constant
+
+
+def _constant(graph: Graph, tensor: Any, is_in_decoder: bool) -> StoredTensor | None:
+    """Return a tensor as the file stores it, or None if it is computed or has no weights."""
+    data = graph.data(tensor)
+    if data is None:
+        return None
+    name, shape = text(tensor.name), _shape(tensor)
+    scales = None if tensor.quantization is None else tensor.quantization.scale
+    if tensor.type in _INTEGER_TYPES and scales is not None and len(scales):
+        return _integers(name, shape, _INTEGER_TYPES[tensor.type], data, tensor)
+    if tensor.type == schema.TensorType.FLOAT16 and len(shape) > 1:
+        levels = np.unique(data.view(np.float16)).astype(np.float32)
+        return StoredTensor(name, shape, "float16", 16, data.size, levels, 0)
+    if tensor.type == schema.TensorType.FLOAT32 and len(shape) > 1 and not is_in_decoder:
+        return StoredTensor(name, shape, "float32", 32, data.size, None, 0)
+    return None
 
 
 def _integers(
@@ -202,10 +215,10 @@ class _Variable:
         """Return the tensor that these rows of it are; `whole` counts the codebook in its bytes."""
         factors = self.factors if self.factors.size == 1 else self.factors[start:end]
         channels = 0 if np.all(factors == factors[:1]) else factors.size
-        size = -(-int(np.prod(tensor.shape)) // self.codes) * self.bits // 8
+        shape = _shape(tensor)
+        size = -(-int(np.prod(shape)) // self.codes) * self.bits // 8
         size += 4 * ((self.levels.size if whole else 0) + (factors.size if self.factors.size > 1 else 0))
         codebook = self.levels if channels else self.levels * factors[:1]
-        shape = tuple(tensor.shape)
         return StoredTensor(text(tensor.name), shape, "codebook", self.bits / self.codes, size, codebook, channels)
 
 
@@ -285,6 +298,10 @@ def _followed(
     sources = operator.inputs[1:] if name == "GATHER" else operator.inputs[: 2 if name == "ADD" else 1]
     found = [_row(graph, subgraph, producers, rows, source) for source in sources]
     return sum(bits for bits, _ in found), found[0][1] if found else 0
+
+
+def _shape(tensor: Any) -> tuple[int, ...]:
+    return () if tensor.shape is None else tuple(tensor.shape)
 
 
 def _is_in_decoder(graph: Graph, subgraph: Any) -> bool:

@@ -18,7 +18,7 @@ IDENTIFIER = b"TFL3"
 
 _OFFSET_BYTES = 4
 _TABLES = 1 << 12
-_BYTES_A_TABLE = 1 << 12
+_BYTES_A_TABLE = 1 << 14
 
 
 class UnsoundError(ValueError):
@@ -34,7 +34,7 @@ def read(content: bytes, max_bytes: int) -> Any:
 
     A field that is not in the file is 0 or None. Tables that share a part each have it, and a small file can refer to
     one part over and over again. All together may therefore take twice `max_bytes`, in 4,096 tables and one more for
-    every 4 kB of `max_bytes`.
+    every 16 kB of `max_bytes`.
 
     Raises:
         UnsoundError: An offset, a count or a size leads out of the file.
