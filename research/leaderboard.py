@@ -172,7 +172,7 @@ def _table(rows: Sequence[Row], attacks: Sequence[str]) -> str:
                 withstood,
                 attacks.index(row.attacks) + 1 if row.attacks else None,
                 None if row.autoattack is None else str(row.autoattack),
-                f"`{row.sha256[:12]}`",
+                f"`{row.sha256[:8]}`",
             ]
         )
     headers = ["", "network", "weights", "bits", "bytes", "clean", "worst case", "attacks", "AutoAttack", "SHA-256"]

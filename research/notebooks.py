@@ -29,8 +29,13 @@ def run(path: Path, folder: str | os.PathLike[str]) -> Any:
     for cell in notebook.cells:
         cell.metadata = {}
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = [output for output in cell.outputs if not _is_noise(output)]
     return notebook
+
+
+def _is_noise(output: Any) -> bool:
+    # In a notebook TensorFlow's log goes to the output stream.
+    return output.get("name") == "stderr" or str(output.get("text", "")).startswith("INFO:tensorflow")
 
 
 def main() -> None:

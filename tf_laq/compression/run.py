@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tf_laq._internal import files
+from tf_laq._internal import files, optional
 from tf_laq._internal.messages import Announce, print_now
-from tf_laq._internal.optional import check_extra
 from tf_laq.compression import candidates
 from tf_laq.compression.candidates import Candidate
 from tf_laq.compression.places import FILE, FULL, INPUTS, PAGE, RECOMMENDED, RESULTS, WORK, attacked
@@ -100,7 +99,7 @@ def compress(
     Raises:
         InputError: An argument is wrong, the model and the data do not fit, or no plan is as small as the rule says.
     """
-    check_extra("report")
+    optional.check_extra("report")
     rule = Rule() if rule is None else rule
     check_settings(layout, compress=None, min_runtime=None)
     task = Task.of(model, data, epsilon=epsilon, norm=norm, preset=preset, examples=examples)

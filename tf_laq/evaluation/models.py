@@ -24,8 +24,8 @@ FINGERPRINT_IMAGES = 4
 # Above this share of exact zeros, an attack that follows the gradient is blind. Half of the entries are usual: black
 # borders, units that are off. Quantization brings it to four in five and more.
 MANY_ZEROS = 0.7
-# Above this share, the second search of a model with a float twin follows a completed gradient.
 FEW_ZEROS = 0.01
+"""The share of zeros above which the second search of a model with a float twin follows a completed gradient."""
 
 
 @dataclasses.dataclass(frozen=True)
