@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from typing_extensions import Self
 
@@ -12,9 +12,11 @@ from tf_laq._internal.documents import Document, convert
 from tf_laq._internal.validation import one_of
 from tf_laq.attacks import presets, registry
 from tf_laq.attacks.base import Attack
-from tf_laq.attacks.pgd import PGD
 from tf_laq.attacks.radius import battery_within
 from tf_laq.errors import InputError
+
+if TYPE_CHECKING:
+    from tf_laq.attacks.pgd import PGD
 
 KNOWLEDGE = ("none", "gray", "white")
 """What the attacker knows: nothing, a model of the same structure, the model itself."""
@@ -181,9 +183,7 @@ class Battery(Document):
         Raises:
             InputError: It has none.
         """
-        attack = self.only("pgd").columns[0].attacks["white"]
-        assert isinstance(attack, PGD)
-        return attack
+        return cast("PGD", self.only("pgd").columns[0].attacks["white"])
 
     @property
     def correction_attack(self) -> PGD:
