@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import gzip
 import hashlib
 import inspect
@@ -412,6 +413,23 @@ def test_a_file_from_elsewhere_computes_what_it_computes_in_this_process(content
         outputs = model(images)
         np.testing.assert_array_equal(outputs, TFLiteModel(content)(images))
         outputs += 1
+
+
+def test_the_process_of_a_file_ends_with_the_model(contents, tmp_path):
+    (tmp_path / "m.tflite").write_bytes(contents["float32"])
+    model = laq.tflite.load(tmp_path / "m.tflite")
+    process = model._runtime._process
+    assert process.poll() is None
+    del model
+    gc.collect()
+    assert process.poll() is not None
+
+
+def test_limits_are_numbers_above_zero(contents, tmp_path):
+    (tmp_path / "m.tflite").write_bytes(contents["float32"])
+    for name, value in (("max_bytes", 0), ("max_bytes", 1e9), ("seconds", -1), ("seconds", "10")):
+        with pytest.raises(laq.InputError, match=f"^{name}: expected a .*number"):
+            laq.tflite.load(tmp_path / "m.tflite", **{name: value})
 
 
 class Recorder:

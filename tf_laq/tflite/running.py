@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tf_laq._internal.messages import without_native_messages
-from tf_laq._internal.validation import whole
+from tf_laq._internal.validation import real, whole
 from tf_laq.errors import InputError
 from tf_laq.tflite.report import Performance
 from tf_laq.tflite.runtime import MEMORY, SECONDS, ChildRuntime, Runtime, is_known
@@ -197,6 +197,7 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, seconds: f
         InputError: The file is missing, truncated, damaged or of another kind, exceeds a limit, or the runtime cannot
             run it.
     """
+    real("seconds", seconds)
     content = read_file(path, max_bytes)
     child = functools.partial(ChildRuntime, seconds=seconds, memory=MEMORY * max_bytes)
     runtime = Runtime if is_known(content) else child

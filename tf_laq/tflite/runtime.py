@@ -70,7 +70,7 @@ class Runtime:
         self.inputs = [_endpoint(each, names) for each in self.interpreter.get_input_details()]
         self.outputs = [_endpoint(each, {}) for each in self.interpreter.get_output_details()]
 
-    def run(self, inputs: Sequence[Array], each: Callable[[], object] = bool) -> Array:
+    def run(self, inputs: Sequence[Array], each: Callable[[], object] = lambda: None) -> Array:
         """Return the rows of the first output, for images that go through one by one.
 
         Args:

@@ -17,8 +17,12 @@ from tf_laq.tflite.schema import FIELDS, UNIONS
 IDENTIFIER = b"TFL3"
 
 _OFFSET_BYTES = 4
+_FORMS = {"i1": "<b", "u1": "<B", "i4": "<i", "u4": "<I", "i8": "<q", "u8": "<Q", "f4": "<f", "b1": "<?"}
 _TABLES = 1 << 12
-_BYTES_A_TABLE = 1 << 14
+_BYTES_A_TABLE = 1 << 15
+_LIST_BYTES = 1 << 24
+_CONTENT = ("Buffer", "Int32Vector", "Uint16Vector", "Uint8Vector")
+"""Tables whose numbers are weights and their places, and no lists of tensors, sides, scales and the like."""
 
 
 class UnsoundError(ValueError):
@@ -34,7 +38,7 @@ def read(content: bytes, max_bytes: int) -> Any:
 
     A field that is not in the file is 0 or None. Tables that share a part each have it, and a small file can refer to
     one part over and over again. All together may therefore take twice `max_bytes`, in 4,096 tables and one more for
-    every 16 kB of `max_bytes`.
+    every 32 kB of `max_bytes`, and texts and lists, which are not content of tensors, 16 MB.
 
     Raises:
         UnsoundError: An offset, a count or a size leads out of the file.
@@ -49,6 +53,7 @@ class _Reader:
     def __init__(self, content: bytes, max_bytes: int) -> None:
         self._content = content
         self._bytes_left = 2 * max_bytes
+        self._list_bytes_left = _LIST_BYTES
         self._tables_left = _TABLES + max_bytes // _BYTES_A_TABLE
 
     def root(self) -> Any:
@@ -76,20 +81,21 @@ class _Reader:
         if size < _OFFSET_BYTES or place + size > len(self._content):
             raise UnsoundError(f"a {name} table of {size} bytes at byte {place:,} of {len(self._content):,}")
         table = SimpleNamespace()
-        for number, (field, kind) in enumerate(FIELDS.get(name, [])):
-            slot = 4 + 2 * number
-            start = self._number(layout + slot, "<H") if slot < layout_bytes else 0
+        fields = FIELDS.get(name, [])
+        listed = min(len(fields), layout_bytes // 2 - 2)
+        starts = (*struct.unpack_from(f"<{listed}H", self._content, layout + 4), *[0] * (len(fields) - listed))
+        for (field, kind), start in zip(fields, starts, strict=True):
             if not kind:
                 continue
-            is_number = kind[0].islower() and kind != "text"
-            if start and start + (int(kind[1:]) if is_number else _OFFSET_BYTES) > size:
+            form = _FORMS.get(kind)
+            if start and start + (_OFFSET_BYTES if form is None else int(kind[1])) > size:
                 raise UnsoundError(f"a {name} table whose {field} is outside of it, at byte {place:,}")
-            if is_number:
-                value: Any = np.frombuffer(self._content, f"<{kind}", 1, place + start)[0].item() if start else 0
+            if form is not None:
+                value: Any = struct.unpack_from(form, self._content, place + start)[0] if start else 0
             elif kind in UNIONS:
                 value = self._union(place + start, kind, getattr(table, f"{field}_type"), field) if start else None
             else:
-                value = self._part(self._target(place + start), kind) if start else None
+                value = self._part(self._target(place + start), kind, name) if start else None
             setattr(table, field, value)
         return table
 
@@ -98,9 +104,9 @@ class _Reader:
             raise UnsoundError(f"{field} of the unknown kind {number}")
         return self._table(self._target(place), UNIONS[union][number - 1]) if number else None
 
-    def _part(self, place: int, kind: str) -> Any:
+    def _part(self, place: int, kind: str, within: str) -> Any:
         if kind == "text":
-            text = self._vector(place, "u1")
+            text = self._list(place, "u1")
             if self._number(place + _OFFSET_BYTES + len(text), "<B"):
                 raise UnsoundError(f"a text that does not end, at byte {place:,}")
             return bytes(text).decode("utf-8", "replace")
@@ -108,10 +114,16 @@ class _Reader:
             return self._table(place, kind)
         element = kind[1:-1]
         if element[0].islower():
-            return self._vector(place, element)
-        first = place + _OFFSET_BYTES
-        places = first + _OFFSET_BYTES * np.arange(len(offsets := self._vector(place, "u4"))) + offsets
-        return [self._table(int(each), element) for each in places]
+            return self._vector(place, element) if within in _CONTENT else self._list(place, element)
+        first, offsets = place + _OFFSET_BYTES, self._list(place, "u4").tolist()
+        return [self._table(first + _OFFSET_BYTES * number + offset, element) for number, offset in enumerate(offsets)]
+
+    def _list(self, place: int, kind: str) -> npt.NDArray[Any]:
+        found = self._vector(place, kind)
+        self._list_bytes_left -= found.nbytes
+        if self._list_bytes_left < 0:
+            raise TooLargeError(f"texts and lists of more than {_LIST_BYTES:,} bytes")
+        return found
 
     def _vector(self, place: int, kind: str) -> npt.NDArray[Any]:
         count, size = self._number(place, "<I"), int(kind[1:])

@@ -26,8 +26,6 @@ _TYPE_BITS = (32, 16, 32, 8, 64, None, 8, 16, 64, 8, 64, 128, 64, None, None, 32
 """Bits of a value of each tensor type; None for strings, resources and variants."""
 _STRING = 5
 _DENSE, _CSR = 0, 1
-_LONGEST = 1 << 20
-"""Of shapes, inputs, scales and the like."""
 _DEEPEST = 64
 _SUBGRAPH_FIELDS = ("subgraph", "subgraph_index", "subgraph_indices")
 _NOTHING: tuple[Any, ...] = ()
@@ -168,11 +166,7 @@ def _within(numbers: Iterable[int], count: int, what: str) -> None:
 
 
 def _numbers(vector: npt.NDArray[Any] | None) -> list[int]:
-    if vector is None:
-        return []
-    if len(vector) > _LONGEST:
-        raise TooLargeError(f"a list of {len(vector):,} numbers")
-    found: list[int] = vector.tolist()
+    found: list[int] = [] if vector is None else vector.tolist()
     return found
 
 
