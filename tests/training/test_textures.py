@@ -137,6 +137,8 @@ def test_a_network_that_says_nothing_of_its_images_is_refused() -> None:
         unknown = tf_keras.Sequential([tf_keras.Input(shape), layers.BatchNormalization()])
         with pytest.raises(InputError, match="shape: expected the shape of an image or signal"):
             textures(unknown)
+    with pytest.raises(InputError, match="shape"):
+        textures(normalised(2, 0.5, 0.25), shape=(-16, -16, 2))
     anywhere = tf_keras.Sequential([tf_keras.Input((None, None, 3)), layers.BatchNormalization()])
     assert textures(anywhere, 2, shape=(8, 6, 3)).shape == (2, 8, 6, 3)
     with pytest.raises(InputError, match="count"):

@@ -67,7 +67,7 @@ def textures(model: Any, count: int = 64, *, shape: Sequence[int] | None = None,
         raise InputError("model", expected="a model with batch normalisation", received=received, remedy=remedy)
     known = adapter_of(model).input_shape(model)[1:] if shape is None else shape
     sizes = [size for size in known if size is not None]
-    if len(sizes) < max(2, len(known)) or math.prod(sizes[:-1]) < 2:
+    if len(sizes) < max(2, len(known)) or min(sizes) < 1 or math.prod(sizes[:-1]) < 2:
         expected, remedy = "the shape of an image or signal, (..., channels)", "Give its sizes: shape=(32, 32, 3)."
         raise InputError("shape", expected=expected, received=f"{tuple(known)}", remedy=remedy)
     noise = _noise((count, *sizes), seed)
