@@ -12,7 +12,7 @@ import tf_keras
 
 import tf_laq as laq
 from tf_laq import training
-from tf_laq.compression import Compression, Rule
+from tf_laq.compression import Candidate, Compression, Rule
 from tf_laq.compression.task import Task
 from tf_laq.compression.workbench import Workbench
 from tf_laq.datasets import Dataset, Split
@@ -321,6 +321,26 @@ def test_without_training_images_nothing_is_calibrated(compressing, digits, tmp_
     nothing = Split(digits.train.images[:0], digits.train.labels[:0])
     found, _ = compressing(tmp_path / "out", data=dataclasses.replace(digits, train=nothing))
     assert not any(model.name.startswith("calibrated") for model in found.models)
+
+
+@pytest.mark.slow
+def test_without_training_images_statistics_are_matched_on_textures(digits, tmp_path):
+    import keras
+
+    layers = keras.layers
+    parts = [layers.Conv2D(8, 3), layers.BatchNormalization(), layers.ReLU(), layers.Flatten(), layers.Dense(10)]
+    model = keras.Sequential([keras.Input((8, 8, 1)), *parts])
+    data = dataclasses.replace(digits, train=Split(digits.train.images[:0], digits.train.labels[:0]))
+    task = Task.of(model, data, epsilon=None, norm="linf", preset="standard", examples=32)
+    bench = Workbench(tmp_path, task, "packed", 0, overwrite=False, progress=False)
+    plain, matched = (
+        bench.make(Candidate(name=name, policy=laq.policies.Uniform(laq.quantizers.get("linear", 3)), matched=matched))
+        for name, matched in (("plain", False), ("matched", True))
+    )
+    assert matched.steps == (*plain.steps, "statistics matched on textures")
+    expected = training.match_statistics(bench.model(plain), model, training.textures(model)).get_weights()
+    for found, wanted in zip(bench.model(matched).get_weights(), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
 def test_a_radius_is_needed_for_data_without_presets(compressing, digits, tmp_path):

@@ -64,10 +64,11 @@ def compress(
     """Quantize a model in several ways, attack what can win, and write the smallest file that is as robust.
 
     The candidates: eight bits everywhere, the policy "guarded", "budget" at three sizes and at the rule's own, and,
-    where there are training images, "calibrated" at two. With training images, `training.match_statistics` corrects
-    each. Every candidate becomes a real file. All meet PGD; those that can still keep the rule then meet the whole
-    battery, the smallest file first. With a recipe, plans whose file is smaller than the winner's are fine-tuned under
-    their bits, from the smallest on, until one keeps the rule.
+    where there are training images, "calibrated" at two. `training.match_statistics` corrects each on training images
+    or, without any, on `training.textures` if the model has batch normalisation. Every candidate becomes a real file.
+    All meet PGD; those that can still keep the rule then meet the whole battery, the smallest file first. With a
+    recipe, plans whose file is smaller than the winner's are fine-tuned under their bits, from the smallest on, until
+    one keeps the rule.
 
     A compression that was stopped goes on where it was if it is started again, and one with another rule, recipe or
     number of images uses what is there. What it needs for that is in the folder `work`, which may be removed.

@@ -88,16 +88,17 @@ class Task:
     @property
     def probe(self) -> npt.NDArray[np.float32] | None:
         """Images to compare files on; None where the model does not take them as they are, or they are too few."""
-        enough = self._takes_images and len(self.test) >= _FIRST_IMAGES
+        enough = self.takes_images and len(self.test) >= _FIRST_IMAGES
         return self.test.images[:_FIRST_IMAGES] if enough else None
 
     @property
     def can_train(self) -> bool:
         """Whether there are training images that the model takes as they are."""
-        return self._takes_images and len(self.dataset.train) > 0
+        return self.takes_images and len(self.dataset.train) > 0
 
     @property
-    def _takes_images(self) -> bool:
+    def takes_images(self) -> bool:
+        """Whether the model takes images in [0, 1], channels last, as they are."""
         plain = self.classifier.preprocessing is None and self.classifier.data_format == "channels_last"
         return plain and self.settled.bounds == UNIT
 

@@ -209,19 +209,30 @@ class Workbench:
             )
             return api.strip(tuned)
         baked = api.bake(model, plan)
-        if not self._is_matched(candidate):
-            return baked
-        images = self._task.dataset.train.images[:_MATCHED_IMAGES]
-        return training.match_statistics(baked, model, images, attack=self._task.attack, seed=seed)
+        if self._is_matched(candidate):
+            images = self._task.dataset.train.images[:_MATCHED_IMAGES]
+            return training.match_statistics(baked, model, images, attack=self._task.attack, seed=seed)
+        if self._is_matched_on_textures(candidate):
+            shape = self._task.test.images.shape[1:]
+            return training.match_statistics(baked, model, training.textures(model, shape=shape, seed=seed))
+        return baked
 
     def _is_matched(self, candidate: Candidate) -> bool:
         """Return whether a candidate's statistics are matched: there are images for it, and something to match."""
         model = self._task.model
         return candidate.matched and self._task.can_train and bool(normalisations(model) or layers_with_bias(model))
 
+    def _is_matched_on_textures(self, candidate: Candidate) -> bool:
+        """Return whether a candidate's statistics are matched without training images: running ones can be asked."""
+        task = self._task
+        takes_images = task.takes_images and len(task.test.images.shape) > 2
+        return candidate.matched and not task.can_train and takes_images and bool(normalisations(task.model))
+
     def _after_the_plan(self, candidate: Candidate) -> tuple[str, ...]:
         if candidate.tuning is not None:
             return (f"fine-tuned adversarially, {candidate.tuning.epochs} epochs",)
+        if self._is_matched_on_textures(candidate):
+            return ("statistics matched on textures",)
         count = min(_MATCHED_IMAGES, len(self._task.dataset.train))
         return (f"statistics matched on {count} training images",) if self._is_matched(candidate) else ()
 

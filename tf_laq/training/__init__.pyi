@@ -10,3 +10,4 @@ from .lipschitz_penalty import add_lipschitz_penalty as add_lipschitz_penalty
 from .overfitting import CatastrophicOverfittingWarning as CatastrophicOverfittingWarning
 from .recipes import Recipe as Recipe, recipe as recipe
 from .reusing import TrainingRecord as TrainingRecord, trained_model as trained_model
+from .textures import textures as textures

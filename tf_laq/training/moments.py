@@ -25,11 +25,15 @@ class Moments:
 
     Args:
         axis: The axis of the channels, or several.
+
+    Attributes:
+        count: Values of a channel so far.
+        mean: Their mean, per channel.
     """
 
     def __init__(self, axis: Any) -> None:
         self._axes = np.atleast_1d(np.asarray(axis, np.int64))
-        self._count, self._squares = 0, np.zeros(())
+        self.count, self._squares = 0, np.zeros(())
         self.mean: Values = np.zeros(())
 
     def add(self, batch: Any) -> None:
@@ -38,16 +42,16 @@ class Moments:
         kept = {int(axis) % values.ndim for axis in self._axes}
         others = tuple(axis for axis in range(values.ndim) if axis not in kept)
         count, mean = values.size // int(np.prod([values.shape[axis] for axis in kept])), values.mean(others)
-        total = self._count + count
+        total = self.count + count
         shift = mean - self.mean
-        self._squares = self._squares + values.var(others) * count + shift**2 * self._count * count / total
+        self._squares = self._squares + values.var(others) * count + shift**2 * self.count * count / total
         self.mean = self.mean + shift * count / total
-        self._count = total
+        self.count = total
 
     @property
     def variance(self) -> Values:
         """Of the population."""
-        return self._squares / self._count
+        return self._squares / self.count
 
 
 @dataclass(frozen=True)
