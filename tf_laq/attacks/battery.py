@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from typing_extensions import Self
 
 from tf_laq._internal.documents import Document
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import one_of
 from tf_laq.attacks import presets, registry
 from tf_laq.attacks.base import Attack
@@ -19,6 +20,7 @@ from tf_laq.errors import InputError
 KNOWLEDGE = ("none", "gray", "white")
 
 
+@typed
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Column:
     """One column of a robustness table.
@@ -50,6 +52,7 @@ class Column:
                 raise InputError(f"{subject}, {knowledge}", expected="an Attack", received=repr(attack))
 
 
+@typed
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Battery(Document):
     """An ordered set of attacks: the columns of a robustness table.

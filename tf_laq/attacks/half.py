@@ -6,11 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import checked_images
 from tf_laq.attacks.base import Attack, Images, Logits
 from tf_laq.errors import InputError
 
 
+@typed
 def half_adversarial(logits: Logits, images: npt.ArrayLike, attack: Attack, *, seed: int = 0) -> Images:
     """Return images, the second half of them as adversarial examples.
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from tf_laq._internal import files
 from tf_laq._internal.messages import Announce, print_now
+from tf_laq._internal.typed import typed
 from tf_laq.compression import candidates
 from tf_laq.compression.candidates import Candidate
 from tf_laq.compression.places import FILE, INPUTS, PAGE, RECOMMENDED, RESULTS, WORK
@@ -42,6 +43,7 @@ _NEAR = 0.02
 Made = tuple[Candidate, CompressedModel]
 
 
+@typed
 def compress(
     model: Any,
     data: str | os.PathLike[str] | Dataset,

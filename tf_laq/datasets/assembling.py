@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tf_laq._internal.batches import ImageData, images_and_labels
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import checked_images, checked_labels, whole
 from tf_laq.datasets.parts import Dataset, Split, stratified
 from tf_laq.errors import InputError
@@ -24,6 +25,7 @@ _TEST_SHARE = 0.2
 _AT_A_TIME = 256
 
 
+@typed
 def from_arrays(
     images: ImageData,
     labels: ArrayLike | None = None,

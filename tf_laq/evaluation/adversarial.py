@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tf_laq._internal import archives
 from tf_laq._internal.archives import Array
+from tf_laq._internal.typed import typed
 from tf_laq.attacks.base import Images, Labels
 from tf_laq.attacks.battery import Battery
 from tf_laq.errors import InputError
@@ -139,6 +140,7 @@ def write_examples(
     archives.write_pieces(path, {"header": np.array(json.dumps(header))}, pieces, count)
 
 
+@typed
 def load_examples(path: str | os.PathLike[str]) -> list[AdversarialExamples]:
     """Read the adversarial examples of all models that an evaluation left in a folder, in the models' order.
 

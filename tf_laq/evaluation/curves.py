@@ -17,6 +17,7 @@ from typing_extensions import Self
 
 from tf_laq._internal.batches import ImageData
 from tf_laq._internal.documents import Document
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import one_of, real
 from tf_laq.attacks import registry
 from tf_laq.attacks.base import Attack, BallAttack, MinimumNormAttack
@@ -112,6 +113,7 @@ class AccuracyCurve(Document):
         )
 
 
+@typed
 def accuracy_curve(
     models: Mapping[str, Any],
     images: ImageData,
@@ -249,6 +251,7 @@ class MinimalPerturbations(Document):
         return cls(attack=attack, distortions=distortions, seed=content["seed"])
 
 
+@typed
 def minimal_perturbations(
     models: Mapping[str, Any],
     images: ImageData,

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tf_laq._internal.batches import ImageData
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import whole
 from tf_laq.attacks.battery import Battery, Column
 from tf_laq.attacks.clean import Clean
@@ -34,6 +35,7 @@ from tf_laq.evaluation.strength import strength_checks
 from tf_laq.evaluation.tasks import Task, cells_of, tasks_of
 
 
+@typed
 def evaluate(
     models: Mapping[str, Any],
     images: ImageData,

@@ -9,12 +9,14 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import whole
 from tf_laq.errors import InputError
 
 _QUANTILE = NormalDist().inv_cdf(0.975)
 
 
+@typed
 def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return the Wilson score interval of a share.
 
@@ -50,6 +52,7 @@ def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> tup
     return max(min(center - half, share), 0.0), min(max(center + half, share), 1.0)
 
 
+@typed
 def mcnemar(first: int, second: int) -> float:
     """Return the two-sided p of McNemar's exact test that two attacks break equally many examples.
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import tf_laq
 from tf_laq._internal import archives
 from tf_laq._internal.documents import Document
+from tf_laq._internal.typed import typed
 from tf_laq.errors import InputError
 from tf_laq.models.networks import build
 from tf_laq.saving import load_model
@@ -82,6 +83,7 @@ def trained() -> dict[str, Card]:
     return {card.name: card for card in cards}
 
 
+@typed
 def load(name: str, *, keras: int = 2) -> Any:
     """Load a trained network, whole and undamaged, from where `trained` finds it.
 

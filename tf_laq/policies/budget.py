@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tf_laq import quantizers
+from tf_laq._internal.typed import typed
 from tf_laq.errors import InputError
 from tf_laq.plan import PlanEntry
 from tf_laq.policies.base import Policy, measured_entry
@@ -105,6 +106,7 @@ class Limit:
         return f"{self.average_bits:g} bits a weight" if self.max_bytes is None else f"{self.max_bytes:,} bytes"
 
 
+@typed
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Budget(Policy):
     """The exact minimum of the predicted loss, the sum over all tensors of `cost`, within a limit on the size.

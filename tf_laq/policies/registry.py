@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from tf_laq._internal.typed import typed
 from tf_laq.errors import InputError
 from tf_laq.policies.algorithm1 import Algorithm1
 from tf_laq.policies.base import Policy
@@ -20,6 +21,7 @@ _POLICIES: dict[str, type[Policy]] = {"guarded": Guarded, "paper": Algorithm1, "
 NAMES = tuple(_POLICIES)
 
 
+@typed
 def settings_of(name: str) -> tuple[str, ...]:
     """Return the settings that `get` takes for a policy: the fields of its class, a limit by its two.
 
@@ -41,6 +43,7 @@ def settings_of(name: str) -> tuple[str, ...]:
     return tuple(setting for field in fields for setting in (_LIMIT if field == "limit" else (field,)))
 
 
+@typed
 def get(name: str, **settings: Any) -> Policy:
     """Return a policy that needs no data, by its name.
 

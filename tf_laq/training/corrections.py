@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tf_laq._internal.batches import ImageData, images_alone
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import checked_images, whole
 from tf_laq.adapters import adapter_of, logits_function
 from tf_laq.adapters.normalisation import matched_statistics
@@ -27,6 +28,7 @@ from tf_laq.training.moments import (
 )
 
 
+@typed
 def match_statistics(
     model: Any,
     float_twin: Any,
@@ -118,6 +120,7 @@ def match_statistics(
     return matched
 
 
+@typed
 def recalibrate_batch_norm(model: Any, images: ImageData, *, batch_size: int = 256) -> Any:
     """Return a network whose batch normalisation has the statistics of the values that it normalises.
 
@@ -163,6 +166,7 @@ def recalibrate_batch_norm(model: Any, images: ImageData, *, batch_size: int = 2
     return twin
 
 
+@typed
 def correct_biases(model: Any, float_twin: Any, images: ImageData, *, batch_size: int = 256) -> Any:
     """Return a quantized model whose layers have, before their activations, the means of its float twin's.
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tqdm.auto import tqdm
 
 from tf_laq import datasets, models
+from tf_laq._internal.typed import typed
 from tf_laq.adapters import keras_module, keras_version
 from tf_laq.attacks.base import Logits
 from tf_laq.attacks.pgd import PGD
@@ -27,6 +28,7 @@ from tf_laq.training.recipes import Recipe
 _VALIDATION_IMAGES = 1000
 
 
+@typed
 def train(
     dataset: str | Dataset,
     recipe: str | Recipe = "fast",

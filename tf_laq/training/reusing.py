@@ -15,6 +15,7 @@ from tf_laq import datasets
 from tf_laq._internal import files
 from tf_laq._internal.documents import Document
 from tf_laq._internal.messages import Announce, print_now
+from tf_laq._internal.typed import typed
 from tf_laq.adapters import keras_module, keras_version
 from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
@@ -55,6 +56,7 @@ class TrainingRecord(Document):
     sha256: str
 
 
+@typed
 def trained_model(
     dataset: str | Dataset,
     recipe: str | Recipe,

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from tf_laq import quantizers
 from tf_laq._internal.batches import images_alone
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import checked_images, whole
 from tf_laq.adapters import adapter_of, logits_function
 from tf_laq.attacks.base import Attack
@@ -28,6 +29,7 @@ from tf_laq.sensitivity import TensorSensitivity
 _HOPE = 0.5
 
 
+@typed
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Calibrated(DataDrivenPolicy):
     """The least sum over tensors of KL(p || p_t) within a limit on the size.

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from tf_laq import quantizers
 from tf_laq._internal.batches import ImageData
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import one_of, whole
 from tf_laq.policies.base import DataDrivenPolicy
 from tf_laq.policies.budget import Budget, Limit
@@ -45,6 +46,7 @@ class CurvatureCost:
         return mean * sensitivity.squared_error(quantizer)
 
 
+@typed
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Hawq(DataDrivenPolicy):
     """The least sum over layers of trace_l / n_l * ||W_l - Q(W_l)||_F^2 within a limit on the size.
@@ -91,6 +93,7 @@ class Hawq(DataDrivenPolicy):
         return Budget(limit=self.limit, cost=cost, quantizers=self.quantizers, max_bits=self.max_bits)
 
 
+@typed
 def hessian_traces(
     model: Any,
     images: ImageData,

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tf_laq import quantizers
 from tf_laq._internal.batches import ImageData, images_and_labels
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import checked_images, whole
 from tf_laq.adapters import adapter_of
 from tf_laq.attacks.base import Attack, Images
@@ -25,6 +26,7 @@ from tf_laq.policies.data_driven.data import as_float, recorded_outputs
 from tf_laq.sensitivity import TensorSensitivity
 
 
+@typed
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BitsBySensitivity(TensorPolicy):
     """k_l = max(1, round(initial_bits * ANS_l / max ANS)) bits, with the quantizer of the smallest error at that width.
@@ -73,6 +75,7 @@ class BitsBySensitivity(TensorPolicy):
         return f"QUANOS-style (at most {self.initial_bits} bits)"
 
 
+@typed
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class NoiseSensitivity(DataDrivenPolicy):
     """Bits in proportion to ANS_l, a layer's adversarial noise sensitivity (`noise_sensitivities`).
