@@ -142,6 +142,8 @@ def _save(model: Any, path: Path) -> None:
     except OSError:  # The disk, not the model.
         raise
     except Exception as error:  # Each of the formats fails in ways of its own.
+        if files.is_of_disk(error):
+            raise
         raise InputError(
             "model",
             expected=f"one that Keras can save as {path.suffix or 'a SavedModel folder'}",

@@ -17,7 +17,6 @@ from tf_laq.errors import InputError
 
 T = TypeVar("T", bound=Callable[..., Any])
 
-_SHOWN = 200
 _SCALARS: dict[Any, tuple[type, str]] = {
     int: (numbers.Integral, "a whole number"),
     float: (numbers.Real, "a number"),
@@ -52,9 +51,7 @@ def typed(function: T) -> T:
         for name, value in signature.bind(*args, **options).arguments.items():
             hint = hints()[name]
             if not _fits(value, hint):
-                shown = repr(value)
-                received = shown if len(shown) <= _SHOWN else f"a {type(value).__name__}"
-                raise InputError(name, expected=_described(hint), received=received)
+                raise InputError(name, expected=_described(hint), received=repr(value))
         return called(*args, **options)
 
     if isinstance(function, type):
@@ -94,9 +91,8 @@ def _fits(value: object, hint: Any) -> bool:
     if kind is collections.abc.Mapping:
         return isinstance(value, Mapping) and all(_fits(k, inner[0]) and _fits(v, inner[1]) for k, v in value.items())
     if kind in (tuple, collections.abc.Sequence, collections.abc.Iterable):
-        if isinstance(value, (str, bytes, Mapping)) or not isinstance(
-            value, Iterable if kind is Iterable else (tuple, list)
-        ):
+        accepted = Iterable if kind is Iterable else (tuple, list)
+        if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, accepted):
             return False
         if not isinstance(value, Collection):  # It can be read once only.
             return True

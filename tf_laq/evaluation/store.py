@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -113,8 +112,6 @@ class EvaluationFolder:
     def __init__(self, path: str | os.PathLike[str], inputs: Inputs, *, overwrite: bool = False) -> None:
         self.path, self.inputs = Path(path), inputs
         self.report = self.path / "report.json"
-        for unfinished in self.path.glob(".writing-*"):
-            shutil.rmtree(unfinished)
         manifest = self.path / "inputs.json"
         different = self._differences(manifest)
         if different and set(different) <= {"check_strength", "expected_clean"}:

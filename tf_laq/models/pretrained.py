@@ -13,6 +13,7 @@ import tf_laq
 from tf_laq._internal import archives
 from tf_laq._internal.documents import Document
 from tf_laq._internal.typed import typed
+from tf_laq.adapters import keras_version
 from tf_laq.errors import InputError
 from tf_laq.models.networks import build
 from tf_laq.saving import load_model
@@ -135,6 +136,7 @@ def weights_sha256(model: Any) -> str:
         >>> weights_sha256(load("mnist_adv")) == weights_sha256(load("mnist_adv", keras=3))
         True
     """
+    keras_version(model)
     return archives.sha256(model.get_weights())
 
 

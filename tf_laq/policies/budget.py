@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tf_laq import quantizers
 from tf_laq._internal.typed import typed
+from tf_laq._internal.validation import positive
 from tf_laq.errors import InputError
 from tf_laq.plan import PlanEntry
 from tf_laq.policies.base import Policy, measured_entry
@@ -81,8 +82,7 @@ class Limit:
             received = ", ".join(f"{name} {value}" for name, value in given.items()) or "neither"
             raise InputError("limit", expected="average_bits or max_bytes", received=received)
         for name, value in given.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-                raise InputError(name, expected="a number above 0", received=repr(value))
+            positive(name, value)
 
     def rest(self, weights: Sequence[int], by_hand: Sequence[PlanEntry] = ()) -> int:
         """Return the bits that are left for tensors of so many weights, beside those set by hand."""

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from tf_laq import quantizers
 from tf_laq._internal.batches import images_alone
 from tf_laq._internal.typed import typed
-from tf_laq._internal.validation import checked_images, whole
+from tf_laq._internal.validation import called_on, checked_images, whole
 from tf_laq.adapters import adapter_of, logits_function
 from tf_laq.attacks.base import Attack
 from tf_laq.attacks.half import half_adversarial
@@ -77,7 +77,9 @@ class Calibrated(DataDrivenPolicy):
         images = checked_images(images_alone(self.images))
         if self.attack is not None:
             images = half_adversarial(logits_function(model), images, self.attack, seed=self.seed)
-        return CalibratedBudget(self, Divergence(model, images), progress)
+        with called_on(images.shape[1:]):
+            divergence = Divergence(model, images)
+        return CalibratedBudget(self, divergence, progress)
 
 
 class DivergenceCost:

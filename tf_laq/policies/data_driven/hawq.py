@@ -127,7 +127,9 @@ def hessian_traces(
         >>> list(traces), traces["dense", "kernel"] > 0
         ([('dense', 'kernel')], True)
     """
-    batch, variables = checked_batch(images, labels), kernels(model)
+    whole("samples", samples)
+    whole("seed", seed, minimum=0)
+    batch, variables = checked_batch(model, images, labels), kernels(model)
     random = np.random.default_rng(seed)
     totals = dict.fromkeys(variables, 0.0)
     for _ in tqdm(range(samples), "Hessian traces", unit="sample", disable=None if progress else True):
@@ -147,7 +149,7 @@ def hessian_traces(
 
 def squared_gradients(model: Any, images: ImageData, labels: npt.ArrayLike | None = None) -> dict[Key, float]:
     """Return the squared norm of the gradient of the mean cross-entropy for every weight tensor."""
-    batch, variables = checked_batch(images, labels), kernels(model)
+    batch, variables = checked_batch(model, images, labels), kernels(model)
     with tf.GradientTape() as tape:
         tape.watch(list(variables.values()))
         loss = cross_entropy(model, *batch)
