@@ -142,7 +142,7 @@ def _save(model: Any, path: Path) -> None:
     except OSError:  # The disk, not the model.
         raise
     except Exception as error:  # Each of the formats fails in ways of its own.
-        if files.is_of_disk(error):
+        if files.is_out_of_space(error):
             raise
         raise InputError(
             "model",

@@ -15,8 +15,8 @@ from tf_laq.errors import InputError
 
 _UNFINISHED = ".writing-"
 _LOCK = "lock"
-# A folder is this old before one without a lock counts as left behind.
-_SECONDS_TO_LOCK = 60
+_SECONDS_OF_A_RUN = 24 * 60 * 60
+_NO_SPACE = [os.strerror(number) for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)]
 
 
 @contextlib.contextmanager
@@ -89,17 +89,18 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
     if target.is_dir():
         raise InputError("path", expected="a file", received=f"the folder {target}", remedy="Add a file name.")
     lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=0)
-    with explained(target):
+    try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise InputError(
-                "path",
-                expected="a file that no other run is writing",
-                received=f"{target}, which another run is writing",
-                remedy="Wait until it ends, or choose another path.",
-            ) from None
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            "path",
+            expected="a file that no other run is writing",
+            received=f"{target}, which another run is writing",
+            remedy="Wait until it ends, or choose another path.",
+        ) from None
+    except OSError as error:
+        raise _unwritable(target, error) from error
     try:
         yield
     finally:
@@ -112,87 +113,81 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
 def _beside(target: Path) -> Iterator[Path]:
     """Give a path of the same name in a temporary folder beside a path; the folder is removed at the end.
 
-    The folder has a lock for as long as the process that made it lives, so that the next run can tell what a killed
-    one left from what is being written.
+    Raises:
+        InputError: The place cannot be written, the disk is full, or a file gets larger than allowed.
     """
-    from filelock import FileLock
-
     with contextlib.ExitStack() as stack:
-        with explained(target):
+        try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            _sweep(target.parent)
+            sweep(target.parent)
             folder = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=target.parent))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            stack.enter_context(FileLock(folder / _LOCK))
+            stack.enter_context(_lock(folder))
+            stack.callback(_restore, folder)
             # A folder that was there is kept as "old" until the new one is in its place.
             (folder / "new").mkdir()
-        with explained(target):
+        except OSError as error:
+            raise _unwritable(target, error) from error
+        try:
             yield folder / "new" / target.name
+        except InputError:
+            raise
+        except Exception as error:
+            if is_out_of_space(error):
+                raise _unwritable(target, error) from error
+            raise
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what killed runs left in a folder: it has no lock that lives, and is too old to be about to get one."""
-    from filelock import FileLock, Timeout
+def sweep(folder: str | os.PathLike[str]) -> None:
+    """Remove what killed runs left of their writing in a folder, and put back what they had set aside.
 
-    for left in folder.glob(f"{_UNFINISHED}*"):
-        with contextlib.suppress(OSError, Timeout):  # Removed by another run, of another user, or in use.
-            if time.time() - left.stat().st_mtime > _SECONDS_TO_LOCK or (left / _LOCK).exists():
-                with FileLock(left / _LOCK, timeout=0):
+    A run holds a lock in what it writes, which ends with its process. Without a lock there is only what a run is about
+    to lock, which is empty and which it makes again, and what versions before the lock left.
+    """
+    from filelock import Timeout
+
+    for left in Path(folder).glob(f"{_UNFINISHED}*"):
+        with contextlib.suppress(OSError, Timeout):  # In use, of another user, or removed by another run.
+            if (left / _LOCK).exists() or time.time() - left.stat().st_mtime > _SECONDS_OF_A_RUN:
+                with _lock(left):
                     _restore(left)
                     shutil.rmtree(left)
+            else:
+                left.rmdir()
 
 
-def _restore(left: Path) -> None:
-    """Put a folder back that a run had taken away when it was killed before the new one was in its place."""
-    for old in (left / "old").glob("*"):
-        if not (left.parent / old.name).exists():
-            old.replace(left.parent / old.name)
+def _lock(folder: Path) -> contextlib.AbstractContextManager[object]:
+    from filelock import FileLock
+
+    return FileLock(folder / _LOCK, timeout=0)
 
 
-@contextlib.contextmanager
-def explained(target: Path) -> Iterator[None]:
-    """Say of what goes wrong while a file is written, whatever library meets it, which file it is and what to do.
+def _restore(unfinished: Path) -> None:
+    """Put back a folder that was taken away for a new one that did not take its place."""
+    for old in (unfinished / "old").glob("*"):
+        if not (unfinished.parent / old.name).exists():
+            old.replace(unfinished.parent / old.name)
 
-    Raises:
-        InputError: The disk is full, a file gets larger than allowed, or the place cannot be written.
+
+def is_out_of_space(error: BaseException) -> bool:
+    """Return whether an error, of whatever library, comes from a full disk or a limit on the size of files.
+
+    HDF5 and TensorFlow have errors of their own with the system's words in them, and errors that follow from those.
     """
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        reason = _reason(error)
-        if reason is None:
-            raise
-        remedy = "Choose another path or change the folder's permissions."
-        if reason in _NO_SPACE:
-            remedy = "Make space, or choose a path on another disk. What was there before is unchanged."
-        raise InputError(
-            "path", expected="a place that can be written", received=f"{target} ({reason})", remedy=remedy
-        ) from error
-
-
-_NO_SPACE = [os.strerror(number) for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)]
-
-
-def is_of_disk(error: BaseException) -> bool:
-    """Return whether an error, of whatever library, is one of the disk."""
-    return _reason(error) is not None
-
-
-def _reason(error: BaseException) -> str | None:
-    """Return the words of the system for an error of the disk; None for any other error.
-
-    HDF5 and TensorFlow raise errors of their own, which have these words in them, or come while another is handled.
-    """
-    if isinstance(error, OSError) and error.strerror in _NO_SPACE:
-        return error.strerror
-    for words in _NO_SPACE:
-        if words in str(error):
-            return words
     before = error.__cause__ or error.__context__
-    found = None if before is None else _reason(before)
-    return found or (error.strerror if isinstance(error, OSError) else None)
+    return any(words in str(error) for words in _NO_SPACE) or (before is not None and is_out_of_space(before))
+
+
+def _unwritable(target: Path, error: Exception) -> InputError:
+    if is_out_of_space(error):
+        expected = "enough space for the file"
+        remedy = "Make space, or choose a path on another disk. What was there before is unchanged."
+        received = f"{target} ({next((words for words in _NO_SPACE if words in str(error)), _NO_SPACE[0])})"
+    else:
+        expected = "a place that can be written"
+        remedy = "Choose another path or change the folder's permissions."
+        received = f"{target} ({error.strerror if isinstance(error, OSError) else error})"
+    return InputError("path", expected=expected, received=received, remedy=remedy)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tf_laq._internal import archives
+from tf_laq._internal import archives, files
 from tf_laq._internal.archives import Array
 from tf_laq._internal.documents import Document
 from tf_laq.attacks.battery import Battery
@@ -112,6 +112,7 @@ class EvaluationFolder:
     def __init__(self, path: str | os.PathLike[str], inputs: Inputs, *, overwrite: bool = False) -> None:
         self.path, self.inputs = Path(path), inputs
         self.report = self.path / "report.json"
+        files.sweep(self.path)
         manifest = self.path / "inputs.json"
         different = self._differences(manifest)
         if different and set(different) <= {"check_strength", "expected_clean"}:

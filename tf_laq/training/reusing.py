@@ -107,6 +107,7 @@ def trained_model(
     if not retrain and _is_there(path, wanted):
         announce(f"Use the model trained earlier: {path} (same data set, recipe and seed)")
         shutil.rmtree(begun, ignore_errors=True)  # What a run that was killed at its very end left.
+        files.sweep(path.parent)
         return load_model(path)
     network = new_network(data, recipe, model, keras=keras, seed=seed)
     check_path(path, keras)
