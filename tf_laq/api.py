@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tf_laq import policies, quantizers, sensitivity
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import one_of
 from tf_laq.adapters import adapter_of, carry, plan_of
 from tf_laq.errors import InputError
@@ -23,6 +24,7 @@ Overrides = Mapping[str, str | Quantizer | None]
 """Shell pattern of the layer path -> "quantizer:bits", "float32", a quantizer, or None for float32."""
 
 
+@typed
 def search(
     model: Any,
     *,
@@ -90,6 +92,7 @@ def search(
     return plan if layout is None else dataclasses.replace(plan, policy=f"{plan.policy}; layout {layout}")
 
 
+@typed
 def uniform(
     model: Any,
     quantizer: str,
@@ -103,11 +106,13 @@ def uniform(
     return _plan(model, Uniform(quantizers.get(quantizer, bits)), norm, overrides, progress)
 
 
+@typed
 def measure(model: Any, *, norm: NormName = "spectral", progress: bool = True) -> SensitivityTable:
     """Return the norms of every kernel under every setting of every registered quantizer."""
     return sensitivity.measure(_weights(model)[0], norm=norm, progress=progress)
 
 
+@typed
 def apply(model: Any, plan: QuantizationPlan | None = None) -> Any:
     """Return a trainable model that quantizes its weights at every step; the one given stays as it is.
 
@@ -135,6 +140,7 @@ def apply(model: Any, plan: QuantizationPlan | None = None) -> Any:
     return carry(adapter_of(model).wrap(model, plan), plan)
 
 
+@typed
 def bake(model: Any, plan: QuantizationPlan | None = None) -> Any:
     """Return a plain model with quantized values as weights; the one given stays as it is.
 
@@ -150,6 +156,7 @@ def bake(model: Any, plan: QuantizationPlan | None = None) -> Any:
     return carry(adapter_of(model).bake(model, plan), plan)
 
 
+@typed
 def strip(model: Any) -> Any:
     """Return a model that `apply` wrapped as a plain one with quantized values as weights; same outputs, same bits.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+_SHOWN = 1000
+
 
 class InputError(ValueError):
     """Input that cannot be used: names it, what was expected, what came, and what to do.
@@ -24,7 +26,10 @@ class InputError(ValueError):
     def __init__(self, subject: str, *, expected: str, received: object, remedy: str = "") -> None:
         self._subject: str = subject
         self._others: dict[str, Any] = {"expected": expected, "received": received, "remedy": remedy}
-        text = f"{subject}: expected {expected}. Received: {received}."
+        came = str(received)
+        # An array or a mapping may have thousands of values.
+        came = came if len(came) <= _SHOWN else f"{came[:_SHOWN]} ..."
+        text = f"{subject}: expected {expected}. Received: {came}."
         super().__init__(f"{text} {remedy}".rstrip())
 
     def within(self, whole: str) -> InputError:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_laq._internal import files, hdf5
+from tf_laq._internal.typed import typed
 from tf_laq._internal.unreadable import EXPECTED, Remedies, check_content, explained, summary
 from tf_laq.adapters.carrying import carry, plan_of
 from tf_laq.adapters.dispatch import keras_module, keras_version, load_adapter
@@ -32,6 +33,7 @@ _IN_PYTHON = Remedies(
 )
 
 
+@typed
 def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     """Save a Keras model, with the plan that it was quantized by, whole or not at all.
 
@@ -69,6 +71,7 @@ def check_path(path: str | os.PathLike[str], version: int) -> None:
         raise InputError("path", expected=expected, received=repr(str(path)))
 
 
+@typed
 def load_model(
     path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None, safe_mode: bool = True
 ) -> Any:
@@ -141,6 +144,8 @@ def _save(model: Any, path: Path) -> None:
     except OSError:  # The disk, not the model.
         raise
     except Exception as error:  # Each of the formats fails in ways of its own.
+        if files.is_out_of_space(error):
+            raise
         raise InputError(
             "model",
             expected=f"one that Keras can save as {path.suffix or 'a SavedModel folder'}",

@@ -104,7 +104,8 @@ def _mapped(function: Callable[[Any], Any], inputs: Any) -> Any:
 
 def in_batches(images: ImageData) -> bool:
     """Return whether images come in batches: in no array or tensor, and in no list of numbers."""
-    return not isinstance(images, (list, tuple, Mapping)) and not hasattr(images, "__array__") and _is_iterable(images)
+    alone = isinstance(images, (list, tuple, Mapping, type)) or hasattr(images, "__array__")
+    return not alone and _is_iterable(images)
 
 
 def _is_iterable(images: Any) -> bool:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from tf_laq.errors import InputError
+
+_UNFINISHED = ".writing-"
+_LOCK = "lock"
+_SECONDS_OF_A_RUN = 24 * 60 * 60
+_NO_SPACE = [os.strerror(number) for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)]
 
 
 @contextlib.contextmanager
@@ -61,7 +68,9 @@ def replacing_folder(path: str | os.PathLike[str], marker: str) -> Iterator[Path
     with _beside(target) as temporary:
         yield temporary
         if target.exists():
-            target.replace(temporary.parent.with_name("old"))
+            old = temporary.parent.with_name("old")
+            old.mkdir()
+            target.replace(old / target.name)
         temporary.replace(target)
 
 
@@ -102,28 +111,83 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _beside(target: Path) -> Iterator[Path]:
-    """Give a path of the same name in a temporary folder beside a path; the folder is removed at the end."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.mkdtemp(prefix=".writing-", dir=target.parent)
-    except OSError as error:
-        raise _unwritable(target, error) from error
-    # A folder that was there is kept as "old" until the new one is in its place.
-    temporary = Path(folder, "new", target.name)
-    temporary.parent.mkdir()
-    try:
-        yield temporary
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """Give a path of the same name in a temporary folder beside a path; the folder is removed at the end.
+
+    Raises:
+        InputError: The place cannot be written, the disk is full, or a file gets larger than allowed.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            sweep(target.parent)
+            folder = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=target.parent))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            stack.enter_context(_lock(folder))
+            stack.callback(_restore, folder)
+            # A folder that was there is kept as "old" until the new one is in its place.
+            (folder / "new").mkdir()
+        except OSError as error:
+            raise _unwritable(target, error) from error
+        try:
+            yield folder / "new" / target.name
+        except InputError:
+            raise
+        except Exception as error:
+            if is_out_of_space(error):
+                raise _unwritable(target, error) from error
+            raise
 
 
-def _unwritable(target: Path, error: OSError) -> InputError:
-    return InputError(
-        "path",
-        expected="a place that can be written",
-        received=f"{target} ({error.strerror})",
-        remedy="Choose another path or change the folder's permissions.",
-    )
+def sweep(folder: str | os.PathLike[str]) -> None:
+    """Remove what killed runs left of their writing in a folder, and put back what they had set aside.
+
+    A run holds a lock in what it writes, which ends with its process. Without a lock there is only what a run is about
+    to lock, which is empty and which it makes again, and what versions before the lock left.
+    """
+    from filelock import Timeout
+
+    for left in Path(folder).glob(f"{_UNFINISHED}*"):
+        with contextlib.suppress(OSError, Timeout):  # In use, of another user, or removed by another run.
+            if (left / _LOCK).exists() or time.time() - left.stat().st_mtime > _SECONDS_OF_A_RUN:
+                with _lock(left):
+                    _restore(left)
+                    shutil.rmtree(left)
+            else:
+                left.rmdir()
+
+
+def _lock(folder: Path) -> contextlib.AbstractContextManager[object]:
+    from filelock import FileLock
+
+    return FileLock(folder / _LOCK, timeout=0)
+
+
+def _restore(unfinished: Path) -> None:
+    """Put back a folder that was taken away for a new one that did not take its place."""
+    for old in (unfinished / "old").glob("*"):
+        if not (unfinished.parent / old.name).exists():
+            old.replace(unfinished.parent / old.name)
+
+
+def is_out_of_space(error: BaseException) -> bool:
+    """Return whether an error, of whatever library, comes from a full disk or a limit on the size of files.
+
+    HDF5 and TensorFlow have errors of their own with the system's words in them, and errors that follow from those.
+    """
+    before = error.__cause__ or error.__context__
+    return any(words in str(error) for words in _NO_SPACE) or (before is not None and is_out_of_space(before))
+
+
+def _unwritable(target: Path, error: Exception) -> InputError:
+    if is_out_of_space(error):
+        expected = "enough space for the file"
+        remedy = "Make space, or choose a path on another disk. What was there before is unchanged."
+        received = f"{target} ({next((words for words in _NO_SPACE if words in str(error)), _NO_SPACE[0])})"
+    else:
+        expected = "a place that can be written"
+        remedy = "Choose another path or change the folder's permissions."
+        received = f"{target} ({error.strerror if isinstance(error, OSError) else error})"
+    return InputError("path", expected=expected, received=received, remedy=remedy)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
-import sys
-from collections.abc import Collection
+from collections.abc import Collection, Hashable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from tf_laq.errors import InputError
 
 # The sum of probabilities is off by at most so much in bfloat16.
 PROBABILITY_TOLERANCE = 4e-3
+
+# What the libraries below take for a seed, a size or a label.
+LARGEST_WHOLE = 2**63 - 1
 
 
 def real(subject: str, value: object, *, minimum: float = 0.0, maximum: float = math.inf) -> None:
@@ -26,15 +29,27 @@ def real(subject: str, value: object, *, minimum: float = 0.0, maximum: float = 
         ...
         tf_laq.errors.InputError: epsilon: expected a finite number of at least 0. Received: -0.1.
     """
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    # A whole number can be too large to become a float.
-    if not is_number or not abs(value) <= sys.float_info.max or not minimum <= value <= maximum:  # type: ignore[arg-type, operator]
+    if not minimum <= _as_float(value) <= maximum or math.isinf(_as_float(value)):
         bounds = f"of at least {minimum:g}" if math.isinf(maximum) else f"from {minimum:g} to {maximum:g}"
         raise InputError(subject, expected=f"a finite number {bounds}", received=repr(value))
 
 
-def whole(subject: str, value: object, *, minimum: int = 1) -> None:
-    """Refuse a setting that is not a whole number of at least `minimum`.
+def positive(subject: str, value: object) -> None:
+    """Refuse a setting that is not a finite number above 0."""
+    if not 0.0 < _as_float(value) < math.inf:
+        raise InputError(subject, expected="a number above 0", received=repr(value))
+
+
+def _as_float(value: object) -> float:
+    """Return a number as a float; NaN for what is none, or too large for one."""
+    try:
+        return float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        return math.nan
+
+
+def whole(subject: str, value: object, *, minimum: int = 1, maximum: int = LARGEST_WHOLE) -> None:
+    """Refuse a setting that is not a whole number from `minimum` to `maximum`.
 
     Example:
         >>> whole("steps", 0)
@@ -42,8 +57,9 @@ def whole(subject: str, value: object, *, minimum: int = 1) -> None:
         ...
         tf_laq.errors.InputError: steps: expected a whole number of at least 1. Received: 0.
     """
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < minimum:
-        raise InputError(subject, expected=f"a whole number of at least {minimum}", received=repr(value))
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not minimum <= int(value) <= maximum:
+        bounds = f"of at least {minimum}" if maximum == LARGEST_WHOLE else f"from {minimum} to {maximum}"
+        raise InputError(subject, expected=f"a whole number {bounds}", received=repr(value))
 
 
 def one_of(subject: str, value: object, choices: Collection[object]) -> None:
@@ -55,8 +71,39 @@ def one_of(subject: str, value: object, choices: Collection[object]) -> None:
         ...
         tf_laq.errors.InputError: norm: expected one of linf, l2. Received: 'l7'.
     """
-    if value not in choices:
+    if not isinstance(value, Hashable) or value not in choices:
         raise InputError(subject, expected=f"one of {', '.join(map(str, choices))}", received=repr(value))
+
+
+@contextlib.contextmanager
+def called_on(shape: tuple[int, ...], subject: str = "model", remedy: str = "") -> Iterator[None]:
+    """Explain the errors of a model that does not take images of this shape, in the ways of whatever library it is of.
+
+    Raises:
+        InputError: The model raised one of these errors.
+
+    Example:
+        >>> with called_on((28, 28, 1)):
+        ...     raise ValueError("expected axis -1 to have value 3")
+        Traceback (most recent call last):
+        ...
+        tf_laq.errors.InputError: model: expected a model of images of shape (28, 28, 1). Received: an error from it: \
+expected axis -1 to have value 3.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except _errors_of_models() as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        expected = f"a model of images of shape {shape}"
+        raise InputError(subject, expected=expected, received=f"an error from it: {said}", remedy=remedy) from error
+
+
+def _errors_of_models() -> tuple[type[Exception], ...]:
+    import tensorflow as tf
+
+    return AttributeError, TypeError, ValueError, tf.errors.OpError
 
 
 def checked_images(images: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -108,7 +155,7 @@ def checked_indices(indices: npt.ArrayLike | None, count: int) -> npt.NDArray[np
         [0, 1, 2]
     """
     numbers = np.arange(count) if indices is None else np.asarray(indices)
-    if numbers.shape != (count,) or not np.issubdtype(numbers.dtype, np.integer) or numbers.min(initial=0) < 0:
+    if numbers.shape != (count,) or not np.issubdtype(numbers.dtype, np.integer) or not _are_from_0(numbers):
         raise InputError(
             "indices",
             expected=f"whole numbers from 0, of shape ({count},)",
@@ -147,9 +194,15 @@ def checked_labels(labels: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
         return np.asarray(np.argmax(array, axis=1), np.int64)
     if not np.issubdtype(array.dtype, np.integer):
         raise InputError("labels", expected=expected, received=f"dtype {array.dtype}")
-    if array.min() < 0:
-        raise InputError("labels", expected=expected, received=f"the negative label {array.min()}")
+    if not _are_from_0(array):
+        received = f"the negative label {array.min()}" if array.min() < 0 else f"the label {array.max()}"
+        raise InputError("labels", expected=expected, received=received)
     return array.reshape(count).astype(np.int64, copy=False)
+
+
+def _are_from_0(numbers: npt.NDArray[Any]) -> bool:
+    """Return whether whole numbers are none below 0 as int64 either."""
+    return not numbers.size or (numbers.min() >= 0 and numbers.max() <= LARGEST_WHOLE)
 
 
 def check_logits(logits: npt.NDArray[Any], labels: npt.NDArray[np.int64], subject: str = "model") -> None:

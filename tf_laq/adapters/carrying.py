@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from tf_laq._internal.typed import typed
 from tf_laq.adapters.dispatch import adapter_of
 from tf_laq.plan import QuantizationPlan
 from tf_laq.policies.base import measured_entry
@@ -22,6 +23,7 @@ def carry(model: Model, plan: QuantizationPlan | None) -> Model:
     return model
 
 
+@typed
 def plan_of(model: Any) -> QuantizationPlan | None:
     """Return the plan that a model was quantized by, or None for a float model.
 

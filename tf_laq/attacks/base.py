@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self
 
 from tf_laq._internal.validation import (
+    called_on,
     check_logits,
     checked_images,
     checked_indices,
@@ -246,7 +247,8 @@ def float32_logits(logits: Logits, images: Images, labels: Labels, subject: str 
     Raises:
         InputError: The outputs are not logits for these labels.
     """
-    outputs = logits(tf.constant(images))
+    with called_on(images.shape[1:], subject):
+        outputs = tf.convert_to_tensor(logits(tf.constant(images)))
     check_logits(np.asarray(outputs), labels, subject)
     return logits if outputs.dtype == tf.float32 else lambda images: tf.cast(logits(images), tf.float32)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from typing_extensions import Self
 
 from tf_laq._internal.documents import Document, convert
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import one_of
 from tf_laq.attacks import presets, registry
 from tf_laq.attacks.base import Attack
@@ -22,6 +23,7 @@ KNOWLEDGE = ("none", "gray", "white")
 """What the attacker knows: nothing, a model of the same structure, the model itself."""
 
 
+@typed
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Column:
     """One column of a robustness table.
@@ -53,6 +55,7 @@ class Column:
                 raise InputError(f"{subject}, {knowledge}", expected="an Attack", received=repr(attack))
 
 
+@typed
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Battery(Document):
     """An ordered set of attacks: the columns of a robustness table.

@@ -6,11 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tf_laq._internal.validation import checked_images
+from tf_laq._internal.typed import typed
+from tf_laq._internal.validation import called_on, checked_images
 from tf_laq.attacks.base import Attack, Images, Logits
 from tf_laq.errors import InputError
 
 
+@typed
 def half_adversarial(logits: Logits, images: npt.ArrayLike, attack: Attack, *, seed: int = 0) -> Images:
     """Return images, the second half of them as adversarial examples.
 
@@ -38,5 +40,6 @@ def half_adversarial(logits: Logits, images: npt.ArrayLike, attack: Attack, *, s
     if len(images) < 2:
         raise InputError("images", expected="at least two, the second half of which is attacked", received="one")
     clean, attacked = np.split(images, [len(images) // 2])
-    predicted = np.argmax(np.asarray(logits(tf.constant(attacked))), axis=1)
+    with called_on(images.shape[1:]):
+        predicted = np.argmax(np.asarray(logits(tf.constant(attacked))), axis=1)
     return np.concatenate([clean, attack(logits, attacked, predicted, seed=seed)])

@@ -14,6 +14,8 @@ import numpy as np
 
 from tf_laq._internal import files, optional
 from tf_laq._internal.messages import Announce, print_now
+from tf_laq._internal.typed import typed
+from tf_laq._internal.validation import whole
 from tf_laq.compression import candidates
 from tf_laq.compression.candidates import Candidate
 from tf_laq.compression.places import FILE, FULL, INPUTS, PAGE, RECOMMENDED, RESULTS, WORK, attacked
@@ -41,6 +43,7 @@ _NEAR = 0.02
 Made = tuple[Candidate, CompressedModel]
 
 
+@typed
 def compress(
     model: Any,
     data: str | os.PathLike[str] | Dataset,
@@ -101,6 +104,8 @@ def compress(
         InputError: An argument is wrong, the model and the data do not fit, or no plan is as small as the rule says.
     """
     optional.check_extra("report")
+    whole("batch_size", batch_size)
+    whole("seed", seed, minimum=0)
     rule = Rule() if rule is None else rule
     check_settings(layout, compress=None, min_runtime=None)
     task = Task.of(model, data, epsilon=epsilon, norm=norm, preset=preset, examples=examples)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tf_laq._internal.batches import ImageData, images_and_labels
-from tf_laq._internal.validation import checked_images, checked_labels, whole
+from tf_laq._internal.typed import typed
+from tf_laq._internal.validation import checked_images, checked_labels, real, whole
 from tf_laq.datasets.parts import Dataset, Split, stratified
 from tf_laq.datasets.pixels import room_for, rows_of
 from tf_laq.errors import InputError
@@ -23,8 +24,10 @@ Pairs = Mapping[str, tuple[ArrayLike, ArrayLike]]
 
 _TEST_SHARE = 0.2
 _AT_A_TIME = 256
+_LONGEST_SIDE = 65_535
 
 
+@typed
 def from_arrays(
     images: ImageData,
     labels: ArrayLike | None = None,
@@ -117,7 +120,8 @@ def assembled(
 
 def check_settings(seed: int, validation_fraction: float) -> None:
     """Refuse a seed or a share that `load` does not take."""
-    if not 0.0 <= validation_fraction < 1.0:
+    real("validation_fraction", validation_fraction)
+    if validation_fraction >= 1.0:
         raise InputError("validation_fraction", expected="a share in [0, 1)", received=validation_fraction)
     whole("seed", seed, minimum=0)
 
@@ -138,7 +142,7 @@ def checked_size(size: Size | None) -> tuple[int, int] | None:
     if len(sides) != 2:
         raise InputError("size", expected="a number of pixels, or height and width", received=repr(size))
     for side in sides:
-        whole("size", side)
+        whole("size", side, maximum=_LONGEST_SIDE)
     return int(sides[0]), int(sides[1])
 
 
@@ -172,8 +176,9 @@ def _checked(images: ArrayLike, count: int) -> NDArray[Any]:
     except ValueError as error:  # What has no shape is no array.
         remedy = "Resize them all to one size."
         raise InputError("images", expected="images of one size", received="several sizes", remedy=remedy) from error
-    if len(array) != count:
-        raise InputError("images", expected=f"{count}, one per label", received=len(array))
+    if not array.ndim or len(array) != count:
+        received = len(array) if array.ndim else f"a {type(images).__name__}"
+        raise InputError("images", expected=f"{count}, one per label", received=received)
     if array.dtype != np.uint8 and count:
         array = checked_images(array)
     array = array[..., None] if array.ndim == 3 else array
@@ -188,6 +193,10 @@ def _numbered(
 ) -> tuple[dict[str, NDArray[np.int64]], tuple[str, ...]]:
     """Return the labels of each part as numbers, and the names of the classes."""
     labels = {part: np.asarray(of) for part, (_, of) in parts.items()}
+    for part, array in labels.items():
+        if not array.ndim or array.dtype.kind == "S":
+            expected = "class numbers, one-hot rows or class names as text, one an image"
+            raise InputError(f"{name}, {part}, labels", expected=expected, received=repr(array.tolist())[:80])
     labels = {part: array for part, array in labels.items() if array.size}
     if not labels:
         raise InputError(f"data set {name}", expected="images with labels", received="no images")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tf_laq._internal.typed import typed
 from tf_laq.datasets import folders, npz, tfds
 from tf_laq.datasets.assembling import Pairs, Size, assembled, check_settings, checked_size
 from tf_laq.datasets.parts import Dataset, stratified
@@ -24,6 +25,7 @@ def names() -> list[str]:
     return ["cifar10", "digits", "mnist"]
 
 
+@typed
 def load(
     source: Source,
     *,

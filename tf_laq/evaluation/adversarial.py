@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tf_laq._internal import archives
 from tf_laq._internal.archives import Array
 from tf_laq._internal.documents import Count, Document
+from tf_laq._internal.typed import typed
 from tf_laq.attacks.base import Images, Labels
 from tf_laq.attacks.battery import Battery
 from tf_laq.evaluation.outcomes import Correct, excess_of
@@ -133,6 +134,7 @@ def write_examples(
     archives.write_pieces(path, {"header": np.array(header.to_json())}, pieces, count)
 
 
+@typed
 def load_examples(path: str | os.PathLike[str]) -> list[AdversarialExamples]:
     """Read the adversarial examples of all models that an evaluation left in a folder, in the models' order.
 

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_laq._internal import archives
-from tf_laq._internal.validation import check_logits, one_of, real
+from tf_laq._internal.validation import called_on, check_logits, one_of, real
 from tf_laq.adapters import adapter_of, is_keras_model, logits_of_arrays
 from tf_laq.adapters.activations import without_activation
 from tf_laq.adapters.heads import Activation, activation_of, class_logits, logits_of_probabilities, only_output
@@ -234,7 +234,12 @@ def _logits(outputs: tf.Tensor, activation: Activation) -> tf.Tensor:
 
 def _tried(call: Callable[[Any], Any], batch: tf.Tensor, subject: str) -> tuple[tf.Tensor, Callable[[Any], Any]]:
     """Return the outputs for a batch, and the function: one on arrays as one on tensors."""
-    try:
+    channels = "If they are images, add the channel axis with images[..., None]. " if len(batch.shape) == 3 else ""
+    remedy = (
+        f"{channels}Give images of the shape that the model was built for, or say how they become its "
+        "inputs with Classifier(model, preprocessing=function)."
+    )
+    with called_on(tuple(batch.shape[1:]), subject, remedy):
         try:
             first = call(batch)
         except (AttributeError, TypeError):  # A function on arrays need not know what a tensor is.
@@ -242,17 +247,6 @@ def _tried(call: Callable[[Any], Any], batch: tf.Tensor, subject: str) -> tuple[
         if tf.is_tensor(first):
             return first, call
         return tf.convert_to_tensor(np.asarray(first)), logits_of_arrays(call)
-    except InputError:
-        raise
-    except (AttributeError, TypeError, ValueError, tf.errors.OpError) as error:
-        channels = "If they are images, add the channel axis with images[..., None]. " if len(batch.shape) == 3 else ""
-        raise InputError(
-            subject,
-            expected=f"a model of images of shape {tuple(batch.shape[1:])}",
-            received=f"an error from it: {str(error).splitlines()[0]}",
-            remedy=f"{channels}Give images of the shape that the model was built for, or say how they become its "
-            "inputs with Classifier(model, preprocessing=function).",
-        ) from error
 
 
 def _check_layout(model: Any, images: Images, subject: str, *, prepared: bool) -> None:

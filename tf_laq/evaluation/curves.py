@@ -17,6 +17,7 @@ from typing_extensions import Self
 from tf_laq._internal.batches import ImageData
 from tf_laq._internal.documents import Count, Document, Size, convert
 from tf_laq._internal.progress import progress_bar
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import one_of, real
 from tf_laq.attacks import registry
 from tf_laq.attacks.base import Attack, BallAttack, MinimumNormAttack
@@ -118,6 +119,7 @@ class _Curve:
     seed: Count
 
 
+@typed
 def accuracy_curve(
     models: Mapping[str, Any],
     images: ImageData,
@@ -265,6 +267,7 @@ class _Minimal:
     seed: Count
 
 
+@typed
 def minimal_perturbations(
     models: Mapping[str, Any],
     images: ImageData,

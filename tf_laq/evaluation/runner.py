@@ -10,6 +10,7 @@ from typing import Any
 import numpy.typing as npt
 
 from tf_laq._internal.batches import ImageData
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import whole
 from tf_laq.attacks.battery import Battery, Column
 from tf_laq.attacks.clean import Clean
@@ -34,6 +35,7 @@ Until = Callable[[Mapping[str, Correct]], bool]
 """Receives where each model was right under every attack so far, shape (n,); returns whether that is enough."""
 
 
+@typed
 def evaluate(
     models: Mapping[str, Any],
     images: ImageData,

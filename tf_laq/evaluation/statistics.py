@@ -9,12 +9,16 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import whole
 from tf_laq.errors import InputError
 
+# The exact test would take minutes.
+_MOST_EXAMPLES = 1_000_000
 _QUANTILE = NormalDist().inv_cdf(0.975)
 
 
+@typed
 def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return the Wilson score interval of a share.
 
@@ -50,6 +54,7 @@ def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> tup
     return max(min(center - half, share), 0.0), min(max(center + half, share), 1.0)
 
 
+@typed
 def mcnemar(first: int, second: int) -> float:
     """Return the two-sided p of McNemar's exact test that two attacks break equally many examples.
 
@@ -67,10 +72,12 @@ def mcnemar(first: int, second: int) -> float:
         >>> mcnemar(5, 0), mcnemar(3, 3)
         (0.0625, 1.0)
     """
-    whole("first", first, minimum=0)
-    whole("second", second, minimum=0)
-    count = first + second
-    tail: int = sum(math.comb(count, k) for k in range(min(first, second) + 1))
+    whole("first", first, minimum=0, maximum=_MOST_EXAMPLES)
+    whole("second", second, minimum=0, maximum=_MOST_EXAMPLES)
+    count, term, tail = int(first) + int(second), 1, 0
+    for k in range(min(first, second) + 1):
+        tail += term
+        term = term * (count - k) // (k + 1)
     return float(min(1.0, 2 * tail / 2**count))
 
 
@@ -127,11 +134,21 @@ def drop(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> Differe
         before: Where the first model is right, shape (n,).
         after: Where the second one is.
 
+    Raises:
+        InputError: They are not truth values of one shape (n,).
+
     Example:
         >>> print(drop(np.repeat(True, 100), np.arange(100) >= 20))
         20.0 [11.7, 27.5]
     """
+    for argument, right in (("before", before), ("after", after)):
+        if np.shape(right) != np.shape(before) or np.ndim(right) != 1 or np.asarray(right).dtype != bool:
+            received = f"shape {np.shape(right)}, dtype {np.asarray(right).dtype}"
+            expected = "truth values of shape (n,), as many of both models"
+            raise InputError(argument, expected=expected, received=received)
     count = len(before)
+    if not count:
+        raise InputError("before", expected="at least one image", received="none")
     only_first, only_second = float((before & ~after).sum()), float((after & ~before).sum())
     b, c, n = only_first + 0.5, only_second + 0.5, count + 2
     center, half = (b - c) / n, _QUANTILE * math.sqrt(b + c - (b - c) ** 2 / n) / n

@@ -6,14 +6,13 @@ import contextlib
 import dataclasses
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from tf_laq._internal import archives
+from tf_laq._internal import archives, files
 from tf_laq._internal.archives import Array
 from tf_laq._internal.documents import Count, Document, Part, Positive, Sha256
 from tf_laq.attacks.battery import Battery
@@ -113,8 +112,7 @@ class EvaluationFolder:
     def __init__(self, path: str | os.PathLike[str], inputs: Inputs, *, overwrite: bool = False) -> None:
         self.path, self.inputs = Path(path), inputs
         self.report = self.path / "report.json"
-        for unfinished in self.path.glob(".writing-*"):
-            shutil.rmtree(unfinished)
+        files.sweep(self.path)
         manifest = self.path / "inputs.json"
         different = self._differences(manifest)
         if different and set(different) <= {"check_strength", "expected_clean"}:

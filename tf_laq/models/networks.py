@@ -11,10 +11,12 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import one_of, whole
 from tf_laq.adapters import keras_module
 
 
+@typed
 def build(name: str, *, keras: int = 2, seed: int | None = None, **options: Any) -> Any:
     """Build a network with fresh weights.
 

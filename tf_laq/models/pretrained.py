@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 import tf_laq
 from tf_laq._internal import archives
 from tf_laq._internal.documents import Count, Document, Sha256, Size
+from tf_laq._internal.typed import typed
+from tf_laq.adapters import keras_version
 from tf_laq.errors import InputError
 from tf_laq.models.networks import build
 from tf_laq.saving import load_model
@@ -78,6 +80,7 @@ def trained() -> dict[str, Card]:
     return {card.name: card for card in cards}
 
 
+@typed
 def load(name: str, *, keras: int = 2) -> Any:
     """Load a trained network, whole and undamaged, from where `trained` finds it.
 
@@ -129,6 +132,7 @@ def weights_sha256(model: Any) -> str:
         >>> weights_sha256(load("mnist_adv")) == weights_sha256(load("mnist_adv", keras=3))
         True
     """
+    keras_version(model)
     return archives.sha256(model.get_weights())
 
 

@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tf_laq import quantizers
+from tf_laq._internal.typed import typed
+from tf_laq._internal.validation import positive
 from tf_laq.errors import InputError
 from tf_laq.plan import PlanEntry
 from tf_laq.policies.base import Policy, measured_entry
@@ -81,8 +83,7 @@ class Limit:
             received = ", ".join(f"{name} {value}" for name, value in given.items()) or "neither"
             raise InputError("limit", expected="average_bits or max_bytes", received=received)
         for name, value in given.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-                raise InputError(name, expected="a number above 0", received=repr(value))
+            positive(name, value)
 
     def rest(self, weights: Sequence[int], by_hand: Sequence[PlanEntry] = ()) -> int:
         """Return the bits that are left for tensors of so many weights, beside those set by hand."""
@@ -106,6 +107,7 @@ class Limit:
         return f"{self.average_bits:g} bits a weight" if self.max_bytes is None else f"{self.max_bytes:,} bytes"
 
 
+@typed
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Budget(Policy):
     """The exact minimum of the predicted loss, the sum over all tensors of `cost`, within a limit on the size.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from tf_laq import quantizers
-from tf_laq.errors import InputError
+from tf_laq._internal.validation import positive
 from tf_laq.plan import PlanEntry
 from tf_laq.policies.base import Policy, best_of, measured_entry
 from tf_laq.quantizers import Quantizer
@@ -59,9 +59,7 @@ class Guarded(Policy):
     def __post_init__(self) -> None:
         quantizers.candidates(self.quantizers, self.max_bits)
         for name in ("error", "floor", "input_weight"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-                raise InputError(name, expected="a number above 0", received=repr(value))
+            positive(name, getattr(self, name))
 
     def choose(self, tensors: Iterable[TensorSensitivity], by_hand: Sequence[PlanEntry] = ()) -> list[PlanEntry]:
         """Return the entries of the plan for these weight tensors, in their order."""

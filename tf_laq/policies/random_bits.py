@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from tf_laq import quantizers
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import whole
 from tf_laq.plan import PlanEntry
 from tf_laq.policies.base import Policy, best_of, measured_entry
@@ -15,6 +16,7 @@ from tf_laq.policies.budget import Limit
 from tf_laq.sensitivity import TensorSensitivity
 
 
+@typed
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomBits(Policy):
     """Random bit widths within a limit on the size, each with the quantizer of the smallest error at that width.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from tf_laq._internal.typed import typed
 from tf_laq.errors import InputError
 from tf_laq.policies.algorithm1 import Algorithm1
 from tf_laq.policies.base import Policy
@@ -21,6 +22,7 @@ NAMES = tuple(_POLICIES)
 """The policies that `get` knows."""
 
 
+@typed
 def settings_of(name: str) -> tuple[str, ...]:
     """Return the settings that `get` takes for a policy: the fields of its class, a limit by its two.
 
@@ -42,6 +44,7 @@ def settings_of(name: str) -> tuple[str, ...]:
     return tuple(setting for field in fields for setting in (_LIMIT if field == "limit" else (field,)))
 
 
+@typed
 def get(name: str, **settings: Any) -> Policy:
     """Return a policy that needs no data, by its name.
 

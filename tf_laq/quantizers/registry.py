@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Sequence
 from typing import TypeVar
 
+from tf_laq._internal.validation import whole
 from tf_laq.errors import InputError
 from tf_laq.quantizers.base import Quantizer
 
@@ -105,10 +105,10 @@ def candidates(quantizers: Sequence[str] | None = None, max_bits: int | None = N
         >>> candidates(["kmeans"], 3)
         [KMeans(bits=2), KMeans(bits=3)]
     """
-    if isinstance(quantizers, str):
+    if quantizers is not None and not isinstance(quantizers, (list, tuple)):
         raise InputError("quantizers", expected='a list of names, such as ["linear"]', received=repr(quantizers))
-    if max_bits is not None and not (isinstance(max_bits, numbers.Integral) and 1 <= max_bits <= WIDEST):
-        raise InputError("max_bits", expected=f"a whole number from 1 to {WIDEST}", received=repr(max_bits))
+    if max_bits is not None:
+        whole("max_bits", max_bits, maximum=WIDEST)
     classes = (
         [cls for cls in _registry.values() if not cls.by_name_only]
         if quantizers is None

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tf_laq._internal import files
+from tf_laq._internal.typed import typed
 from tf_laq.adapters.signature import signature_of
 from tf_laq.plan import FLOAT_BITS, PlanEntry, QuantizationPlan
 from tf_laq.sensitivity import WeightTensor
@@ -37,6 +38,7 @@ _COMPRESSORS: dict[Compression, Callable[[bytes], bytes]] = {
 _FLOAT_BYTES = FLOAT_BITS // 8
 
 
+@typed
 def export_tflite(
     model: Any,
     path: str | os.PathLike[str],

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tf_laq import quantizers
+from tf_laq._internal.typed import typed
 from tf_laq.adapters import adapter_of, plan_of
 from tf_laq.adapters.signature import Signature, signature_of
 from tf_laq.errors import InputError
@@ -52,6 +53,7 @@ class PackedModel:
     contents: dict[Layout, tuple[bytes, list[Choice]]]
 
 
+@typed
 def predicted_bytes(model: Any, plan: QuantizationPlan | None = None) -> dict[Layout, int]:
     """Return the size in bytes of the file that `export_tflite` writes in each layout.
 
@@ -77,6 +79,7 @@ def predicted_bytes(model: Any, plan: QuantizationPlan | None = None) -> dict[La
     return {layout: len(content) for layout, (content, _) in _packed(model, plan).contents.items()}
 
 
+@typed
 def with_file_bytes(model: Any, plan: QuantizationPlan) -> QuantizationPlan:
     """Return a plan that knows the size of its file in each layout, and which weights the layout cannot keep.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import tensorflow as tf
 
 from tf_laq._internal.batches import first_inputs, only_input
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import real, whole
 from tf_laq.adapters import keras_module, keras_version
 from tf_laq.adapters.copying import probe
@@ -84,6 +85,7 @@ tf_keras.layers.Dense(10)])
         made = cls if hasattr(cls, "_keras") else adversarial_class(keras_version(model), cls)  # type: ignore[arg-type]
         return super(AdversarialModel, made).__new__(made, model, *args, **options)  # type: ignore[misc]
 
+    @typed
     def __init__(
         self,
         model: Any,

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from tf_laq._internal.batches import ImageData, images_alone
-from tf_laq._internal.validation import checked_images, whole
+from tf_laq._internal.typed import typed
+from tf_laq._internal.validation import called_on, checked_images, whole
 from tf_laq.adapters import adapter_of, logits_function
 from tf_laq.adapters.normalisation import matched_statistics
 from tf_laq.adapters.reaching import consumers_of
@@ -27,6 +28,7 @@ from tf_laq.training.moments import (
 )
 
 
+@typed
 def match_statistics(
     model: Any,
     float_twin: Any,
@@ -92,6 +94,7 @@ def match_statistics(
     """
     images = checked_images(images_alone(images))
     whole("batch_size", batch_size)
+    whole("seed", seed, minimum=0)
     if attack is not None:
         images = half_adversarial(logits_function(float_twin), images, attack, seed=seed)
     matched = copy_of(model)
@@ -105,7 +108,8 @@ def match_statistics(
         expected = "batch normalisation, or dense or convolutional layers with a bias"
         raise InputError("float_twin", expected=expected, received=_described(float_twin, "any"))
     pairs = [*batch_norms, *biases]
-    wanted = moments_at([place for _, place in pairs], float_twin, images, batch_size)
+    with called_on(images.shape[1:], "float_twin"):
+        wanted = moments_at([place for _, place in pairs], float_twin, images, batch_size)
 
     def correct(number: int, moments: Moments) -> None:
         place, of_float = pairs[number]
@@ -118,6 +122,7 @@ def match_statistics(
     return matched
 
 
+@typed
 def recalibrate_batch_norm(model: Any, images: ImageData, *, batch_size: int = 256) -> Any:
     """Return a network whose batch normalisation has the statistics of the values that it normalises.
 
@@ -163,6 +168,7 @@ def recalibrate_batch_norm(model: Any, images: ImageData, *, batch_size: int = 2
     return twin
 
 
+@typed
 def correct_biases(model: Any, float_twin: Any, images: ImageData, *, batch_size: int = 256) -> Any:
     """Return a quantized model whose layers have, before their activations, the means of its float twin's.
 
@@ -204,7 +210,8 @@ def correct_biases(model: Any, float_twin: Any, images: ImageData, *, batch_size
     corrected = copy_of(model)
     pairs = paired(layers_with_bias, corrected, float_twin)
     places: list[Place] = [place for place, _ in pairs]
-    wanted = moments_at([place for _, place in pairs], float_twin, images, batch_size)
+    with called_on(images.shape[1:], "float_twin"):
+        wanted = moments_at([place for _, place in pairs], float_twin, images, batch_size)
 
     def correct(number: int, moments: Moments) -> None:
         _shift_bias(places[number].layer, moments, wanted[number])

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_laq import api, datasets
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import one_of
 from tf_laq.adapters import adapter_of
 from tf_laq.attacks.base import Logits
@@ -23,6 +24,7 @@ from tf_laq.training.recipes import Recipe
 EXAMPLES = ("both", "float", "quantized")
 
 
+@typed
 def fine_tune(
     model: Any,
     plan: QuantizationPlan,

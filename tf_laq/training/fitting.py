@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from tf_laq import datasets, models
 from tf_laq._internal.progress import progress_bar
+from tf_laq._internal.typed import typed
+from tf_laq._internal.validation import one_of, whole
 from tf_laq.adapters import keras_module, keras_version
 from tf_laq.attacks.base import Logits
 from tf_laq.attacks.pgd import PGD
@@ -27,6 +29,7 @@ from tf_laq.training.recipes import Recipe
 _VALIDATION_IMAGES = 1000
 
 
+@typed
 def train(
     dataset: str | Dataset,
     recipe: str | Recipe = "fast",
@@ -64,6 +67,8 @@ def train(
     Raises:
         InputError: Unknown names, no training images, or images or classes that the network does not have.
     """
+    one_of("keras", keras, (2, 3))
+    whole("seed", seed, minimum=0)
     dataset = datasets.load(dataset)
     recipe = recipes.recipe(dataset, recipe) if isinstance(recipe, str) else recipe
     network = new_network(dataset, recipe, model, keras=keras, seed=seed)
@@ -97,6 +102,10 @@ def fit(
     Arguments are those of `train`, and `examples_from` that of `AdversarialModel`.
     """
     module = keras_module(keras_version(model))
+    for callback in callbacks:
+        if not isinstance(callback, module.callbacks.Callback):
+            expected = f"callbacks of {module.__name__}, as the model is"
+            raise InputError("callbacks", expected=expected, received=repr(callback))
     steps = recipe.epochs * math.ceil(len(dataset.train) / recipe.batch_size)
     fitted = model if recipe.attack is None else _adversarial(model, recipe, steps, seed, examples_from)
     fitted.compile(

@@ -10,12 +10,14 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import real
 from tf_laq.adapters import adapter_of, keras_module, keras_version, kernels
 from tf_laq.adapters.kernels import LayerKinds
 from tf_laq.lipschitz import MatrixLayout
 
 
+@typed
 def add_lipschitz_penalty(model: Any, beta: float) -> None:
     """Add beta / 2 * sum over kernels of ||W^T W - I||_F^2 to the losses of a model, in place.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from importlib import resources
 from typing import Any
 
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import one_of, real, whole
 from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
@@ -21,6 +22,7 @@ AUGMENTATIONS = ("none", "crop_and_flip")
 PRECISIONS = ("float32", "mixed_bfloat16")
 
 
+@typed
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything that decides how a network is trained, except the images and the seed.
@@ -93,6 +95,7 @@ def _check_attack(settings: Mapping[str, Any]) -> None:
     PGD(**settings)
 
 
+@typed
 def recipe(
     dataset: str | os.PathLike[str] | Dataset,
     name: str = "fast",

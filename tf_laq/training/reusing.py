@@ -15,6 +15,7 @@ from tf_laq import datasets
 from tf_laq._internal import files
 from tf_laq._internal.documents import Count, Document
 from tf_laq._internal.messages import Announce, print_now
+from tf_laq._internal.typed import typed
 from tf_laq.adapters import keras_module, keras_version
 from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
@@ -55,6 +56,7 @@ class TrainingRecord(Document):
     sha256: str
 
 
+@typed
 def trained_model(
     dataset: str | Dataset,
     recipe: str | Recipe,
@@ -105,6 +107,7 @@ def trained_model(
     if not retrain and _is_there(path, wanted):
         announce(f"Use the model trained earlier: {path} (same data set, recipe and seed)")
         shutil.rmtree(begun, ignore_errors=True)  # What a run that was killed at its very end left.
+        files.sweep(path.parent)
         return load_model(path)
     network = new_network(data, recipe, model, keras=keras, seed=seed)
     check_path(path, keras)

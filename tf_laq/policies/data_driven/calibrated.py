@@ -10,7 +10,8 @@ from typing import Any
 from tf_laq import quantizers
 from tf_laq._internal.batches import images_alone
 from tf_laq._internal.progress import progress_bar
-from tf_laq._internal.validation import checked_images, whole
+from tf_laq._internal.typed import typed
+from tf_laq._internal.validation import called_on, checked_images, whole
 from tf_laq.adapters import adapter_of, logits_function
 from tf_laq.attacks.base import Attack
 from tf_laq.attacks.half import half_adversarial
@@ -27,6 +28,7 @@ from tf_laq.sensitivity import TensorSensitivity
 _HOPE = 0.5
 
 
+@typed
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Calibrated(DataDrivenPolicy):
     """The least sum over tensors of KL(p || p_t) within a limit on the size.
@@ -74,7 +76,9 @@ class Calibrated(DataDrivenPolicy):
         images = checked_images(images_alone(self.images))
         if self.attack is not None:
             images = half_adversarial(logits_function(model), images, self.attack, seed=self.seed)
-        return CalibratedBudget(self, Divergence(model, images), progress)
+        with called_on(images.shape[1:]):
+            divergence = Divergence(model, images)
+        return CalibratedBudget(self, divergence, progress)
 
 
 class DivergenceCost:

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tf_laq._internal.batches import ImageData, images_and_labels
-from tf_laq._internal.validation import checked_images, checked_labels
+from tf_laq._internal.validation import called_on, checked_images, checked_labels
 from tf_laq.adapters import adapter_of
 from tf_laq.adapters.kernels import tensorflow_variable
 from tf_laq.adapters.observing import observed
+from tf_laq.errors import InputError
 
 Key = tuple[str, str]
 """Layer path and weight path of a weight tensor."""
@@ -22,11 +23,18 @@ Key = tuple[str, str]
 _SMALLEST_PROBABILITY = 1e-12
 
 
-def checked_batch(images: ImageData, labels: npt.ArrayLike | None) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return images and labels as tensors, or raise an `InputError` that names one."""
+def checked_batch(model: Any, images: ImageData, labels: npt.ArrayLike | None) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return images and labels as tensors, or raise an `InputError` that names one or the model."""
+    adapter_of(model)
     images, labels = images_and_labels(images, labels)
     batch = checked_images(images)
-    return tf.constant(batch), tf.constant(checked_labels(labels, len(batch)))
+    numbers = checked_labels(labels, len(batch))
+    with called_on(batch.shape[1:]):
+        classes = model(tf.constant(batch[:1]), training=False).shape[-1]
+    if numbers.max() >= classes:
+        expected = f"class numbers below {classes}, the number of the model's outputs"
+        raise InputError("labels", expected=expected, received=f"the label {numbers.max()}")
+    return tf.constant(batch), tf.constant(numbers)
 
 
 def kernels(model: Any) -> dict[Key, tf.Variable]:

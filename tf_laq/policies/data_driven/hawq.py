@@ -16,6 +16,7 @@ import tensorflow as tf
 from tf_laq import quantizers
 from tf_laq._internal.batches import ImageData
 from tf_laq._internal.progress import progress_bar
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import one_of, whole
 from tf_laq.policies.base import DataDrivenPolicy
 from tf_laq.policies.budget import Budget, Limit
@@ -45,6 +46,7 @@ class CurvatureCost:
         return mean * sensitivity.squared_error(quantizer)
 
 
+@typed
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Hawq(DataDrivenPolicy):
     """The least sum over layers of trace_l / n_l * ||W_l - Q(W_l)||_F^2 within a limit on the size.
@@ -91,6 +93,7 @@ class Hawq(DataDrivenPolicy):
         return Budget(limit=self.limit, cost=cost, quantizers=self.quantizers, max_bits=self.max_bits)
 
 
+@typed
 def hessian_traces(
     model: Any,
     images: ImageData,
@@ -124,7 +127,9 @@ def hessian_traces(
         >>> list(traces), traces["dense", "kernel"] > 0
         ([('dense', 'kernel')], True)
     """
-    batch, variables = checked_batch(images, labels), kernels(model)
+    whole("samples", samples)
+    whole("seed", seed, minimum=0)
+    batch, variables = checked_batch(model, images, labels), kernels(model)
     random = np.random.default_rng(seed)
     totals = dict.fromkeys(variables, 0.0)
     for _ in progress_bar(range(samples), shown=progress, desc="Hessian traces", unit="sample"):
@@ -144,7 +149,7 @@ def hessian_traces(
 
 def squared_gradients(model: Any, images: ImageData, labels: npt.ArrayLike | None = None) -> dict[Key, float]:
     """Return the squared norm of the gradient of the mean cross-entropy for every weight tensor."""
-    batch, variables = checked_batch(images, labels), kernels(model)
+    batch, variables = checked_batch(model, images, labels), kernels(model)
     with tf.GradientTape() as tape:
         tape.watch(list(variables.values()))
         loss = cross_entropy(model, *batch)

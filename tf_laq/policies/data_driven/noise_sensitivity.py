@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from tf_laq import quantizers
 from tf_laq._internal.batches import ImageData, images_and_labels
-from tf_laq._internal.validation import checked_images, whole
+from tf_laq._internal.typed import typed
+from tf_laq._internal.validation import called_on, checked_images, whole
 from tf_laq.adapters import adapter_of
 from tf_laq.attacks.base import Attack, Images
 from tf_laq.errors import InputError
@@ -25,6 +26,7 @@ from tf_laq.policies.data_driven.data import as_float, recorded_outputs
 from tf_laq.sensitivity import TensorSensitivity
 
 
+@typed
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BitsBySensitivity(TensorPolicy):
     """k_l = max(1, round(initial_bits * ANS_l / max ANS)) bits, with the quantizer of the smallest error at that width.
@@ -73,6 +75,7 @@ class BitsBySensitivity(TensorPolicy):
         return f"QUANOS-style (at most {self.initial_bits} bits)"
 
 
+@typed
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class NoiseSensitivity(DataDrivenPolicy):
     """Bits in proportion to ANS_l, a layer's adversarial noise sensitivity (`noise_sensitivities`).
@@ -130,8 +133,12 @@ def relative_changes(model: Any, clean: Images, adversarial: Images) -> dict[str
         >>> {layer: round(change, 3) for layer, change in relative_changes(model, image, 2 * image).items()}
         {'dense': 1.0}
     """
+    clean, adversarial = checked_images(clean), checked_images(adversarial)
+    if adversarial.shape != clean.shape:
+        expected = f"images of shape {clean.shape}, as the clean ones"
+        raise InputError("adversarial", expected=expected, received=f"shape {adversarial.shape}")
     paths = list(dict.fromkeys(layer for layer, _ in adapter_of(model).variables(model)))
-    with recorded_outputs(model, paths) as outputs:
+    with recorded_outputs(model, paths) as outputs, called_on(clean.shape[1:]):
         before, after = outputs(tf.constant(clean)), outputs(tf.constant(adversarial))
     return {path: _relative_change(before[path], after[path]) for path in paths}
 
