@@ -15,7 +15,7 @@ from typing import Any
 import keras
 
 from tf_laq import quantizers
-from tf_laq.adapters import kernels
+from tf_laq.adapters import kernels, once
 from tf_laq.adapters.base import Adapter, Weights
 from tf_laq.quantizers import Quantizer
 
@@ -132,7 +132,9 @@ def _call_quantized(wrapper: Any, inner: Any, weights: Weights, *args: Any, **kw
     quantized = {id(kernels.attribute(inner, path)): quantizer for path, quantizer in weights.items()}
     values = [(variable, keras.ops.convert_to_tensor(variable.value)) for variable in inner.variables]
     scope = keras.StatelessScope(
-        state_mapping=[(v, quantized[id(v)].straight_through(x) if id(v) in quantized else x) for v, x in values],
+        state_mapping=[
+            (v, once.quantize(x, v.value, quantized[id(v)]) if id(v) in quantized else x) for v, x in values
+        ],
         collect_losses=True,
     )
     given = [(variable, scope.get_current_value(variable)) for variable, _ in values if id(variable) not in quantized]

@@ -294,6 +294,12 @@ def tensorflow_variable(variable: Any) -> Any:
     return variable if callable(inner) else inner
 
 
+def wide_variable(variable: Any) -> Any:
+    """Return the TensorFlow variable of a Keras one, under mixed precision the float32 one that is cast when read."""
+    inner = tensorflow_variable(variable)
+    return getattr(inner, "_variable", inner)
+
+
 def value_of(variable: Any) -> npt.NDArray[Any]:
     """Return the value that a Keras variable has now, to be read only: it takes no memory of its own."""
     return np.asarray(tensorflow_variable(variable).value())

@@ -85,6 +85,14 @@ class ArrayOperations:
         midpoints = (levels[1:] + levels[:-1]) * np.float32(0.5)
         return levels[np.searchsorted(midpoints, w, side="left")]
 
+    def ceil(self, w: Array) -> Array:
+        """Return the smallest whole numbers that are not below w."""
+        return np.ceil(w)
+
+    def look_up(self, table: Array, places: Array) -> Array:
+        """Return the entries of `table` (2n + 1,) at the whole floats `places` from -n to n."""
+        return table[places.astype(np.int32) + len(table) // 2]
+
     def histogram(self, w: Array, largest: int) -> Array:
         """Return int64 (2 * `largest` + 1,): how often each of -`largest` ... `largest` is among the whole floats w."""
         return np.bincount(w.reshape(-1).astype(np.int64) + largest, minlength=2 * largest + 1)
@@ -101,9 +109,9 @@ class ArrayOperations:
         """Return the first row that holds the minimum of each column of int64 values (rows, columns)."""
         return np.argmin(values, axis=0)
 
-    def column_minimum(self, values: Array) -> Array:
-        """Return the minimum of each column of int64 values (rows, columns)."""
-        return np.min(values, axis=0)
+    def row_minimum(self, values: Array) -> Array:
+        """Return the minimum of each row of int64 values (rows, columns)."""
+        return np.min(values, axis=1)
 
     def column_sum(self, values: Array) -> Array:
         """Return the sum of each column of int64 values (rows, columns)."""
@@ -116,6 +124,10 @@ class ArrayOperations:
     def as_float(self, values: Array) -> Array:
         """Return int64 values as float32."""
         return values.astype(np.float32)
+
+    def before(self, value: Array, values: Array) -> Array:
+        """Return a float32 scalar and float32 values (n,) as one array (n + 1,)."""
+        return np.append(value, values)
 
 
 NUMPY = ArrayOperations()
@@ -176,6 +188,12 @@ def tensorflow_operations() -> ArrayOperations:
             index = tf.searchsorted(midpoints, tf.reshape(w, [-1]), side="left")
             return tf.reshape(tf.gather(levels, index), tf.shape(w))
 
+        def ceil(self, w: Array) -> Array:
+            return tf.math.ceil(w)
+
+        def look_up(self, table: Array, places: Array) -> Array:
+            return tf.gather(table, tf.cast(places, tf.int32) + table.shape[0] // 2)
+
         def histogram(self, w: Array, largest: int) -> Array:
             size = 2 * largest + 1
             counts = tf.math.bincount(tf.cast(tf.reshape(w, [-1]), tf.int32) + largest, minlength=size, maxlength=size)
@@ -190,8 +208,8 @@ def tensorflow_operations() -> ArrayOperations:
         def lowest_row(self, values: Array) -> Array:
             return tf.argmin(values, axis=0)
 
-        def column_minimum(self, values: Array) -> Array:
-            return tf.reduce_min(values, axis=0)
+        def row_minimum(self, values: Array) -> Array:
+            return tf.reduce_min(values, axis=1)
 
         def column_sum(self, values: Array) -> Array:
             return tf.reduce_sum(values, axis=0)
@@ -201,5 +219,8 @@ def tensorflow_operations() -> ArrayOperations:
 
         def as_float(self, values: Array) -> Array:
             return tf.cast(values, tf.float32)
+
+        def before(self, value: Array, values: Array) -> Array:
+            return tf.concat([value[None], values], 0)
 
     return TensorFlowOperations()

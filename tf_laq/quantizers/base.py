@@ -115,15 +115,14 @@ class Quantizer(abc.ABC):
     def straight_through(self, weights: Any) -> Any:
         """Quantize a TensorFlow tensor; the gradient passes as if nothing had happened.
 
-        The value is `stop_gradient(q) + (w - stop_gradient(w))`, which is exactly q. It is computed in float32 and
-        equals `quantize` bit for bit; a float16 or bfloat16 tensor gets it rounded to its own type.
+        The value is computed in float32 and equals `quantize` bit for bit; a float16 or bfloat16 tensor gets it rounded
+        to its own type.
         """
         import tensorflow as tf
 
         still = tf.cast(tf.stop_gradient(weights), tf.float32)
         operations = tensorflow_operations()
-        quantized = tf.cast(self.project(still, self.scale(still, operations), operations), weights.dtype)
-        return tf.stop_gradient(quantized) + (weights - tf.stop_gradient(weights))
+        return with_gradient_of(weights, self.project(still, self.scale(still, operations), operations))
 
     def encode(self, weights: npt.ArrayLike) -> Encoding:
         """Return the quantized weights as codes into the levels.
@@ -168,6 +167,16 @@ class Quantizer(abc.ABC):
 
     def __hash__(self) -> int:
         return hash((self.name, self.bits))
+
+
+def with_gradient_of(weights: Any, quantized: Any) -> Any:
+    """Return quantized weights, a TensorFlow tensor in the type of the weights, with a gradient as if they were those.
+
+    The value is `stop_gradient(q) + (w - stop_gradient(w))`, which is exactly q.
+    """
+    import tensorflow as tf
+
+    return tf.stop_gradient(tf.cast(quantized, weights.dtype)) + (weights - tf.stop_gradient(weights))
 
 
 def _finite(weights: npt.ArrayLike) -> npt.NDArray[np.float32]:

@@ -9,11 +9,14 @@ from tf_laq.quantizers.arrays import Array, ArrayOperations
 from tf_laq.quantizers.base import Quantizer
 from tf_laq.quantizers.registry import register
 
-# Above every sum of squares, and far enough below the int64 range for two of them to be added.
-_IMPOSSIBLE = 1 << 60
-
 # As many as an int8 holds on each side.
 _STEPS = 127
+
+# A cost and the place that it is reached from share an int64: the cost times this, and the place.
+_PLACES = 1 << 9
+
+# Above every sum of squares times _PLACES, and far enough below the int64 range for one of them to be added.
+_IMPOSSIBLE = 1 << 61
 
 
 @register
@@ -35,13 +38,22 @@ class KMeans(Quantizer):
     max_bits = 6
 
     def scale(self, weights: Array, operations: ArrayOperations) -> Array:
-        """Return the levels."""
+        """Return the step D, and after it the levels as multiples of D."""
         counts, step = whole_steps(weights, _STEPS, operations)
-        return operations.as_float(best_levels(counts, 2**self.bits, operations)) * step
+        return operations.before(step, operations.as_float(best_levels(counts, 2**self.bits, operations)))
 
     def levels(self, scale: Array, operations: ArrayOperations) -> Array:
         """Return the levels: 2**bits, some of them equal where the weights have fewer values."""
-        return scale
+        return scale[1:] * scale[0]
+
+    def project(self, weights: Array, scale: Array, operations: ArrayOperations) -> Array:
+        """Return each float32 weight's level."""
+        # Two levels meet at a multiple of D / 2, so all weights between two multiples have one level. Those around 0
+        # may be too small for the division: theirs is 0 on both sides.
+        half = scale[0] * np.float32(0.5)
+        multiples = operations.constant(np.arange(-2 * _STEPS, 2 * _STEPS + 1)) * half
+        table = operations.nearest(self.levels(scale, operations), multiples)
+        return operations.look_up(table, operations.ceil(weights / half))
 
 
 def best_levels(counts: Array, levels: int, operations: ArrayOperations) -> Array:
@@ -68,21 +80,22 @@ def best_levels(counts: Array, levels: int, operations: ArrayOperations) -> Arra
     middle = size // 2
     positions = np.arange(size) - middle
     sums = [operations.running_sum(counts * positions**power) for power in (0, 1, 2)]
-    # Row i, column j: the interval of the elements i ... j - 1.
-    count, total, squares = (running[None, :] - running[:, None] for running in sums)
-    start, end = np.ogrid[: size + 1, : size + 1]
+    # Row j, column i: the interval of the elements i ... j - 1.
+    count, total, squares = (running[:, None] - running[None, :] for running in sums)
+    end, start = np.ogrid[: size + 1, : size + 1]
     mean = (2 * total + count) // operations.maximum(2 * count, 1)
-    level = operations.where(count > 0, mean, np.append(positions, middle)[:, None])
+    level = operations.where(count > 0, mean, np.append(positions, middle))
     level = operations.where((start <= middle) & (middle < end), np.int64(0), level)
-    cost = operations.where(start <= end, squares - 2 * level * total + level * level * count, np.int64(_IMPOSSIBLE))
-    best, starts = cost[0], []
+    cost = (squares - 2 * level * total + level * level * count) * _PLACES
+    from_place = operations.where(start <= end, cost + start, np.int64(_IMPOSSIBLE))
+    best, starts = cost[:, 0], []
     for _ in range(levels - 1):
-        costs = best[:, None] + cost
-        starts.append(operations.lowest_row(costs))
-        best = operations.column_minimum(costs)
+        reached = operations.row_minimum(best + from_place)
+        starts.append(reached % _PLACES)
+        best = reached - starts[-1]
     right, found = size, []
     for start_of in reversed(starts):
         left = start_of[right]
-        found.append(level[left, right])
+        found.append(level[right, left])
         right = left
-    return operations.stack([level[0, right], *reversed(found)])
+    return operations.stack([level[right, 0], *reversed(found)])

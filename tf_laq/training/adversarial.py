@@ -19,6 +19,7 @@ from tf_laq._internal.validation import real, whole
 from tf_laq.adapters import keras_module, keras_version
 from tf_laq.adapters.copying import probe
 from tf_laq.adapters.heads import class_logits, only_output
+from tf_laq.adapters.once import quantized_once
 from tf_laq.attacks.base import Logits, by_example
 from tf_laq.attacks.cleverhans import gradient_step, project
 from tf_laq.attacks.pgd import PGD
@@ -210,25 +211,28 @@ tf_keras.layers.Dense(10)])
         images = self._only_input(images)
         assert_range(images)
         step = self.optimizer.iterations
-        examples = self.perturb(images, labels, step)
-        if self.clean_fraction > 0.0:
-            drawn = tf.random.stateless_uniform([tf.shape(images)[0]], self._random_seed(step, 1))
-            examples = tf.where(by_example(drawn, images) < self.clean_fraction, tf.cast(images, tf.float32), examples)
-        logs = super().train_step((examples, labels, weights))
+        with quantized_once(self.model):
+            examples = self.perturb(images, labels, step)
+            if self.clean_fraction > 0.0:
+                drawn = tf.random.stateless_uniform([tf.shape(images)[0]], self._random_seed(step, 1))
+                clean = by_example(drawn, images) < self.clean_fraction
+                examples = tf.where(clean, tf.cast(images, tf.float32), examples)
+            logs = super().train_step((examples, labels, weights))
         return {name: value for name, value in logs.items() if name != ROBUST_ACCURACY}
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Evaluate the batch clean and, if `robust_accuracy` was asked for, under the attack."""
         images, labels, weights = self._keras.utils.unpack_x_y_sample_weight(data)
         images = self._only_input(images)
-        if self._robust_accuracy is not None:
-            attack, seed = self.validation_attack, self._random_seed(self.warmup_steps, 0)
-            epsilon = tf.constant(attack.epsilon, tf.float32)
-            examples = _perturb(self._logits, images, labels, attack, epsilon, seed)
-            predicted = tf.argmax(self._logits(examples), axis=-1)
-            right = tf.cast(tf.equal(predicted, _class_numbers(labels)), tf.float32)
-            self._robust_accuracy.update_state(right, None if weights is None else tf.reshape(weights, [-1]))
-        logs: dict[str, Any] = super().test_step(data)
+        with quantized_once(self.model):
+            if self._robust_accuracy is not None:
+                attack, seed = self.validation_attack, self._random_seed(self.warmup_steps, 0)
+                epsilon = tf.constant(attack.epsilon, tf.float32)
+                examples = _perturb(self._logits, images, labels, attack, epsilon, seed)
+                predicted = tf.argmax(self._logits(examples), axis=-1)
+                right = tf.cast(tf.equal(predicted, _class_numbers(labels)), tf.float32)
+                self._robust_accuracy.update_state(right, None if weights is None else tf.reshape(weights, [-1]))
+            logs: dict[str, Any] = super().test_step(data)
         return logs
 
     def get_config(self) -> dict[str, Any]:
@@ -298,6 +302,9 @@ def _perturb(logits: Logits, images: Any, labels: Any, attack: PGD, epsilon: tf.
     images = tf.cast(images, tf.float32)
     labels = _class_numbers(labels)
     step_size = attack.step / max(attack.epsilon, 1e-12) * epsilon
+    if not tf.executing_eagerly():
+        # What CleverHans keeps for a callable has the quantized weights of this graph in it.
+        logits = functools.partial(logits)
     current = images
     if attack.random_start:
         start = _uniform_in_ball(tf.shape(images), epsilon, attack.norm, seed)

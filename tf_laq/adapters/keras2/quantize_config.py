@@ -8,7 +8,7 @@ from typing import Any
 import tf_keras
 
 from tf_laq import quantizers
-from tf_laq.adapters import kernels
+from tf_laq.adapters import kernels, once
 from tf_laq.adapters.keras2 import tfmot
 
 _register = tf_keras.utils.register_keras_serializable(package="tf_laq")
@@ -35,7 +35,7 @@ class WeightQuantizer(tfmot.Quantizer):  # type: ignore[misc]
 
     def __call__(self, inputs: Any, training: Any, weights: Any, **kwargs: Any) -> Any:
         """Return the quantized weights with a straight-through gradient."""
-        return self.quantizer.straight_through(inputs)
+        return once.quantize(inputs, inputs, self.quantizer)
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` takes."""

@@ -92,8 +92,7 @@ class QuantizeWrapper(tfmot.QuantizeWrapperV2):  # type: ignore[misc]
     # AutoGraph has nothing to convert in a quantizer, and takes longer to find out than the quantizer takes to trace.
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def _quantize(self, variable: Any, quantizer: Any) -> Any:
-        if not hasattr(variable, "_variable"):
-            return quantizer(variable, training=None, weights={})
-        # Under mixed precision, from the float32 values behind the variable, and then as the layer would read it.
-        wide = quantizer(variable._variable, training=None, weights={})
-        return tf.cast(wide, self.layer.compute_dtype)
+        wide = kernels.wide_variable(variable)
+        quantized = quantizer(wide, training=None, weights={})
+        # Under mixed precision as the layer would read it.
+        return quantized if wide is variable else tf.cast(quantized, self.layer.compute_dtype)
