@@ -57,7 +57,7 @@ def whole(subject: str, value: object, *, minimum: int = 1, maximum: int = LARGE
         ...
         tf_laq.errors.InputError: steps: expected a whole number of at least 1. Received: 0.
     """
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not minimum <= value <= maximum:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not minimum <= int(value) <= maximum:
         bounds = f"of at least {minimum}" if maximum == LARGEST_WHOLE else f"from {minimum} to {maximum}"
         raise InputError(subject, expected=f"a whole number {bounds}", received=repr(value))
 
@@ -94,16 +94,16 @@ expected axis -1 to have value 3.
         yield
     except InputError:
         raise
-    except (AttributeError, TypeError, ValueError, *_errors_of_tensorflow()) as error:
+    except _errors_of_models() as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         expected = f"a model of images of shape {shape}"
         raise InputError(subject, expected=expected, received=f"an error from it: {said}", remedy=remedy) from error
 
 
-def _errors_of_tensorflow() -> tuple[type[Exception], ...]:
+def _errors_of_models() -> tuple[type[Exception], ...]:
     import tensorflow as tf
 
-    return (tf.errors.OpError,)
+    return AttributeError, TypeError, ValueError, tf.errors.OpError
 
 
 def checked_images(images: npt.ArrayLike) -> npt.NDArray[np.float32]:
