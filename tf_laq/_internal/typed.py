@@ -89,7 +89,8 @@ def _fits(value: object, hint: Any) -> bool:
     if kind is os.PathLike:
         return isinstance(value, os.PathLike)
     if kind is collections.abc.Mapping:
-        return isinstance(value, Mapping) and all(_fits(k, inner[0]) and _fits(v, inner[1]) for k, v in value.items())
+        # What it maps to is the function's own to check, as it names the key.
+        return isinstance(value, Mapping) and all(_fits(key, inner[0]) for key in value)
     if kind in (tuple, collections.abc.Sequence, collections.abc.Iterable):
         accepted = Iterable if kind is Iterable else (tuple, list)
         if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, accepted):
@@ -120,9 +121,9 @@ def _described(hint: Any) -> str:
     if kind is os.PathLike:
         return "a path"
     if kind is collections.abc.Mapping:
-        return f"a mapping from {_described(inner[0])} to {_described(inner[1])}"
+        return f"a mapping, each key of it {_described(inner[0])}"
     if kind in (tuple, collections.abc.Sequence, collections.abc.Iterable):
         if kind is tuple and inner[-1] is not Ellipsis:
             return f"{' and '.join(map(_described, inner))}"
-        return f"a list, each of it {_described(inner[0])}"
+        return "a list of names" if inner[0] is str else f"a list, each of it {_described(inner[0])}"
     return f"a {hint.__name__}" if isinstance(hint, type) and hint is not Any else "any value"
