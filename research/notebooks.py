@@ -11,9 +11,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import nbclient
-import nbformat
-
 NOTEBOOKS = Path(__file__).parents[1] / "docs" / "notebooks"
 
 
@@ -23,6 +20,9 @@ def run(path: Path, folder: str | os.PathLike[str]) -> Any:
     Raises:
         nbclient.exceptions.CellExecutionError: A cell raises an error.
     """
+    import nbclient
+    import nbformat
+
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(folder)}}).execute()
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
@@ -40,6 +40,8 @@ def _is_noise(output: Any) -> bool:
 
 def main() -> None:
     """Run all notebooks and write them with their outputs."""
+    import nbformat
+
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         with tempfile.TemporaryDirectory() as folder:
             nbformat.write(run(path, folder), path)

@@ -5,6 +5,9 @@ import os
 import sys
 from pathlib import Path
 
+# A program for the installed package.
+collect_ignore = ["smoke.py"]
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 # Several BLAS threads and several test processes on a few cores mostly wait for each other.

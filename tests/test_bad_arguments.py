@@ -56,6 +56,10 @@ def network(units=3, sides=(4, 4, 1)):
     return tf_keras.Sequential([tf_keras.Input(sides), *layers, tf_keras.layers.Dense(units, name="logits")])
 
 
+def normalised():
+    return tf_keras.Sequential([tf_keras.Input((4, 4, 1)), tf_keras.layers.BatchNormalization()])
+
+
 def calls(folder):
     """Return, by name, functions with the arguments of a call that is right."""
     model = network()
@@ -179,6 +183,7 @@ def calls(folder):
             training.match_statistics,
             {"model": baked, "float_twin": model, "images": IMAGES, "attack": None, "batch_size": 12, "seed": 0},
         ),
+        "textures": (training.textures, {"model": normalised(), "count": 2, "shape": None, "seed": 0}),
         "add_lipschitz_penalty": (training.add_lipschitz_penalty, {"model": network(), "beta": 0.1}),
         "recipe": (training.recipe, {"dataset": "digits", "name": "fast", "epsilon": None, "norm": "linf"}),
         "Recipe": (

@@ -124,6 +124,6 @@ def _described(hint: Any) -> str:
         return f"a mapping, each key of it {_described(inner[0])}"
     if kind in (tuple, collections.abc.Sequence, collections.abc.Iterable):
         if kind is tuple and inner[-1] is not Ellipsis:
-            return f"{' and '.join(map(_described, inner))}"
+            return f"({', '.join(map(_described, inner))})"
         return "a list of names" if inner[0] is str else f"a list, each of it {_described(inner[0])}"
     return f"a {hint.__name__}" if isinstance(hint, type) and hint is not Any else "any value"

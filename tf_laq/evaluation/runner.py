@@ -107,6 +107,7 @@ def evaluate(
             other inputs.
 
     Example:
+        >>> import tensorflow as tf
         >>> brightness = lambda images: tf.reduce_sum(images - 0.5, [1, 2, 3])[:, None] * [[-1.0, 1.0]]
         >>> images = [[[[0.1]]], [[[0.4]]], [[[0.6]]], [[[0.9]]]]
         >>> battery = Battery.preset("digits").only(["clean", "fgsm_strong"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import whole
 from tf_laq.adapters import adapter_of
 from tf_laq.errors import InputError
@@ -21,6 +22,7 @@ _CONTRAST = (0.125, 0.25, 0.5)
 _COMPARED = 16
 
 
+@typed
 def textures(model: Any, count: int = 64, *, shape: Sequence[int] | None = None, seed: int = 0) -> Images:
     """Return images of noise for `match_statistics`, in the place of those that a network was trained on.
 
