@@ -5,9 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-# A program for the installed package.
-collect_ignore = ["smoke.py"]
-
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 # Several BLAS threads and several test processes on a few cores mostly wait for each other.
@@ -15,6 +12,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import hypothesis
 import pytest
+
+# A program for the installed package.
+collect_ignore = ["smoke.py"]
 
 # The tests run against the installed package; research/ is not installed, and the clone is not on the path.
 _RESEARCH = Path(__file__).parents[1] / "research" / "__init__.py"

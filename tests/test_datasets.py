@@ -135,7 +135,7 @@ def test_files_that_are_neither_there_nor_can_be_made_say_what_to_do(tmp_path) -
         ({"source": "digits", "seed": -1}, "seed"),
         (
             {"source": "digits", "size": (8, 8, 1)},
-            r"size: expected a whole number or \(a whole number, a whole number\) or None",
+            r"size: expected a whole number or \(a whole number, a whole number\)",
         ),
         ({"source": "digits", "size": 0}, "size: expected a whole number from 1 to 65535"),
     ],

@@ -62,6 +62,7 @@ def textures(model: Any, count: int = 64, *, shape: Sequence[int] | None = None,
         ((64, 8, 8, 1), True)
     """
     whole("count", count)
+    whole("seed", seed, minimum=0)
     places = normalisations(model)
     if not places:
         received = f"{type(model).__name__} {model.name!r} without batch normalisation"
