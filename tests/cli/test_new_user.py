@@ -73,7 +73,11 @@ def test_a_mobilenet_of_keras_2_goes_from_a_folder_of_images_to_a_file(tmp_path,
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(tf.io.encode_png(np.repeat(image, 3, axis=2)).numpy())
     settings = {"alpha": 0.35, "weights": None, "classes": 10, "classifier_activation": None}
-    tf_keras.applications.MobileNetV2(input_shape=(32, 32, 3), **settings).save("mobile.keras")
+    model = tf_keras.applications.MobileNetV2(input_shape=(32, 32, 3), **settings)
+    for layer in model.layers:
+        if isinstance(layer, tf_keras.layers.BatchNormalization):
+            layer.momentum = 0.5
+    model.save("mobile.keras")
     page = GUIDE.read_text(encoding="utf-8")
     photos = page[page.index("A folder of photos") :]
     for command in re.findall(r"^    laq (.*)$", photos[: photos.index("`laq train` goes on")], flags=re.MULTILINE):

@@ -103,7 +103,7 @@ def test_normalised_networks_can_be_tuned_in_mixed_precision(digits, short) -> N
         [
             tf_keras.Input((8, 8, 1)),
             layers.Conv2D(4, 3, name="conv"),
-            layers.BatchNormalization(),
+            layers.BatchNormalization(momentum=0.5),
             layers.Flatten(),
             layers.Dense(10, name="logits"),
         ]

@@ -10,7 +10,7 @@ import tf_keras
 
 from tf_laq import datasets, models
 from tf_laq.errors import InputError
-from tf_laq.training import fitting, recipe, train
+from tf_laq.training import RunningStatisticsWarning, fitting, recipe, train
 from tf_laq.training.copying import with_precision
 
 
@@ -151,7 +151,7 @@ def cnn(module, shape=(8, 8, 1), classes=10, first=None):
             module.Input(shape),
             *([first] if first else []),
             layers.Conv2D(8, 3, strides=2, activation="relu"),
-            layers.BatchNormalization(),
+            layers.BatchNormalization(momentum=0.5),
             layers.Flatten(),
             layers.Dense(classes),
         ]
@@ -203,6 +203,19 @@ def test_images_held_as_bytes_come_in_the_same_batches(digits, short) -> None:
     batches = [fitting._batches(split, short, tf.Variable(0, dtype=tf.int64), 0) for split in (held, whole)]
     for (a, _), (b, _) in zip(*(part.as_numpy_iterator() for part in batches), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("keras", [tf_keras, keras3])
+def test_a_training_too_short_for_the_running_statistics_is_told(digits, short, keras) -> None:
+    def network(momentum):
+        layers = [keras.layers.BatchNormalization(momentum=momentum, name="bn"), keras.layers.Flatten()]
+        return keras.Sequential([keras.Input((8, 8, 1)), *layers, keras.layers.Dense(10)])
+
+    recipe = dataclasses.replace(short, epochs=1)
+    with pytest.warns(RunningStatisticsWarning, match=r"Layer 'bn': after the \d+ steps of this training, \d\d % of"):
+        trained = train(digits, recipe, model=network(0.999))
+    train(digits, recipe, model=trained)  # Those are its own by now.
+    train(digits, dataclasses.replace(recipe, epochs=2), model=network(0.5))
 
 
 def test_a_data_set_without_validation_images_trains(short) -> None:

@@ -25,6 +25,7 @@ from tf_laq.training.copying import copy_of, images_to_logits, with_precision
 from tf_laq.training.lipschitz_penalty import add_lipschitz_penalty
 from tf_laq.training.overfitting import ROBUST_ACCURACY
 from tf_laq.training.recipes import Recipe
+from tf_laq.training.requirements import check_steps
 
 _VALIDATION_IMAGES = 1000
 
@@ -107,6 +108,7 @@ def fit(
             expected = f"callbacks of {module.__name__}, as the model is"
             raise InputError("callbacks", expected=expected, received=repr(callback))
     steps = recipe.epochs * math.ceil(len(dataset.train) / recipe.batch_size)
+    check_steps(model, steps)
     fitted = model if recipe.attack is None else _adversarial(model, recipe, steps, seed, examples_from)
     fitted.compile(
         optimizer=_optimizer(module, recipe, steps),

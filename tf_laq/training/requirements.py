@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import warnings
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tf_laq._internal.batches import in_batches, only_input
+from tf_laq.adapters import adapter_of
 from tf_laq.adapters.heads import activation_of, class_logits, only_output
 from tf_laq.errors import InputError
 
 RANGE = "images in [0, 1]"
 DIVIDE = "Divide images of 0 to 255 by 255."
+
+_MOST_LEFT = 0.1
 
 # Logits of images far from [0, 1] are far from it too; what has come through a softmax or sigmoid never is.
 _SCALES = [sign * 2.0**power for power in range(8) for sign in (1.0, -1.0)]
@@ -38,6 +42,37 @@ def check_network(keras: Any, model: Any) -> None:
     last: Any = model.layers[-1] if model.layers else None
     if isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is keras.activations.softmax:
         raise _not_logits(f"one that ends with the softmax of layer {last.name!r}", "softmax")
+
+
+class RunningStatisticsWarning(UserWarning):
+    """A training is too short for the running statistics of a network's batch normalisation."""
+
+
+def check_steps(model: Any, steps: int) -> None:
+    """Warn if batch normalisations will still hold much of the statistics that they were made with.
+
+    After n steps, momentum^n of these is left. A network looks trained by its loss then, and computes nonsense.
+
+    Args:
+        model: The network; statistics that are not those of a new layer are taken for its own.
+        steps: Number of steps of the training.
+
+    Warns:
+        RunningStatisticsWarning: More than a tenth will be left.
+    """
+    adapter = adapter_of(model)
+    for layer in adapter.layers(model):
+        if isinstance(layer, adapter.keras.layers.BatchNormalization) and not np.any(layer.moving_mean):
+            left = layer.momentum**steps
+            if left > _MOST_LEFT:
+                warnings.warn(
+                    f"Layer {layer.name!r}: after the {steps} steps of this training, {100 * left:.0f} % of its "
+                    f"running statistics will still be what it was made with (momentum {layer.momentum}). Train "
+                    "longer, or set the momentum of the batch normalisations lower, such as 0.9.",
+                    RunningStatisticsWarning,
+                    stacklevel=2,
+                )
+                return
 
 
 def check_loss(keras: Any, loss: Any) -> None:
