@@ -177,9 +177,12 @@ def _raced(judge: Judge, rule: Rule, recipe: Recipe | None, also: Sequence[Candi
     race = Race(judge, rule, bench.original(), say)
     pairs.sort(key=lambda pair: (pair[1].bytes, pair[0].name))
     race.enter(model for _, model in pairs)
+    plans_tuned = []
     for candidate, model in pairs:
         race.judge(candidate, model)
-        if recipe is not None and candidate.can_be_tuned and race.would_win(model.bytes):
+        can_be_tuned = candidate.can_be_tuned and model.settings not in plans_tuned
+        if recipe is not None and can_be_tuned and race.would_win(model.bytes):
+            plans_tuned.append(model.settings)
             tuned = candidate.tuned(recipe)
             say(f"{tuned.name}: fine-tuning, {recipe.epochs} epochs")
             made = bench.make(tuned, model.plan)
