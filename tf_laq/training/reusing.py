@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -108,6 +109,8 @@ def trained_model(
         announce(f"Use the model trained earlier: {path} (same data set, recipe and seed)")
         shutil.rmtree(begun, ignore_errors=True)  # What a run that was killed at its very end left.
         files.sweep(path.parent)
+        with contextlib.suppress(InputError), files.locked(path):  # Its lock, which the end of this removes.
+            pass
         return load_model(path)
     network = new_network(data, recipe, model, keras=keras, seed=seed)
     check_path(path, keras)
