@@ -13,7 +13,6 @@ import numpy as np
 
 from tf_laq import api, training
 from tf_laq._internal import archives, files
-from tf_laq._internal import archives
 from tf_laq._internal.documents import Count, Document
 from tf_laq.compression.candidates import Candidate
 from tf_laq.compression.places import FILE, INPUTS
