@@ -170,8 +170,8 @@ class Workbench:
             archives.write(place / _WEIGHTS, {f"{n:04d}": value for n, value in enumerate(made.get_weights())})
             self._export(candidate.name, made, plan)
             making.save(place / _MAKING)
-        for training in place.glob(f"{_TRAINING}*"):
-            shutil.rmtree(training)
+        for trained in place.glob(f"{_TRAINING}*"):
+            shutil.rmtree(trained)
         plan = QuantizationPlan.load(place / _PLAN)
         return CompressedModel(
             name=candidate.name,
