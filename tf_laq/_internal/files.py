@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -15,6 +16,7 @@ from tf_laq.errors import InputError
 
 _UNFINISHED = ".writing-"
 _LOCK = "lock"
+_ALL, _READY = "all", "ready"
 _SECONDS_OF_A_RUN = 24 * 60 * 60
 _NO_SPACE = [os.strerror(number) for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)]
 
@@ -40,8 +42,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         ['plan.json']
     """
     target = Path(path)
-    if target.is_dir():
-        raise InputError("path", expected="a file", received=f"the folder {target}", remedy="Add a file name.")
+    _check_no_folder(target)
     with _beside(target) as temporary:
         yield temporary
         temporary.replace(target)
@@ -75,6 +76,43 @@ def replacing_folder(path: str | os.PathLike[str], marker: str) -> Iterator[Path
 
 
 @contextlib.contextmanager
+def replacing_together(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary folder; on success all files in it take their names in `folder`, on an error none does.
+
+    A run that is killed while they do leaves the rest to `sweep`.
+
+    Args:
+        folder: Where the files belong. It is made if it is missing.
+
+    Yields:
+        An empty folder, to be filled with files by the caller.
+
+    Raises:
+        InputError: The folder cannot be written, or a file has the name of a folder in it.
+
+    Example:
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with replacing_together(folder) as temporary:
+        ...     for name in ("model.keras", "model.plan.json"):
+        ...         _ = (temporary / name).write_text("{}")
+        >>> sorted(p.name for p in folder.iterdir())
+        ['model.keras', 'model.plan.json']
+    """
+    with _beside(Path(folder) / _ALL) as temporary:
+        temporary.mkdir()
+        yield temporary
+        for file in temporary.iterdir():
+            _check_no_folder(Path(folder, file.name))
+        temporary.replace(temporary.parent.with_name(_READY))
+
+
+def _check_no_folder(target: Path) -> None:
+    """Raise an `InputError` if a file is to be written where a folder is."""
+    if target.is_dir():
+        raise InputError("path", expected="a file", received=f"the folder {target}", remedy="Add a file name.")
+
+
+@contextlib.contextmanager
 def locked(path: str | os.PathLike[str]) -> Iterator[None]:
     """Keep other runs from writing a file for as long as this one is at work on it.
 
@@ -86,8 +124,7 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     target = Path(path)
-    if target.is_dir():
-        raise InputError("path", expected="a file", received=f"the folder {target}", remedy="Add a file name.")
+    _check_no_folder(target)
     lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=0)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -121,9 +158,9 @@ def _beside(target: Path) -> Iterator[Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
             sweep(target.parent)
             folder = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=target.parent))
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            stack.callback(_remove, folder)
             stack.enter_context(_lock(folder))
-            stack.callback(_restore, folder)
+            stack.callback(_settle, folder)
             # A folder that was there is kept as "old" until the new one is in its place.
             (folder / "new").mkdir()
         except OSError as error:
@@ -139,7 +176,7 @@ def _beside(target: Path) -> Iterator[Path]:
 
 
 def sweep(folder: str | os.PathLike[str]) -> None:
-    """Remove what killed runs left of their writing in a folder, and put back what they had set aside.
+    """Remove what killed runs left of their writing in a folder, and put what they had set aside or done in its place.
 
     A run holds a lock in what it writes, which ends with its process. Without a lock there is only what a run is about
     to lock, which is empty and which it makes again, and what versions before the lock left.
@@ -150,10 +187,16 @@ def sweep(folder: str | os.PathLike[str]) -> None:
         with contextlib.suppress(OSError, Timeout):  # In use, of another user, or removed by another run.
             if (left / _LOCK).exists() or time.time() - left.stat().st_mtime > _SECONDS_OF_A_RUN:
                 with _lock(left):
-                    _restore(left)
-                    shutil.rmtree(left)
+                    _settle(left)
+                _remove(left)
             else:
                 left.rmdir()
+
+
+def sweep_tree(folder: str | os.PathLike[str]) -> None:
+    """Do what `sweep` does in a folder of this package's own and all folders in it."""
+    for parent in {left.parent for left in Path(folder).rglob(f"{_UNFINISHED}*")}:
+        sweep(parent)
 
 
 def _lock(folder: Path) -> contextlib.AbstractContextManager[object]:
@@ -162,11 +205,21 @@ def _lock(folder: Path) -> contextlib.AbstractContextManager[object]:
     return FileLock(folder / _LOCK, timeout=0)
 
 
-def _restore(unfinished: Path) -> None:
-    """Put back a folder that was taken away for a new one that did not take its place."""
+def _settle(unfinished: Path) -> None:
+    """Put files that are complete in their places, and back a folder that a new one did not take the place of."""
+    for file in (unfinished / _READY).glob("*"):
+        file.replace(unfinished.parent / file.name)
     for old in (unfinished / "old").glob("*"):
         if not (unfinished.parent / old.name).exists():
             old.replace(unfinished.parent / old.name)
+
+
+def _remove(unfinished: Path) -> None:
+    """Remove what is left of a writing, its lock last: without it `sweep` takes the folder for one that is new."""
+    for part in unfinished.iterdir():
+        if part.name != _LOCK:
+            shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def is_out_of_space(error: BaseException) -> bool:
@@ -179,14 +232,16 @@ def is_out_of_space(error: BaseException) -> bool:
 
 
 def _unwritable(target: Path, error: Exception) -> InputError:
+    # What is written as a part of several has a temporary place, which nobody knows.
+    shown = Path(re.sub(rf"{re.escape(_UNFINISHED)}\w+.new.{_ALL}.", "", str(target)))
     if is_out_of_space(error):
         expected = "enough space for the file"
         remedy = "Make space, or choose a path on another disk. What was there before is unchanged."
-        received = f"{target} ({next((words for words in _NO_SPACE if words in str(error)), _NO_SPACE[0])})"
+        received = f"{shown} ({next((words for words in _NO_SPACE if words in str(error)), _NO_SPACE[0])})"
     else:
         expected = "a place that can be written"
         remedy = "Choose another path or change the folder's permissions."
-        received = f"{target} ({error.strerror if isinstance(error, OSError) else error})"
+        received = f"{shown} ({error.strerror if isinstance(error, OSError) else error})"
     return InputError("path", expected=expected, received=received, remedy=remedy)
 
 

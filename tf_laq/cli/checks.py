@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from tf_laq._internal import files
 from tf_laq._internal.unreadable import check_content
 from tf_laq._internal.validation import one_of
 from tf_laq.cli.arguments import named_paths, radius_of, words
@@ -18,7 +19,12 @@ StrPath = str | os.PathLike[str]
 
 
 def check_new(*paths: StrPath, overwrite: bool, argument: str = "out") -> None:
-    """Raise an `InputError` if a file that a command would write is there and is not to be replaced."""
+    """Raise an `InputError` if a file that a command would write is there and is not to be replaced.
+
+    What an earlier run that was killed had ready is there too.
+    """
+    for folder in {Path(path).parent for path in paths}:
+        files.sweep(folder)
     for path in paths:
         if Path(path).exists() and not overwrite:
             raise InputError(

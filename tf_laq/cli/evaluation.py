@@ -199,9 +199,10 @@ def curve(
         batch_size=batch_size,
         seed=seed,
     )
-    found.save(folder / "curve.json")
-    files.write_text(folder / "curve.csv", found.to_csv())
-    files.write_text(folder / "curve.txt", f"{found}\n")
-    with files.replacing(folder / "curve.png") as part:
-        part.write_bytes(draw_curve(found))
+    plot = draw_curve(found)
+    with files.replacing_together(folder) as temporary:
+        found.save(temporary / "curve.json")
+        (temporary / "curve.csv").write_text(found.to_csv(), encoding="utf-8")
+        (temporary / "curve.txt").write_text(f"{found}\n", encoding="utf-8")
+        (temporary / "curve.png").write_bytes(plot)
     print(f"{found}\n\nResults: {folder}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_laq import api, lipschitz, policies, quantizers as known_quantizers
+from tf_laq._internal import files
 from tf_laq._internal.validation import one_of
 from tf_laq.cli.arguments import (
     DataArguments,
@@ -112,8 +113,10 @@ def quantize(
         layout=layout or None,  # type: ignore[arg-type]
     )
     plan, no_file = _with_file_bytes(network, plan)
-    save_model(api.bake(network, plan), out)
-    plan.save(plan_path)
+    quantized = api.bake(network, plan)
+    with files.replacing_together(plan_path.parent) as temporary:
+        save_model(quantized, temporary / Path(out).name)
+        plan.save(temporary / plan_path.name)
     print(f"{plan}\n{no_file}\nQuantized model: {out}\nPlan: {plan_path}")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+from tf_laq._internal import files
 from tf_laq.adapters import plan_of
 from tf_laq.cli.arguments import check_ending, load_model
 from tf_laq.cli.checks import check_models, check_new
@@ -55,18 +57,21 @@ def export(
     from tf_laq.tflite import export_tflite
 
     loaded = load_model(model, unsafe)
-    exported = export_tflite(
-        loaded,
-        path,
-        given or _known_plan(model, loaded),  # type: ignore[arg-type]  # A text is "float32".
-        layout=layout,  # type: ignore[arg-type]  # Any text comes from the command line; it is checked there.
-        compress=compress or None,  # type: ignore[arg-type]
-        strict=strict,
-        min_runtime=min_runtime or None,
-        compare_sizes=compare_sizes,
-        measure=measure,
-    )
-    exported.save(report)
+    chosen = given or _known_plan(model, loaded)
+    with files.replacing_together(report.parent) as temporary:
+        written = export_tflite(
+            loaded,
+            temporary / Path(path).name,
+            chosen,  # type: ignore[arg-type]  # A text is "float32".
+            layout=layout,  # type: ignore[arg-type]  # Any text comes from the command line; it is checked there.
+            compress=compress or None,  # type: ignore[arg-type]
+            strict=strict,
+            min_runtime=min_runtime or None,
+            compare_sizes=compare_sizes,
+            measure=measure,
+        )
+        exported = dataclasses.replace(written, path=path, compressed=compressed[0] if compressed else None)
+        exported.save(temporary / report.name)
     print(exported)
 
 

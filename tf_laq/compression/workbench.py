@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from tf_laq import api, training
-from tf_laq._internal import archives
+from tf_laq._internal import archives, files
 from tf_laq._internal.documents import Count, Document
 from tf_laq.compression.candidates import Candidate
 from tf_laq.compression.places import FILE, INPUTS
@@ -125,6 +125,7 @@ class Workbench:
             layout=layout,
             seed=seed,
         )
+        files.sweep_tree(path)
         manifest = path / INPUTS
         if manifest.is_file() and not inputs.is_at(manifest):
             if not overwrite:
@@ -169,8 +170,8 @@ class Workbench:
             archives.write(place / _WEIGHTS, {f"{n:04d}": value for n, value in enumerate(made.get_weights())})
             self._export(candidate.name, made, plan)
             making.save(place / _MAKING)
-            for training in place.glob(f"{_TRAINING}*"):
-                shutil.rmtree(training)
+        for trained in place.glob(f"{_TRAINING}*"):
+            shutil.rmtree(trained)
         plan = QuantizationPlan.load(place / _PLAN)
         return CompressedModel(
             name=candidate.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -104,10 +105,12 @@ def trained_model(
     record = path.with_suffix(".training.json")
     key = hashlib.sha256(json.dumps(wanted.to_dict()).encode()).hexdigest()
     begun = path.with_suffix(f".{key[:8]}.checkpoint")
+    files.sweep(path.parent)
     if not retrain and _is_there(path, wanted):
         announce(f"Use the model trained earlier: {path} (same data set, recipe and seed)")
         shutil.rmtree(begun, ignore_errors=True)  # What a run that was killed at its very end left.
-        files.sweep(path.parent)
+        with contextlib.suppress(InputError), files.locked(path):  # Its lock, which the end of this removes.
+            pass
         return load_model(path)
     network = new_network(data, recipe, model, keras=keras, seed=seed)
     check_path(path, keras)
@@ -127,9 +130,10 @@ def trained_model(
         _shorten(epochs, epochs_behind(begun))
         log = keras_module(keras).callbacks.CSVLogger(epochs, append=True)
         train_network(network, data, recipe, seed=seed, checkpoint=begun, callbacks=[log], progress=progress)
-        save_model(network, path)
-        files.write_text(path.with_suffix(".log.csv"), epochs.read_text(encoding="utf-8"))
-        _with_sha256(wanted, path).save(record)
+        with files.replacing_together(path.parent) as temporary:
+            save_model(network, temporary / path.name)
+            shutil.copyfile(epochs, temporary / path.with_suffix(".log.csv").name)
+            _with_sha256(wanted, temporary / path.name).save(temporary / record.name)
         shutil.rmtree(begun, ignore_errors=True)
     return network
 
