@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import traceback
 import zipfile
 from pathlib import Path
 
@@ -95,6 +96,8 @@ def serve():
             code = 1
             try:
                 code = run(*json.loads(line))
+            except BaseException:
+                traceback.print_exc()
             finally:
                 sys.stderr.flush()
                 os._exit(code)
@@ -112,6 +115,8 @@ def run(folder, arguments, last):
 
     def watch(event, arguments):
         nonlocal count
+        if event not in {"open", *CHANGES} or isinstance(arguments[0], int):  # The number of a file that is open.
+            return
         writes = event == "open" and (
             bool({*"wax+"} & {*arguments[1]})
             if isinstance(arguments[1], str)
