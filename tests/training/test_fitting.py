@@ -205,7 +205,7 @@ def test_images_held_as_bytes_come_in_the_same_batches(digits, short) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("keras", [tf_keras, keras3])
+@pytest.mark.parametrize("keras", [pytest.param(tf_keras, marks=pytest.mark.slow), keras3])
 def test_a_training_too_short_for_the_running_statistics_is_told(digits, short, keras) -> None:
     def network(momentum):
         layers = [keras.layers.BatchNormalization(momentum=momentum, name="bn"), keras.layers.Flatten()]
