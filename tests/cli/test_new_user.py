@@ -21,7 +21,7 @@ QUICK = {"train": ["--epochs", "1"], "compress": ["--examples", "32", "--preset"
 def steps(page: str) -> list[tuple[str, str]]:
     """Return the steps of the guide's example: ("python", code), ("laq", arguments) and ("text", output)."""
     page = page[page.index("## From a network") :].replace(" \\\n", " ")
-    found = re.findall(r"^```(python|text)\n(.*?)^```$|^    laq (.*)$", page, flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^```(python|text)\n(.*?)^```$|^    laq ([^\n]*)$", page, flags=re.MULTILINE | re.DOTALL)
     return [(kind or "laq", block or command) for kind, block, command in found]
 
 
