@@ -12,6 +12,7 @@ from tf_laq.cli.arguments import check_ending, load_model
 from tf_laq.cli.checks import check_models, check_new
 from tf_laq.errors import InputError
 from tf_laq.plan import QuantizationPlan
+from tf_laq.tflite.verifying import MAX_BYTES
 
 
 def export(
@@ -90,7 +91,7 @@ def _known_plan(path: str, model: Any) -> QuantizationPlan | None:
     return QuantizationPlan.load(beside)
 
 
-def inspect(path: str, *, max_bytes: int = 1 << 30) -> None:
+def inspect(path: str, *, max_bytes: int = MAX_BYTES) -> None:
     """Print what a TensorFlow Lite file holds: its weights with their bits and levels, its operators, its runtime.
 
     Args:

@@ -125,10 +125,10 @@ class Race:
             verdict = self._attack(made, until=None if candidate.always_attacked else self._loses_beyond_doubt)
         self.models[made.name] = dataclasses.replace(made, verdict=verdict)
 
-    def would_win(self, size: int) -> bool:
-        """Return whether a file of so many bytes would win if it were robust enough."""
-        largest = self._rule.max_bytes
-        return (largest is None or size <= largest) and (self.winner is None or size < self.models[self.winner].bytes)
+    def would_win(self, model: CompressedModel) -> bool:
+        """Return whether a model's file would win if it were robust enough."""
+        smaller = self.winner is None or model.bytes < self.models[self.winner].bytes
+        return smaller and not self._is_too_large(model)
 
     def take_nearest(self) -> str:
         """Return the name of the most robust of the files that are small enough.
@@ -165,7 +165,7 @@ class Race:
             return f"loses more than {points(self._rule.max_loss)}"
         if self._is_too_large(model):
             return self._too_large()
-        if self.winner is None or model.bytes < self.models[self.winner].bytes:
+        if self.would_win(model):
             self.winner = model.name
         return "keeps the rule"
 
@@ -191,7 +191,7 @@ class Race:
         if least > self._rule.max_loss:
             quick = ", ".join(name for name in self._judge.task.quick.names if name != CLEAN)
             return f"loses at least {least:.1f} points, by {quick} alone"
-        if not self.would_win(model.bytes):
+        if not self.would_win(model):
             return f"not smaller than {self.winner}, which keeps the rule"
         return None
 

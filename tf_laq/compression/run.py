@@ -181,7 +181,7 @@ def _raced(judge: Judge, rule: Rule, recipe: Recipe | None, also: Sequence[Candi
     for candidate, model in pairs:
         race.judge(candidate, model)
         can_be_tuned = candidate.can_be_tuned and model.settings not in plans_tuned
-        if recipe is not None and can_be_tuned and race.would_win(model.bytes):
+        if recipe is not None and can_be_tuned and race.would_win(model):
             plans_tuned.append(model.settings)
             tuned = candidate.tuned(recipe)
             say(f"{tuned.name}: fine-tuning, {recipe.epochs} epochs")

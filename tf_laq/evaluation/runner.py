@@ -198,13 +198,11 @@ def _run(
                     folder.save(number, result, worst)
                 bar.finish(result)
             results.append(result)
-            joined = PartResult.joined(results)
-            if (
-                until is not None
-                and len(results) < len(parts)
-                and until({m.name: joined.surviving(m.name) for m in models})
-            ):
-                return joined
+            if until is not None and len(results) < len(parts):
+                so_far = PartResult.joined(results)
+                if until({model.name: so_far.surviving(model.name) for model in models}):
+                    return so_far
+    joined = PartResult.joined(results)
     return folder.finish(joined, parts, models, battery) if folder else joined
 
 
