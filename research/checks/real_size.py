@@ -30,8 +30,9 @@ from tf_laq.policies import Limit
 
 FLOAT = "float"
 MATCHED = "+match"
+TEXTURES = "+textures"
 EPSILONS = {"cifar10": 8 / 255, "mnist": 0.3}
-ROWS = (FLOAT, "guarded", "guarded+match", "calibrated-2.8+match", "kmeans-3+match")
+ROWS = ("guarded", "guarded+textures", "guarded+match", "calibrated-2.8+match", "kmeans-3+match")
 GRADIENT_FREE = "square"
 # Images between two things that are kept: half an hour of two cores for five networks.
 _PART = 50
@@ -55,11 +56,12 @@ def quantized(model: Any, row: str, images: Any, attack: PGD) -> tuple[Any, floa
 
     Args:
         model: The full-precision network.
-        row: "guarded", "calibrated-2.8" or a quantizer and its bits, such as "kmeans-3"; with "+match" after it.
+        row: "guarded", "calibrated-2.8" or a quantizer and its bits, such as "kmeans-3"; with "+match" or "+textures"
+            after it.
         images: Training images for what needs some.
         attack: Perturbs half of them.
     """
-    name, _, number = row.removesuffix(MATCHED).partition("-")
+    name, _, number = row.removesuffix(MATCHED).removesuffix(TEXTURES).partition("-")
     if name == "guarded":
         plan = laq.search(model, progress=False)
     elif name == "calibrated":
@@ -68,11 +70,13 @@ def quantized(model: Any, row: str, images: Any, attack: PGD) -> tuple[Any, floa
     elif number:
         plan = laq.uniform(model, name, int(number), progress=False)
     else:
-        expected = "guarded, calibrated-BITS or QUANTIZER-BITS, and +match after it"
+        expected = "guarded, calibrated-BITS or QUANTIZER-BITS, and +match or +textures after it"
         raise InputError("rows", expected=expected, received=repr(row))
     made = laq.bake(model, plan)
     if row.endswith(MATCHED):
         made = training.match_statistics(made, model, images, attack=attack)
+    elif row.endswith(TEXTURES):
+        made = training.match_statistics(made, model, training.textures(model))
     return made, plan.average_bits
 
 
@@ -80,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the check."""
     parser = argument_parser(__doc__)
     parser.add_argument("--network", default="cifar10_wrn4_adv", help="trained network (default: cifar10_wrn4_adv)")
-    parser.add_argument("--rows", nargs="+", default=list(ROWS[1:]), help=f"rows (default: {' '.join(ROWS[1:])})")
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), help=f"rows (default: {' '.join(ROWS)})")
     parser.add_argument("--images", type=int, default=256, help="training images for the corrections (default: 256)")
     parser.add_argument("--clean", type=int, default=1000, help="test images for the clean accuracy (default: 1000)")
     parser.add_argument("--examples", type=int, default=200, help="test images for the attacks (default: 200)")
@@ -133,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "each on what the ones before it left, without a second search. Percent with 95 % Wilson intervals; points "
         f"below full precision on the same images. `+match`: statistics matched on {options.images} training images "
         "without labels, half of them PGD examples of the full-precision network; `calibrated` sees the first 64 of "
-        f"them. `{command}`."
+        f"them; `+textures`: matched on images of noise, without data. `{command}`."
     )
     title = f"Bits of a network of a real size: {options.network}"
     publish(f"{options.network}_real_size", title, text, HEADERS, rows, options.results)
