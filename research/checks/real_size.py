@@ -56,7 +56,7 @@ def quantized(model: Any, row: str, images: Any, attack: PGD) -> tuple[Any, floa
 
     Args:
         model: The full-precision network.
-        row: "guarded", "calibrated-2.8" or a quantizer and its bits, such as "kmeans-3"; with "+match" or "+textures"
+        row: "guarded", "budget-2.5", "calibrated-2.8" or a quantizer and its bits, such as "kmeans-3"; with "+match" or "+textures"
             after it.
         images: Training images for what needs some.
         attack: Perturbs half of them.
@@ -64,14 +64,16 @@ def quantized(model: Any, row: str, images: Any, attack: PGD) -> tuple[Any, floa
     name, _, number = row.removesuffix(MATCHED).removesuffix(TEXTURES).partition("-")
     if name == "guarded":
         plan = laq.search(model, progress=False)
-    elif name == "calibrated":
-        limit = Limit(average_bits=float(number))
-        plan = laq.search(model, policy=policies.Calibrated(images[:64], limit=limit, attack=attack), progress=False)
-    elif number:
-        plan = laq.uniform(model, name, int(number), progress=False)
-    else:
-        expected = "guarded, calibrated-BITS or QUANTIZER-BITS, and +match or +textures after it"
+    elif not number:
+        expected = "guarded, budget-BITS, calibrated-BITS or QUANTIZER-BITS, and +match or +textures after it"
         raise InputError("rows", expected=expected, received=repr(row))
+    elif name == "budget":
+        plan = laq.search(model, policy=policies.Budget(limit=Limit(average_bits=float(number))), progress=False)
+    elif name == "calibrated":
+        calibrated = policies.Calibrated(images[:64], limit=Limit(average_bits=float(number)), attack=attack)
+        plan = laq.search(model, policy=calibrated, progress=False)
+    else:
+        plan = laq.uniform(model, name, int(number), progress=False)
     made = laq.bake(model, plan)
     if row.endswith(MATCHED):
         made = training.match_statistics(made, model, images, attack=attack)
