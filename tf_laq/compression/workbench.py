@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -30,6 +31,8 @@ _MATCHED_IMAGES = 256
 _PLAN, _WEIGHTS, _REPORT, _MAKING = "plan.json", "weights.npz", "export.json", "made.json"
 # The state of a fine-tuning, under a name of its own for each recipe.
 _TRAINING = "training-"
+
+_Maker = Callable[[QuantizationPlan], Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -157,6 +160,7 @@ class Workbench:
             InputError: The policy finds no plan, or the model cannot be quantized, tuned or exported.
         """
         place, making = self._place(candidate.name), Making.of(candidate)
+        steps, make = self._after_the_plan(candidate, place / f"{_TRAINING}{making.sha256[:8]}")
         # It comes last: with it, all of the candidate is there.
         if not making.is_at(place / _MAKING):
             # What is there may be of another recipe; from here on it is not whole.
@@ -165,7 +169,7 @@ class Workbench:
                 plan = api.search(
                     self._task.model, policy=candidate.policy, layout=self._layout, progress=self._progress
                 )
-            made = self._quantized(candidate, plan, place / f"{_TRAINING}{making.sha256[:8]}")
+            made = make(plan)
             plan.save(place / _PLAN)
             archives.write(place / _WEIGHTS, {f"{n:04d}": value for n, value in enumerate(made.get_weights())})
             self._export(candidate.name, made, plan)
@@ -175,7 +179,7 @@ class Workbench:
         plan = QuantizationPlan.load(place / _PLAN)
         return CompressedModel(
             name=candidate.name,
-            steps=(plan.policy, *self._after_the_plan(candidate)),
+            steps=(plan.policy, *steps),
             plan=plan,
             export=ExportReport.load(place / _REPORT),
         )
@@ -196,46 +200,35 @@ class Workbench:
     def _place(self, name: str) -> Path:
         return self.path / "models" / name
 
-    def _quantized(self, candidate: Candidate, plan: QuantizationPlan, checkpoint: Path) -> Any:
-        model, seed = self._task.model, self._seed
-        if candidate.tuning is not None:
-            tuned = training.fine_tune(
-                model,
-                plan,
-                self._task.dataset,
-                candidate.tuning,
-                seed=seed,
-                checkpoint=checkpoint,
-                progress=self._progress,
-            )
-            return api.strip(tuned)
-        baked = api.bake(model, plan)
-        if self._is_matched(candidate):
-            images = self._task.dataset.train.images[:_MATCHED_IMAGES]
-            return training.match_statistics(baked, model, images, attack=self._task.attack, seed=seed)
-        if self._is_matched_on_textures(candidate):
-            shape = self._task.test.images.shape[1:]
-            return training.match_statistics(baked, model, training.textures(model, shape=shape, seed=seed))
-        return baked
+    def _after_the_plan(self, candidate: Candidate, checkpoint: Path) -> tuple[tuple[str, ...], _Maker]:
+        """Return what a candidate has besides its plan, in words, and what makes the model of a plan with it."""
+        model, task, seed = self._task.model, self._task, self._seed
+        recipe = candidate.tuning
+        if recipe is not None:
 
-    def _is_matched(self, candidate: Candidate) -> bool:
-        """Return whether a candidate's statistics are matched: there are images for it, and something to match."""
-        model = self._task.model
-        return candidate.matched and self._task.can_train and bool(normalisations(model) or layers_with_bias(model))
+            def tuned(plan: QuantizationPlan) -> Any:
+                settings: Any = {"seed": seed, "checkpoint": checkpoint, "progress": self._progress}
+                return api.strip(training.fine_tune(model, plan, task.dataset, recipe, **settings))
 
-    def _is_matched_on_textures(self, candidate: Candidate) -> bool:
-        """Return whether a candidate's statistics are matched without training images: running ones can be asked."""
-        task = self._task
+            return (f"fine-tuned adversarially, {recipe.epochs} epochs",), tuned
+        if candidate.matched and task.can_train and (normalisations(model) or layers_with_bias(model)):
+            images = task.dataset.train.images[:_MATCHED_IMAGES]
+
+            def matched(plan: QuantizationPlan) -> Any:
+                baked = api.bake(model, plan)
+                return training.match_statistics(baked, model, images, attack=task.attack, seed=seed)
+
+            return (f"statistics matched on {len(images)} training images",), matched
+        # Running statistics can be asked instead of training images.
         takes_images = task.takes_images and len(task.test.images.shape) > 2
-        return candidate.matched and not task.can_train and takes_images and bool(normalisations(task.model))
+        if candidate.matched and not task.can_train and takes_images and normalisations(model):
 
-    def _after_the_plan(self, candidate: Candidate) -> tuple[str, ...]:
-        if candidate.tuning is not None:
-            return (f"fine-tuned adversarially, {candidate.tuning.epochs} epochs",)
-        if self._is_matched_on_textures(candidate):
-            return ("statistics matched on textures",)
-        count = min(_MATCHED_IMAGES, len(self._task.dataset.train))
-        return (f"statistics matched on {count} training images",) if self._is_matched(candidate) else ()
+            def matched_on_textures(plan: QuantizationPlan) -> Any:
+                images = training.textures(model, shape=task.test.images.shape[1:], seed=seed)
+                return training.match_statistics(api.bake(model, plan), model, images)
+
+            return ("statistics matched on textures",), matched_on_textures
+        return (), functools.partial(api.bake, model)
 
     def _export(self, name: str, model: Any, plan: QuantizationPlan | Literal["float32"]) -> None:
         place = self._place(name)
