@@ -16,7 +16,7 @@ from research.checks import (
     equality,
     gradient_part,
     keras_versions,
-    real_size,
+    plans,
     runtimes,
 )
 from tf_laq import models
@@ -36,7 +36,7 @@ from tf_laq.evaluation import Outcome, RobustnessReport, Share
         "equality",
         "gradient_part",
         "keras_versions",
-        "real_size",
+        "plans",
         "runtimes",
     ],
 )
@@ -133,18 +133,22 @@ def test_the_range_over_seeds_is_in_words():
     assert keras_versions.spread([1.0, 3.0]) == "2.0 (1.0 to 3.0)"
 
 
-def test_rows_of_a_network_of_a_real_size_are_read_by_their_names():
+def test_rows_of_plans_are_read_by_their_names():
     model = models.load("mnist_separable_adv", keras=3)
     images = laq.datasets.load("mnist").train.images[:32]
     attack = PGD(epsilon=0.3, steps=1)
-    plain, bits = real_size.quantized(model, "kmeans-3", images, attack)
-    matched, same_bits = real_size.quantized(model, "kmeans-3+match", images, attack)
+    plain, bits = plans.quantized(model, "kmeans-3", images, attack)
+    matched, same_bits = plans.quantized(model, "kmeans-3+match", images, attack)
     assert bits == same_bits == 3.0
+    of_textures, _ = plans.quantized(model, "kmeans-3+textures", images, attack)
+    assert not np.array_equal(of_textures(images), matched(images))
     kernels = [pair for pair in zip(plain.layers, matched.layers, strict=True) if hasattr(pair[0], "kernel")]
     assert all(np.array_equal(a.kernel, b.kernel) for a, b in kernels)
     assert not np.array_equal(plain(images), matched(images))
-    with pytest.raises(InputError, match="rows: expected guarded, calibrated-BITS or QUANTIZER-BITS"):
-        real_size.quantized(model, "something", images, attack)
+    _, bits = plans.quantized(model, "budget-2.5", images, attack)
+    assert 2 < bits <= 2.5
+    with pytest.raises(InputError, match="rows: expected guarded, budget-BITS, calibrated-BITS or QUANTIZER-BITS"):
+        plans.quantized(model, "something", images, attack)
 
 
 def test_anchors_are_attacks_in_one_ball():

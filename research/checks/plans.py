@@ -1,12 +1,12 @@
-"""What plans and matched statistics leave of a network of a real size: clean accuracy and the worst case.
+"""What plans and matched statistics leave of a network: clean accuracy and the worst case.
 
 Every row is attacked on the same images: PGD in ten steps, Auto-PGD on the cross-entropy (30 steps), targeted
 Auto-PGD (3 targets, 20 steps), and then Square, each on what the ones before it left. An image counts if it
 withstands all of them.
 
-    python -m research.checks.real_size                                WRN-32-4: hours on two cores
-    python -m research.checks.real_size --rows guarded guarded+match --examples 100 --queries 200
-    python -m research.checks.real_size --work folder                  goes on if it was stopped
+    python -m research.checks.plans                                WRN-32-4: hours on two cores
+    python -m research.checks.plans --rows guarded guarded+match --examples 100 --queries 200
+    python -m research.checks.plans --work folder                  goes on if it was stopped
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def battery(epsilon: float, queries: int) -> Battery:
         GRADIENT_FREE: {"queries": queries},
     }
     columns = [Column(name=name, attacks={"white": get(name, epsilon=epsilon, **of)}) for name, of in settings.items()]
-    return Battery(name="real size", columns=tuple(columns), ensemble=True, second_search=False)
+    return Battery(name="plans", columns=tuple(columns), ensemble=True, second_search=False)
 
 
 def quantized(model: Any, row: str, images: Any, attack: PGD) -> tuple[Any, float]:
@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name in networks
     ]
     command = (
-        f"python -m research.checks.real_size --network {options.network} --rows {' '.join(options.rows)} --images "
+        f"python -m research.checks.plans --network {options.network} --rows {' '.join(options.rows)} --images "
         f"{options.images} --clean {options.clean} --examples {options.examples} --queries {options.queries}"
     )
     text = (
@@ -141,8 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "without labels, half of them PGD examples of the full-precision network; `calibrated` sees the first 64 of "
         f"them; `+textures`: matched on images of noise, without data. `{command}`."
     )
-    title = f"Bits of a network of a real size: {options.network}"
-    publish(f"{options.network}_real_size", title, text, HEADERS, rows, options.results)
+    title = f"What plans leave of {options.network}"
+    publish(f"{options.network}_plans", title, text, HEADERS, rows, options.results)
     print(f"\n{text}")
     return 0
 
