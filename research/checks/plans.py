@@ -26,11 +26,10 @@ from tf_laq.attacks import PGD, Battery, Column, get
 from tf_laq.errors import InputError
 from tf_laq.evaluation import drop
 from tf_laq.models import trained
+from tf_laq.plan import QuantizationPlan
 from tf_laq.policies import Limit
 
 FLOAT = "float"
-MATCHED = "+match"
-TEXTURES = "+textures"
 EPSILONS = {"cifar10": 8 / 255, "mnist": 0.3}
 ROWS = ("guarded", "guarded+textures", "guarded+match", "calibrated-2.8+match", "kmeans-3+match")
 GRADIENT_FREE = "square"
@@ -56,30 +55,39 @@ def quantized(model: Any, row: str, images: Any, attack: PGD) -> tuple[Any, floa
 
     Args:
         model: The full-precision network.
-        row: "guarded", "budget-2.5", "calibrated-2.8" or a quantizer and its bits, such as "kmeans-3"; with "+match" or "+textures"
-            after it.
+        row: A plan and the steps after it, such as "guarded", "budget-2.5+match" or "kmeans-3+adapt+match".
         images: Training images for what needs some.
         attack: Perturbs half of them.
     """
-    name, _, number = row.removesuffix(MATCHED).removesuffix(TEXTURES).partition("-")
-    if name == "guarded":
-        plan = laq.search(model, progress=False)
-    elif not number:
-        expected = "guarded, budget-BITS, calibrated-BITS or QUANTIZER-BITS, and +match or +textures after it"
-        raise InputError("rows", expected=expected, received=repr(row))
-    elif name == "budget":
-        plan = laq.search(model, policy=policies.Budget(limit=Limit(average_bits=float(number))), progress=False)
-    elif name == "calibrated":
-        calibrated = policies.Calibrated(images[:64], limit=Limit(average_bits=float(number)), attack=attack)
-        plan = laq.search(model, policy=calibrated, progress=False)
-    else:
-        plan = laq.uniform(model, name, int(number), progress=False)
+    first, *steps = row.split("+")
+    plan = planned(model, first, images, attack)
     made = laq.bake(model, plan)
-    if row.endswith(MATCHED):
-        made = training.match_statistics(made, model, images, attack=attack)
-    elif row.endswith(TEXTURES):
-        made = training.match_statistics(made, model, training.textures(model))
+    for step in steps:
+        if step == "match":
+            made = training.match_statistics(made, model, images, attack=attack)
+        elif step == "textures":
+            made = training.match_statistics(made, model, training.textures(model))
+        elif step == "adapt":
+            made = training.adapt_rounding(made, model, images, attack=attack)
+        else:
+            raise InputError("rows", expected="+match, +textures or +adapt after a plan", received=repr(row))
     return made, plan.average_bits
+
+
+def planned(model: Any, name: str, images: Any, attack: PGD) -> QuantizationPlan:
+    """Return a plan: "guarded", "budget-2.5", "calibrated-2.8", or a quantizer and its bits, such as "kmeans-3"."""
+    kind, _, number = name.partition("-")
+    if kind == "guarded":
+        return laq.search(model, progress=False)
+    if not number:
+        expected = "guarded, budget-BITS, calibrated-BITS or QUANTIZER-BITS"
+        raise InputError("rows", expected=expected, received=repr(name))
+    if kind not in ("budget", "calibrated"):
+        return laq.uniform(model, kind, int(number), progress=False)
+    limit = Limit(average_bits=float(number))
+    if kind == "budget":
+        return laq.search(model, policy=policies.Budget(limit=limit), progress=False)
+    return laq.search(model, policy=policies.Calibrated(images[:64], limit=limit, attack=attack), progress=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -139,7 +147,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "each on what the ones before it left, without a second search. Percent with 95 % Wilson intervals; points "
         f"below full precision on the same images. `+match`: statistics matched on {options.images} training images "
         "without labels, half of them PGD examples of the full-precision network; `calibrated` sees the first 64 of "
-        f"them; `+textures`: matched on images of noise, without data. `{command}`."
+        f"them; `+textures`: matched on images of noise, without data; `+adapt`: weights rounded with the "
+        f"inputs of the layers in view, on the images of `+match`. `{command}`."
     )
     title = f"What plans leave of {options.network}"
     publish(f"{options.network}_plans", title, text, HEADERS, rows, options.results)
