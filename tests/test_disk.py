@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -48,6 +49,26 @@ for name, write in writers.items():
             print(name, size, "written")
         limit(resource.RLIM_INFINITY)
 """
+# Compresses a model with limits that are met later and later: by the first file, by what Keras and TensorFlow write to
+# the folder of temporary files, by the results, and by the page; then without one.
+COMPRESSION = """
+import json, os, resource, signal
+import keras
+import numpy as np
+import tf_laq as laq
+from tf_laq.cli.main import main
+images = np.random.default_rng(0).random((20, 8, 8, 1), np.float32)
+np.savez("test.npz", test_images=images, test_labels=np.arange(20) % 10)
+laq.save_model(keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]), "m.keras")
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+for size in (500, 5_000, 20_000, 60_000, resource.RLIM_INFINITY):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    code = main("compress m.keras --data test.npz --epsilon 0.1 --preset quick --examples 4 --max_loss 100".split())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    left = [name for _, folders, files in os.walk(".") for name in folders + files if name.startswith(".")]
+    there = sorted(name for name in os.listdir("compressed") if name != "work") if os.path.isdir("compressed") else []
+    print("RESULT", json.dumps([code, there, left, os.listdir("temporary")]))
+"""
 HOLD = """
 import sys, time
 from tf_laq._internal import files
@@ -58,8 +79,12 @@ with files.replacing(sys.argv[1]) as temporary:
 """
 
 
-def python(program, *arguments, cwd):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
+def python(program, *arguments, cwd, **variables):
+    environment = {
+        **os.environ,
+        **variables,
+        "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")]),
+    }
     command = [sys.executable, "-W", "ignore", "-c", program, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
 
@@ -86,6 +111,20 @@ def test_what_does_not_fit_onto_the_disk_ends_in_one_error_and_leaves_nothing(ke
         assert fits or "Make space" in line
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names)
     assert {(tmp_path / name).read_text() for name in names if name != "plan.json"} == {"before"}
+
+
+@pytest.mark.slow
+def test_a_compression_on_a_full_disk_ends_in_one_line_and_goes_on_when_there_is_space(tmp_path):
+    (tmp_path / "temporary").mkdir()
+    done = python(COMPRESSION, cwd=tmp_path, TMPDIR=str(tmp_path / "temporary"))
+    found = [json.loads(line.removeprefix("RESULT")) for line in done.stdout.splitlines() if line.startswith("RESULT")]
+    complete = ["compression.json", "recommended", "report.html"]
+    assert found == [[2, [], [], []]] * 4 + [[0, complete, [], []]], done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 4
+    for error, place in zip(errors, ("inputs.json", "temporary", "temporary", "report.html"), strict=True):
+        assert "enough space" in error and "Make space" in error
+        assert place in error
 
 
 def test_what_a_killed_run_left_is_swept_and_what_a_living_one_writes_is_not(tmp_path):

@@ -240,13 +240,28 @@ def is_out_of_space(error: BaseException) -> bool:
     return any(words in str(error) for words in _NO_SPACE) or (before is not None and is_out_of_space(before))
 
 
+def check_temporary(error: BaseException) -> None:
+    """Raise an `InputError` if an error comes from a full folder of temporary files, where libraries write too."""
+    if is_out_of_space(error):
+        raise InputError(
+            "folder of temporary files",
+            expected="enough space for the files of a model",
+            received=f"{tempfile.gettempdir()} ({_shortage(error)})",
+            remedy="Make space there, or name another folder by TMPDIR.",
+        ) from error
+
+
+def _shortage(error: BaseException) -> str:
+    return next((words for words in _NO_SPACE if words in str(error)), _NO_SPACE[0])
+
+
 def _unwritable(target: Path, error: Exception) -> InputError:
     # What is written as a part of several has a temporary place, which nobody knows.
     shown = Path(re.sub(rf"{re.escape(_UNFINISHED)}\w+.new.{_ALL}.", "", str(target)))
     if is_out_of_space(error):
         expected = "enough space for the file"
         remedy = "Make space, or choose a path on another disk. What was there before is unchanged."
-        received = f"{shown} ({next((words for words in _NO_SPACE if words in str(error)), _NO_SPACE[0])})"
+        received = f"{shown} ({_shortage(error)})"
     else:
         expected = "a place that can be written"
         remedy = "Choose another path or change the folder's permissions."

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_laq._internal import files
 from tf_laq.errors import InputError
 
 # Sides that a model leaves open: enough for its convolutions and poolings, and short enough to be quick.
@@ -58,6 +59,7 @@ def copied(keras: Any, model: Any, make_anew: Callable[[Any], Any]) -> Any:
                 if not _equal(variable, given):
                     variable.assign(given.numpy())
         except Exception as error:  # Keras raises whatever the user's classes raise.
+            files.check_temporary(error)
             failures.append(f"{way}: {' '.join(str(error).split())[:300]}")
             continue
         _give_names(model, twin)

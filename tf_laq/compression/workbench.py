@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,11 +79,6 @@ class Making(Document):
         """Describe a candidate."""
         tuning = None if candidate.tuning is None else dataclasses.asdict(candidate.tuning)
         return cls(policy=_described(candidate.policy), tuning=tuning, matched=candidate.matched)
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the description, as hexadecimal text."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
 
 
 def _described(policy: Policy | DataDrivenPolicy) -> str:
@@ -165,7 +159,7 @@ class Workbench:
                 plan = api.search(
                     self._task.model, policy=candidate.policy, layout=self._layout, progress=self._progress
                 )
-            made = self._quantized(candidate, plan, place / f"{_TRAINING}{making.sha256[:8]}")
+            made = self._quantized(candidate, plan, place / f"{_TRAINING}{making.checksum[:8]}")
             plan.save(place / _PLAN)
             archives.write(place / _WEIGHTS, {f"{n:04d}": value for n, value in enumerate(made.get_weights())})
             self._export(candidate.name, made, plan)
