@@ -20,7 +20,7 @@ from tf_laq.errors import InputError
 Array = npt.NDArray[Any]
 
 _AT_A_TIME = 256
-_BYTES_AT_A_TIME = 2**20
+_BYTES_AT_A_TIME = 2**18
 _ENDING = ".npy"
 # Booleans, numbers and texts. All others are pickled, or are no data of ours.
 _KINDS = "biufcSU"
