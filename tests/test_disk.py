@@ -97,6 +97,7 @@ def test_what_does_not_fit_onto_the_disk_ends_in_one_error_and_leaves_nothing(ke
         (tmp_path / name).write_text("before")
     done = python(LIMITED.format(keras=keras, saved_model=saved_model), cwd=tmp_path)
     lines = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
     assert len(lines) == 3 * (5 + bool(saved_model)), done.stderr
     for line in lines:
         expected = f"['path: expected enough space for the file. Received: {line.split()[0]} ("

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_laq._internal import files
+from tf_laq._internal import files, hdf5
 from tf_laq.errors import InputError
 
 # Sides that a model leaves open: enough for its convolutions and poolings, and short enough to be quick.
@@ -124,6 +124,7 @@ def _saved_and_loaded(keras: Any, model: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         if keras.__name__ == "keras":  # A folder takes less memory than an archive; Keras 2 has only these.
             path = Path(folder) / "model"
+            hdf5.check_room(folder, model.variables)
             model.save(path, zipped=False)
         else:
             path = Path(folder) / "model.keras"
