@@ -257,7 +257,7 @@ def _shortage(error: BaseException) -> str:
 
 def _unwritable(target: Path, error: Exception) -> InputError:
     # What is written as a part of several has a temporary place, which nobody knows.
-    shown = Path(re.sub(rf"{re.escape(_UNFINISHED)}\w+.new.{_ALL}.", "", str(target)))
+    shown = Path(re.sub(rf"{re.escape(_UNFINISHED)}\w+.new.({_ALL}.)?", "", str(target)))
     if is_out_of_space(error):
         expected = "enough space for the file"
         remedy = "Make space, or choose a path on another disk. What was there before is unchanged."

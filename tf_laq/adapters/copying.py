@@ -39,7 +39,8 @@ def copied(keras: Any, model: Any, make_anew: Callable[[Any], Any]) -> Any:
     Raises:
         InputError: The model can neither be saved and loaded nor be copied deeply, or what comes out is not the same.
     """
-    failures = []
+    failures: list[str] = []
+    errors: list[Exception] = []
     ways: dict[str, Callable[[], Any]] = {
         "saved and loaded again": lambda: _saved_and_loaded(keras, model),
         "as a deep copy": lambda: copy.deepcopy(model),
@@ -59,7 +60,7 @@ def copied(keras: Any, model: Any, make_anew: Callable[[Any], Any]) -> Any:
                 if not _equal(variable, given):
                     variable.assign(given.numpy())
         except Exception as error:  # Keras raises whatever the user's classes raise.
-            files.check_temporary(error)
+            errors.append(error)
             failures.append(f"{way}: {' '.join(str(error).split())[:300]}")
             continue
         _give_names(model, twin)
@@ -68,6 +69,8 @@ def copied(keras: Any, model: Any, make_anew: Callable[[Any], Any]) -> Any:
         if not difference:
             return twin
         failures.append(f"{way}: {difference}")
+    for each in errors:
+        files.check_temporary(each)
     raise InputError(
         "model",
         expected="a model that can be copied",
