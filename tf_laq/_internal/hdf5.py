@@ -48,9 +48,9 @@ def check_room(folder: str | os.PathLike[str], variables: Iterable[Any]) -> None
     Raises:
         OSError: The disk has less space than it takes, or files may not be so large.
     """
-    size = (
-        sum(_BYTES_OF_A_VALUE * math.prod(variable.shape) + _BESIDE_VALUES for variable in variables) + _BESIDE_VALUES
-    )
+    # A table may have a shape that is not known.
+    values = [math.prod(side or 0 for side in variable.shape or ()) for variable in variables]
+    size = _BYTES_OF_A_VALUE * sum(values) + _BESIDE_VALUES * (1 + len(values))
     if shutil.disk_usage(folder).free < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with contextlib.suppress(ImportError):  # Windows has no such limit.
