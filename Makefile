@@ -56,6 +56,13 @@ lint: setup
 docs: .venv/publishing
 	$(BIN)/mkdocs build --strict
 
+# What is known of weak points in the locked versions. It asks PyPI, and is told what it knows of today.
+.PHONY: audit
+audit:
+	$(PYTHON) -m venv .venv/auditing
+	.venv/auditing/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	.venv/auditing/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip --strict
+
 wheel: .venv/publishing
 	rm -rf build dist
 	$(BIN)/python -m build

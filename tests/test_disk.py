@@ -48,6 +48,21 @@ for name, write in writers.items():
             print(name, size, "written")
         limit(resource.RLIM_INFINITY)
 """
+MODEL = """
+import keras
+import numpy as np
+import tf_laq as laq
+images = np.random.default_rng(0).random((20, 8, 8, 1), np.float32)
+np.savez("test.npz", test_images=images, test_labels=np.arange(20) % 10)
+laq.save_model(keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]), "m.keras")
+"""
+COMPRESS = """
+import resource, signal, sys
+from tf_laq.cli.main import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+sys.exit(main("compress m.keras --data test.npz --epsilon 0.1 --preset quick --examples 4 --max_loss 100".split()))
+"""
 HOLD = """
 import sys, time
 from tf_laq._internal import files
@@ -58,8 +73,12 @@ with files.replacing(sys.argv[1]) as temporary:
 """
 
 
-def python(program, *arguments, cwd):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
+def python(program, *arguments, cwd, **variables):
+    environment = {
+        **os.environ,
+        **variables,
+        "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")]),
+    }
     command = [sys.executable, "-W", "ignore", "-c", program, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
 
@@ -78,6 +97,7 @@ def test_what_does_not_fit_onto_the_disk_ends_in_one_error_and_leaves_nothing(ke
         (tmp_path / name).write_text("before")
     done = python(LIMITED.format(keras=keras, saved_model=saved_model), cwd=tmp_path)
     lines = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
     assert len(lines) == 3 * (5 + bool(saved_model)), done.stderr
     for line in lines:
         expected = f"['path: expected enough space for the file. Received: {line.split()[0]} ("
@@ -86,6 +106,27 @@ def test_what_does_not_fit_onto_the_disk_ends_in_one_error_and_leaves_nothing(ke
         assert fits or "Make space" in line
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names)
     assert {(tmp_path / name).read_text() for name in names if name != "plan.json"} == {"before"}
+
+
+@pytest.mark.slow
+def test_a_compression_on_a_full_disk_ends_in_one_line_and_goes_on_when_there_is_space(tmp_path):
+    results, temporary = tmp_path / "compressed", tmp_path / "temporary"
+    temporary.mkdir()
+    assert python(MODEL, cwd=tmp_path).returncode == 0
+
+    def compress(limit):
+        done = python(COMPRESS, limit, cwd=tmp_path, TMPDIR=str(temporary))
+        assert not list(results.rglob(".*"))
+        there = sorted(path.name for path in results.iterdir())
+        return done.returncode, [line for line in done.stderr.splitlines() if line.startswith("error: ")], there
+
+    # The first file of all, one in the middle of the attacks, the results, and the page.
+    places = {500: "inputs.json", 5_000: "part-0000.npz", 30_000: "compression.json", 60_000: "report.html"}
+    for limit, place in places.items():
+        code, errors, there = compress(limit)
+        assert (code, len(errors), there) == (2, 1, ["work"])
+        assert f"{place} (File too large). Make space" in errors[0]
+    assert compress(-1) == (0, [], ["compression.json", "recommended", "report.html", "work"])
 
 
 def test_what_a_killed_run_left_is_swept_and_what_a_living_one_writes_is_not(tmp_path):

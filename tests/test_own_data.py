@@ -112,19 +112,24 @@ def test_large_parts_stay_bytes_until_they_are_read(monkeypatch) -> None:
     assert held.train.sha256 == whole.train.sha256
 
 
-def test_large_parts_are_in_a_file_and_not_in_memory(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("name", ["pets", "bytes.npz", "floats.npz"])
+def test_large_parts_are_in_a_file_and_not_in_memory(name, tmp_path, monkeypatch) -> None:
     images, labels = pictures(200, (60, 60, 3)), numbers(200)
-    write_images(tmp_path / "pets", images, labels)
-    whole = datasets.load(tmp_path / "pets")
+    if name == "pets":
+        write_images(tmp_path / name, images, labels)
+    else:
+        images = np.float32(images / 255) if name == "floats.npz" else images
+        np.savez(tmp_path / name, images=images, labels=labels)
+    whole = datasets.load(tmp_path / name)
     monkeypatch.setattr(pixels, "LARGEST_IN_MEMORY", 10_000)
     tracemalloc.start()
-    held = datasets.load(tmp_path / "pets")
+    held = datasets.load(tmp_path / name)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 0.5 * images.nbytes
     for part in ("train", "validation", "test"):
         assert getattr(held, part).sha256 == getattr(whole, part).sha256
-    assert [path.name for path in tmp_path.iterdir()] == ["pets"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_where_large_parts_have_no_room_it_is_said_how_much_they_need(monkeypatch) -> None:

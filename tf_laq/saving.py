@@ -140,6 +140,8 @@ def _save(model: Any, path: Path) -> None:
         with warnings.catch_warnings():
             # The user chose the format.
             warnings.filterwarnings("ignore", "You are saving your model as an HDF5 file")
+            if path.suffix in _HDF5:
+                hdf5.check_room(path.parent, model.variables)
             model.save(path)
     except OSError:  # The disk, not the model.
         raise

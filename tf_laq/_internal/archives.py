@@ -8,7 +8,7 @@ import itertools
 import math
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from tf_laq.errors import InputError
 Array = npt.NDArray[Any]
 
 _AT_A_TIME = 256
-_BYTES_AT_A_TIME = 2**20
+_BYTES_AT_A_TIME = 2**18
 _ENDING = ".npy"
 # Booleans, numbers and texts. All others are pickled, or are no data of ours.
 _KINDS = "biufcSU"
@@ -84,6 +84,10 @@ class Arrays(Mapping[str, Array]):
         return iter(self._members)
 
     def __getitem__(self, name: str) -> Array:
+        return self.read(name, np.empty)
+
+    def read(self, name: str, room: Callable[[tuple[int, ...], Any], Array]) -> Array:
+        """Return an array, read into the one of this shape and dtype that `room` makes."""
         member = self._members[name]
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"{name} is compressed in a way that NumPy does not use")
@@ -94,7 +98,7 @@ class Arrays(Mapping[str, Array]):
                 raise ValueError(f"{name} has the dtype {dtype}, which is not one of numbers or texts")
             if count * max(dtype.itemsize, 1) != member.file_size - file.tell():
                 raise ValueError(f"{name} has not the size of an array of shape {shape} and dtype {dtype}")
-            values = np.empty(count, dtype)
+            values = room((count,), dtype)
             _fill(values, file)
         if dtype.kind == "U" and values.size and values.view(f"{dtype.byteorder}u4").max() > _LAST_CHARACTER:
             raise ValueError(f"{name} has texts with characters that do not exist")

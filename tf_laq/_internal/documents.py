@@ -63,10 +63,18 @@ class Document:
 
     def to_json(self) -> str:
         """Return the document as JSON text."""
-        head = {"document": self.document, "version": self.version}
-        content = self.to_dict()
+        head, content = self._head, self.to_dict()
         signed = {**head, _CHECKSUM: _checksum({**head, **content}), **content}
         return json.dumps(signed, indent=1, allow_nan=False) + "\n"
+
+    @property
+    def checksum(self) -> str:
+        """The SHA-256 of the kind, the version and all fields, as the file has it."""
+        return _checksum({**self._head, **self.to_dict()})
+
+    @property
+    def _head(self) -> dict[str, Any]:
+        return {"document": self.document, "version": self.version}
 
     @classmethod
     def from_json(cls, text: str | bytes, source: str = "text") -> Self:
@@ -77,11 +85,11 @@ class Document:
                 missing or do not fit, or is not what was written.
         """
         expected = f"a whole {cls.document} document, version {cls.version}"
-        content = _parsed(text, source, expected)
+        content, found, checksum = _parsed(text, source, expected)
         if not isinstance(content, dict) or content.get("document") != cls.document:
             received = f"document: {content.get('document')}" if isinstance(content, dict) else _shown(content)
             raise InputError(source, expected=expected, received=received[:_SHOWN])
-        version, found = content.get("version"), content.pop(_CHECKSUM, None)
+        version = content.get("version")
         if version not in (cls.version, *cls.unsigned):
             raise InputError(
                 source,
@@ -93,7 +101,7 @@ class Document:
             result = cls.from_dict(content)
         except InputError as error:
             raise error.within(source) from error
-        if found != _checksum(content) and (found is not None or version not in cls.unsigned):
+        if found != checksum and (found is not None or version not in cls.unsigned):
             raise InputError(
                 source,
                 expected=f"{expected}, with the checksum of its content",
@@ -170,22 +178,23 @@ def _read(name: str, value: Any, kind: Any) -> Any:
         raise error.within(name) from error
 
 
-def _parsed(text: str | bytes, source: str, expected: str) -> Any:
+def _parsed(text: str | bytes, source: str, expected: str) -> tuple[Any, Any, str]:
+    """Return the content of a text, the checksum in it, and that of all the rest."""
     try:
         content = msgspec.json.decode(text)
-        # Whatever goes through the content later goes as deep.
-        json.dumps(content)
-    except (msgspec.MsgspecError, TypeError, UnicodeError, RecursionError) as error:
+        found = content.pop(_CHECKSUM, None) if isinstance(content, dict) else None
+        # This goes as deep into the content as whatever follows.
+        return content, found, _checksum(content)
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
         raise InputError(
             source,
             expected=expected,
             received=f"text that is not JSON ({error})",
             remedy="The file may be truncated: make it again.",
         ) from error
-    return content
 
 
-def _checksum(content: dict[str, Any]) -> str:
+def _checksum(content: Any) -> str:
     """Return the SHA-256 of JSON-ready values, in whatever order their names are."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 

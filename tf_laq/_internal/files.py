@@ -77,7 +77,7 @@ def replacing_folder(path: str | os.PathLike[str], marker: str) -> Iterator[Path
 
 @contextlib.contextmanager
 def replacing_together(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary folder; on success all files in it take their names in `folder`, on an error none does.
+    """Give a temporary folder; on success all files in it take their places in `folder`, on an error none does.
 
     A run that is killed while they do leaves the rest to `sweep`.
 
@@ -85,7 +85,7 @@ def replacing_together(folder: str | os.PathLike[str]) -> Iterator[Path]:
         folder: Where the files belong. It is made if it is missing.
 
     Yields:
-        An empty folder, to be filled with files by the caller.
+        An empty folder, to be filled with files and folders by the caller.
 
     Raises:
         InputError: The folder cannot be written, or a file has the name of a folder in it.
@@ -101,9 +101,18 @@ def replacing_together(folder: str | os.PathLike[str]) -> Iterator[Path]:
     with _beside(Path(folder) / _ALL) as temporary:
         temporary.mkdir()
         yield temporary
-        for file in temporary.iterdir():
-            _check_no_folder(Path(folder, file.name))
+        for _, target in _with_places(temporary, Path(folder)):
+            _check_no_folder(target)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise _unwritable(target, error) from error
         temporary.replace(temporary.parent.with_name(_READY))
+
+
+def _with_places(made: Path, folder: Path) -> list[tuple[Path, Path]]:
+    """Return the files in a folder, each with its place in another one."""
+    return [(file, folder / file.relative_to(made)) for file in made.rglob("*") if file.is_file()]
 
 
 def _check_no_folder(target: Path) -> None:
@@ -207,8 +216,8 @@ def _lock(folder: Path) -> contextlib.AbstractContextManager[object]:
 
 def _settle(unfinished: Path) -> None:
     """Put files that are complete in their places, and back a folder that a new one did not take the place of."""
-    for file in (unfinished / _READY).glob("*"):
-        file.replace(unfinished.parent / file.name)
+    for file, target in _with_places(unfinished / _READY, unfinished.parent):
+        file.replace(target)
     for old in (unfinished / "old").glob("*"):
         if not (unfinished.parent / old.name).exists():
             old.replace(unfinished.parent / old.name)
@@ -231,13 +240,28 @@ def is_out_of_space(error: BaseException) -> bool:
     return any(words in str(error) for words in _NO_SPACE) or (before is not None and is_out_of_space(before))
 
 
+def check_temporary(error: BaseException) -> None:
+    """Raise an `InputError` if an error comes from a full folder of temporary files, where libraries write too."""
+    if is_out_of_space(error):
+        raise InputError(
+            "folder of temporary files",
+            expected="enough space for the files of a model",
+            received=f"{tempfile.gettempdir()} ({_shortage(error)})",
+            remedy="Make space there, or name another folder by TMPDIR.",
+        ) from error
+
+
+def _shortage(error: BaseException) -> str:
+    return next((words for words in _NO_SPACE if words in str(error)), _NO_SPACE[0])
+
+
 def _unwritable(target: Path, error: Exception) -> InputError:
     # What is written as a part of several has a temporary place, which nobody knows.
-    shown = Path(re.sub(rf"{re.escape(_UNFINISHED)}\w+.new.{_ALL}.", "", str(target)))
+    shown = Path(re.sub(rf"{re.escape(_UNFINISHED)}\w+.new.({_ALL}.)?", "", str(target)))
     if is_out_of_space(error):
         expected = "enough space for the file"
         remedy = "Make space, or choose a path on another disk. What was there before is unchanged."
-        received = f"{shown} ({next((words for words in _NO_SPACE if words in str(error)), _NO_SPACE[0])})"
+        received = f"{shown} ({_shortage(error)})"
     else:
         expected = "a place that can be written"
         remedy = "Choose another path or change the folder's permissions."

@@ -7,9 +7,15 @@ that there was one.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
+import math
 import os
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from tf_laq.errors import InputError
 
@@ -17,6 +23,8 @@ _SIGNED = "tf_laq_signed"
 _MARK = b"\ntf_laq sha256 "
 _LENGTH = len(_MARK) + 64
 _BYTES_AT_A_TIME = 2**24
+_BYTES_OF_A_VALUE = 4
+_BESIDE_VALUES = 2**13
 
 
 def sign(path: str | os.PathLike[str]) -> None:
@@ -28,6 +36,29 @@ def sign(path: str | os.PathLike[str]) -> None:
     checksum = _of(path, Path(path).stat().st_size)
     with Path(path).open("ab") as end:
         end.write(_MARK + checksum)
+
+
+def check_room(folder: str | os.PathLike[str], variables: Iterable[Any]) -> None:
+    """Refuse to begin a file for which there is no room: the library crashes at the end of a process that met that.
+
+    Args:
+        folder: Where the file is to be.
+        variables: What it is to hold.
+
+    Raises:
+        OSError: The disk has less space than it takes, or files may not be so large.
+    """
+    # A table may have a shape that is not known.
+    values = [math.prod(side or 0 for side in variable.shape or ()) for variable in variables]
+    size = _BYTES_OF_A_VALUE * sum(values) + _BESIDE_VALUES * (1 + len(values))
+    if shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with contextlib.suppress(ImportError):  # Windows has no such limit.
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if limit != resource.RLIM_INFINITY and limit < size:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
 
 
 def check(path: str | os.PathLike[str]) -> None:

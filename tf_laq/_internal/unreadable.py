@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Collection
 from pathlib import Path
 
-from tf_laq._internal import hdf5
+from tf_laq._internal import hdf5, limits
 from tf_laq.errors import InputError
 
 EXPECTED = "a model saved by Keras: a .keras or .h5 file, or a SavedModel folder of Keras 2"
@@ -62,6 +62,7 @@ def check_content(path: Path) -> None:
         start = file.read(8)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
+            limits.check(str(path), sum(member.file_size for member in archive.infolist()))
             if "config.json" not in archive.namelist():
                 raise InputError(str(path), expected=EXPECTED, received="a zip archive without config.json")
         if not path.name.endswith(".keras"):  # By its name Keras would look for another kind of content.

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_laq._internal import files, hdf5
 from tf_laq.errors import InputError
 
 # Sides that a model leaves open: enough for its convolutions and poolings, and short enough to be quick.
@@ -38,7 +39,8 @@ def copied(keras: Any, model: Any, make_anew: Callable[[Any], Any]) -> Any:
     Raises:
         InputError: The model can neither be saved and loaded nor be copied deeply, or what comes out is not the same.
     """
-    failures = []
+    failures: list[str] = []
+    errors: list[Exception] = []
     ways: dict[str, Callable[[], Any]] = {
         "saved and loaded again": lambda: _saved_and_loaded(keras, model),
         "as a deep copy": lambda: copy.deepcopy(model),
@@ -58,6 +60,7 @@ def copied(keras: Any, model: Any, make_anew: Callable[[Any], Any]) -> Any:
                 if not _equal(variable, given):
                     variable.assign(given.numpy())
         except Exception as error:  # Keras raises whatever the user's classes raise.
+            errors.append(error)
             failures.append(f"{way}: {' '.join(str(error).split())[:300]}")
             continue
         _give_names(model, twin)
@@ -66,6 +69,8 @@ def copied(keras: Any, model: Any, make_anew: Callable[[Any], Any]) -> Any:
         if not difference:
             return twin
         failures.append(f"{way}: {difference}")
+    for each in errors:
+        files.check_temporary(each)
     raise InputError(
         "model",
         expected="a model that can be copied",
@@ -122,6 +127,7 @@ def _saved_and_loaded(keras: Any, model: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         if keras.__name__ == "keras":  # A folder takes less memory than an archive; Keras 2 has only these.
             path = Path(folder) / "model"
+            hdf5.check_room(folder, model.variables)
             model.save(path, zipped=False)
         else:
             path = Path(folder) / "model.keras"

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tf_laq._internal import limits
 from tf_laq._internal.unreadable import EXPECTED, Remedies
 from tf_laq.errors import InputError
 
@@ -134,7 +135,7 @@ def _check_links(path: Path, file: Any) -> None:
     """Raise an `InputError` if an HDF5 file has its content in other files."""
     import h5py
 
-    groups, seen = [file], set()
+    groups, seen, size = [file], set(), 0
     while groups:
         group = groups.pop()
         for name in group:
@@ -144,6 +145,8 @@ def _check_links(path: Path, file: Any) -> None:
                 part = group[name]
                 if isinstance(part, h5py.Dataset):
                     outside = bool(part.is_virtual or part.external)
+                    size += part.nbytes
+                    limits.check(str(path), size)
                 elif isinstance(part, h5py.Group) and (place := h5py.h5o.get_info(part.id).addr) not in seen:
                     seen.add(place)
                     groups.append(part)

@@ -101,11 +101,12 @@ def evaluate(
         folder=folder / "examples",
         overwrite=overwrite,
     )
-    found.write(folder)
     facts = {"Data set": f"{data}, {found.count} test images", "Models": models, "Seed": str(seed)}
     saved = evaluation.load_examples(folder / "examples")
-    page = report.write_report(folder / "report.html", facts=facts, robustness=found, examples=saved)
-    print(f"{found}\n\nResults: {folder} (open {page})")
+    with files.replacing_together(folder) as temporary:
+        found.write(temporary)
+        page = report.write_report(temporary / "report.html", facts=facts, robustness=found, examples=saved)
+    print(f"{found}\n\nResults: {folder} (open {folder / page.name})")
 
 
 def pictures(

@@ -265,16 +265,22 @@ def _right(file: SettledClassifier, examples: AdversarialExamples) -> Correct:
 
 
 def _write(folder: Path, bench: Workbench, result: Compression) -> None:
+    from tf_laq.report import write_compression
+
     chosen = result.recommended
-    with files.replacing_folder(folder / RECOMMENDED, FILE) as temporary:
+    # All of it is made before any of it takes its place.
+    with (
+        files.replacing_together(folder) as beside,
+        files.replacing_folder(folder / RECOMMENDED, FILE) as temporary,
+    ):
+        result.save(beside / RESULTS)
+        write_compression(beside / PAGE, result, examples=_examples(folder, result))
         temporary.mkdir()
         shutil.copyfile(bench.file(chosen), temporary / FILE)
         save_model(bench.model(chosen), temporary / "model.keras")
         if chosen.plan is not None:
             chosen.plan.save(temporary / "plan.json")
         chosen.export.save(temporary / "export.json")
-    result.save(folder / RESULTS)
-    write_page(folder, result)
 
 
 def write_page(folder: str | os.PathLike[str], result: Compression) -> Path:
@@ -284,6 +290,10 @@ def write_page(folder: str | os.PathLike[str], result: Compression) -> Path:
     """
     from tf_laq.report import write_compression
 
+    return write_compression(Path(folder) / PAGE, result, examples=_examples(folder, result))
+
+
+def _examples(folder: str | os.PathLike[str], result: Compression) -> list[AdversarialExamples]:
+    """Return the adversarial examples of the original and the recommended model, if the folder still has them."""
     shown, count = dict.fromkeys([ORIGINAL, result.recommendation.name]), result.robustness.count
-    examples = [each for name in shown for each in load_examples(Path(folder, WORK, attacked(name, FULL, count)))]
-    return write_compression(Path(folder) / PAGE, result, examples=examples)
+    return [each for name in shown for each in load_examples(Path(folder, WORK, attacked(name, FULL, count)))]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -84,11 +83,6 @@ class Making(Document):
         tuning = None if candidate.tuning is None else dataclasses.asdict(candidate.tuning)
         return cls(policy=_described(candidate.policy), tuning=tuning, matched=candidate.matched)
 
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the description, as hexadecimal text."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
-
 
 def _described(policy: Policy | DataDrivenPolicy) -> str:
     """Return the settings of a policy in words, arrays by their SHA-256: a printed array leaves most of itself out."""
@@ -160,7 +154,7 @@ class Workbench:
             InputError: The policy finds no plan, or the model cannot be quantized, tuned or exported.
         """
         place, making = self._place(candidate.name), Making.of(candidate)
-        steps, make = self._after_the_plan(candidate, place / f"{_TRAINING}{making.sha256[:8]}")
+        steps, make = self._after_the_plan(candidate, place / f"{_TRAINING}{making.checksum[:8]}")
         # It comes last: with it, all of the candidate is there.
         if not making.is_at(place / _MAKING):
             # What is there may be of another recipe; from here on it is not whole.

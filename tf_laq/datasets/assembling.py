@@ -230,21 +230,28 @@ _Part = tuple[NDArray[Any], NDArray[np.int64]]
 
 
 def _cut(parts: dict[str, _Part], seed: int, validation_fraction: float) -> tuple[_Part | None, _Part | None, _Part]:
-    train, validation, test = (parts.get(part) for part in ("train", "validation", "test"))
+    whole, validation, test = (parts.get(part) for part in ("train", "validation", "test"))
     if test is None and validation is not None:
         validation, test = None, validation
+    if whole is None:
+        assert test is not None
+        return None, validation, test
+    if test is not None and validation is not None:
+        return whole, validation, test
+    # The positions of all parts first: images are copied once.
+    rows, labels = np.arange(len(whole[1])), whole[1]
     if test is None:
-        assert train is not None
-        train, test = _taken(train, round(_TEST_SHARE * len(train[1])), seed=0)
-    if train is not None and validation is None:
-        train, validation = _taken(train, round(validation_fraction * len(train[1])), seed)
-    return train, validation, test
+        rows, tested = stratified(labels, round(_TEST_SHARE * len(labels)), seed=0)
+        test = _rows(whole, tested)
+    if validation is None:
+        kept, validated = stratified(labels[rows], round(validation_fraction * len(rows)), seed)
+        validation, rows = _rows(whole, rows[validated]), rows[kept]
+    return _rows(whole, rows), validation, test
 
 
-def _taken(part: _Part, count: int, seed: int) -> tuple[_Part, _Part]:
+def _rows(part: _Part, rows: NDArray[np.intp]) -> _Part:
     images, labels = part
-    rest, taken = stratified(labels, count, seed)
-    return (rows_of(images, rest), labels[rest]), (rows_of(images, taken), labels[taken])
+    return rows_of(images, rows), labels[rows]
 
 
 def _check_classes(name: str, names: tuple[str, ...], parts: Mapping[str, _Part | None]) -> None:

@@ -59,8 +59,7 @@ def load(
     class by class in the proportions of the classes.
 
     A part that takes up to 1 GiB as float32 is held so in memory. The images of a larger one are decoded into a
-    temporary file, one byte a value, and read from there when they are needed; those of an .npz file pass through
-    memory, one byte a value.
+    temporary file, one byte a value or, of an .npz file, as they are there, and read from there when they are needed.
 
     Args:
         source: The name or path.
@@ -99,6 +98,7 @@ def load(
     return assembled(name, parts, classes=classes, size=sides, seed=seed, validation_fraction=validation_fraction)
 
 
+@typed
 def check_source(source: Source, *, data_dir: str | os.PathLike[str] | None = None, download: bool = False) -> None:
     """Refuse a data set that is not there, without TensorFlow and without reading it.
 
@@ -135,11 +135,11 @@ def _kind_of_path(name: str) -> str | None:
     path = Path(name)
     if name in names():
         return None
-    if path.is_dir():
+    if path.is_dir() and name:
         return "folder"
     if path.is_file():
         return "file"
-    is_path = path.suffix == ".npz" or path.is_absolute() or name.startswith(".") or name.endswith("/")
+    is_path = not name or path.suffix == ".npz" or path.is_absolute() or name.startswith(".") or name.endswith("/")
     return "absent" if is_path else None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from tf_laq._internal import archives
 from tf_laq.datasets.assembling import Pairs
 from tf_laq.datasets.parts import PARTS
+from tf_laq.datasets.pixels import room_for
 from tf_laq.errors import InputError
 
 
@@ -21,7 +22,7 @@ def read(path: str | os.PathLike[str]) -> Pairs:
     remedy = "Save arrays of numbers, and labels as numbers or texts: np.savez(path, images=images, labels=labels)."
     with archives.opened(path, "a NumPy .npz file of images and labels", remedy) as content:
         named = _named(path, tuple(content))
-        return {part: (content[images], content[labels]) for part, (images, labels) in named.items()}
+        return {part: (content.read(images, room_for), content[labels]) for part, (images, labels) in named.items()}
 
 
 def _named(path: str | os.PathLike[str], keys: Collection[str]) -> dict[str, tuple[str, str]]:

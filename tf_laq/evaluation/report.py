@@ -8,7 +8,6 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -331,10 +330,10 @@ class RobustnessReport(Document):
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Write `robustness.json`, which `load` reads, and the table as `.csv`, `.txt` and `.md`, to a folder."""
-        path = Path(folder) / "robustness.json"
-        self.save(path)
-        for ending, text in ((".csv", self.to_csv()), (".txt", f"{self}\n"), (".md", self.to_markdown())):
-            files.write_text(path.with_suffix(ending), text)
+        with files.replacing_together(folder) as temporary:
+            self.save(temporary / "robustness.json")
+            for ending, text in (("csv", self.to_csv()), ("txt", f"{self}\n"), ("md", self.to_markdown())):
+                (temporary / f"robustness.{ending}").write_text(text, encoding="utf-8")
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as JSON-ready values."""

@@ -48,10 +48,6 @@ def write_report(
     figures = {"robust_accuracy.png": draw_accuracy(robustness)}
     if examples:
         figures["examples.png"] = draw_examples(examples)
-    page = Path(path)
-    for name, content in figures.items():
-        with files.replacing(page.parent / "plots" / name) as temporary:
-            temporary.write_bytes(content)
     text = render(
         "evaluation.html",
         title=title,
@@ -60,7 +56,12 @@ def write_report(
         robustness=robustness,
         figures=[Picture.of(content, *_WORDS[name], wide=True) for name, content in figures.items()],
     )
-    files.write_text(page, text)
+    page = Path(path)
+    with files.replacing_together(page.parent) as temporary:
+        (temporary / "plots").mkdir()
+        for name, content in figures.items():
+            (temporary / "plots" / name).write_bytes(content)
+        (temporary / page.name).write_text(text, encoding="utf-8")
     return page
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 from tabulate import tabulate
 
+from tf_laq._internal.typed import typed
 from tf_laq.errors import InputError
 from tf_laq.tflite.coding import INTEGER_BITS, unpack
 from tf_laq.tflite.encodings import EncodingName
@@ -100,6 +101,7 @@ class FileContents:
         )
 
 
+@typed
 def inspect(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> FileContents:
     """Return what a TensorFlow Lite file, compressed (.gz, .xz) or not, holds; printed, it is a table.
 

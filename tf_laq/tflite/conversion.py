@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_laq._internal import files
 from tf_laq._internal.messages import without_native_messages
 from tf_laq.adapters.inference import in_float32, without_state
 from tf_laq.adapters.signature import Signature
@@ -37,6 +38,7 @@ def convert(model: Any, signature: Signature) -> bytes:
         with without_native_messages():
             content = bytes(converter.convert())
     except Exception as error:  # Not only ConverterError: the passes before it raise their own.
+        files.check_temporary(error)
         expected = "layers that TensorFlow Lite has built-in operators for"
         raise _refusal(model, expected, error, _unsupported(str(error), function.graph)) from error
     return content if len(signature.inputs) == 1 else _in_order(content, [each.name for each in signature.inputs])

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tf_laq._internal.messages import without_native_messages
+from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import real, whole
 from tf_laq.errors import InputError
 from tf_laq.tflite.report import Performance
@@ -33,6 +34,7 @@ _XZ_BYTES = 1 << 26
 """What decompressing takes beside the content."""
 _NUMBERS = {f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)} | {"bool"}
 _SHOWN = 400
+_BYTES_AT_A_TIME = 2**20
 
 RUNS = 50
 
@@ -180,6 +182,7 @@ def as_dtype(values: Any, dtype: npt.DTypeLike, subject: str) -> npt.NDArray[Any
     return found
 
 
+@typed
 def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> TFLiteModel:
     """Open a TensorFlow Lite file, compressed (.gz, .xz) or not, as a function from images to logits.
 
@@ -226,13 +229,13 @@ def read_file(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> bytes
         if not Path(path).is_file():  # A pipe or device may never end.
             raise FileNotFoundError("no such file")
         size = Path(path).stat().st_size
-        content = Path(path).read_bytes() if size <= max_bytes else b""
-        if content and Path(path).suffix in _DECOMPRESSORS:
-            decompressor = _DECOMPRESSORS[Path(path).suffix](max_bytes)
-            content = decompressor.decompress(content, max_bytes + 1)
+        if size > max_bytes:
+            content = b""
+        elif Path(path).suffix in _DECOMPRESSORS:
+            content = _decompressed(Path(path), max_bytes)
             size = len(content)
-            if size <= max_bytes and (not decompressor.eof or decompressor.unused_data):
-                raise EOFError("it does not end where it should")
+        else:
+            content = Path(path).read_bytes()
     except (OSError, EOFError, zlib.error, lzma.LZMAError, MemoryError) as error:
         remedy = "If it is truncated, export the model again."
         raise InputError(str(path), expected=expected, received=str(error), remedy=remedy) from error
@@ -240,6 +243,22 @@ def read_file(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> bytes
         expected = f"{expected} of at most {max_bytes:,} bytes"
         raise InputError(str(path), expected=expected, received="more", remedy=RAISE)
     return content
+
+
+def _decompressed(path: Path, max_bytes: int) -> bytes:
+    """Return what a file decompresses to, or as much of it as is beyond the limit."""
+    decompressor = _DECOMPRESSORS[path.suffix](max_bytes)
+    pieces, size, read = [], 0, b""
+    with path.open("rb") as file:
+        while not decompressor.eof and size <= max_bytes:
+            if not read and getattr(decompressor, "needs_input", True) and not (read := file.read(_BYTES_AT_A_TIME)):
+                break
+            pieces.append(decompressor.decompress(read, min(_BYTES_AT_A_TIME, max_bytes + 1 - size)))
+            size += len(pieces[-1])
+            read = getattr(decompressor, "unconsumed_tail", b"")
+        if size <= max_bytes and (not decompressor.eof or decompressor.unused_data or file.read(1)):
+            raise EOFError("it does not end where it should")
+    return b"".join(pieces)
 
 
 def performance(content: bytes, float_content: bytes, *, threads: int = 1, runs: int = RUNS) -> Performance:

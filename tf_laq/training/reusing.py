@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -103,8 +102,7 @@ def trained_model(
     settings = {field: value for field, value in dataclasses.asdict(recipe).items() if field != "about"}
     wanted = TrainingRecord(data.name, data.train.sha256, start, settings, keras, seed, __version__, "")
     record = path.with_suffix(".training.json")
-    key = hashlib.sha256(json.dumps(wanted.to_dict()).encode()).hexdigest()
-    begun = path.with_suffix(f".{key[:8]}.checkpoint")
+    begun = path.with_suffix(f".{wanted.checksum[:8]}.checkpoint")
     files.sweep(path.parent)
     if not retrain and _is_there(path, wanted):
         announce(f"Use the model trained earlier: {path} (same data set, recipe and seed)")
