@@ -17,6 +17,7 @@ import tensorflow as tf
 from tf_laq._internal.validation import whole
 from tf_laq.attacks.base import DECISIVE, Images, Indices, Labels, Logits, StartableAttack, by_example, margins
 from tf_laq.attacks.cleverhans import ascent, nudge, project
+from tf_laq.attacks.input_gradient import value_and_gradient
 from tf_laq.attacks.leaving import Leaving, only, standing
 from tf_laq.attacks.objectives import Objective, cross_entropy, logits_ratio, targeted_logits_ratio
 from tf_laq.attacks.randomness import uniform_in_ball
@@ -248,6 +249,7 @@ class _State(NamedTuple):
     halved: tf.Tensor
 
 
+@traced
 def _begin(
     logits: Logits, objective: Objective, norm: str, epsilon: tf.Tensor, examples: _Examples, start: tf.Tensor
 ) -> _State:
@@ -364,11 +366,10 @@ def _ascent(
     logits: Logits, objective: Objective, examples: _Examples, images: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Return the gradient of the loss at the images, the loss, and the margin."""
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(images)
-        outputs = logits(images)
-        loss = objective(outputs, examples.labels, examples.targets)
-    return tape.gradient(loss, images), loss, margins(outputs, examples.labels)
+    outputs, loss, gradient = value_and_gradient(
+        logits, lambda outputs: objective(outputs, examples.labels, examples.targets), images
+    )
+    return gradient, loss, margins(outputs, examples.labels)
 
 
 def _rows(condition: tf.Tensor, chosen: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
