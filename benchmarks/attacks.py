@@ -1,14 +1,19 @@
-"""Speed and strength of the attacks: ours against CleverHans, Foolbox and ART, interleaved in the same run.
+"""Speed and strength of the attacks: ours against CleverHans, Foolbox, ART and AutoAttack, interleaved in the same run.
 
-Images per CPU-second (process_time, TensorFlow on one thread), the best of several repeats where a run is short. The
+Images per CPU-second (process_time, every library on one thread), the best of several repeats where a run is short. The
 network is the four-layer MNIST CNN in saved_models/mnist_adv; without it, or without the MNIST images, a small
 network trained on the digits for a few seconds, whose figures are not comparable. AutoAttack is not on the package
-index: its figures, measured with its published code on another four-layer MNIST CNN of about 40 % robust accuracy, are
-constants here.
+index: give a clone of https://github.com/fra31/auto-attack, and install PyTorch, in which it
+attacks the same weights.
 
-    python benchmarks/attacks.py                 everything; three to six minutes on two idle cores
-    python benchmarks/attacks.py --examples 32   a first look
-    python benchmarks/attacks.py --model a.keras another tf_keras network for MNIST
+The last peer is no attack: the gradients (or, for Square, the logits) that an attack asks the model for, computed one
+after the other and nothing done with them. An attack that wastes nothing reaches 1.0 there, and one that leaves broken
+images, or does not try what changes nothing, may exceed it.
+
+    python benchmarks/attacks.py                             everything but AutoAttack; three to six minutes
+    python benchmarks/attacks.py --autoattack auto-attack    with AutoAttack, from the clone in that folder
+    python benchmarks/attacks.py --examples 32               a first look
+    python benchmarks/attacks.py --model a.keras             another tf_keras network for MNIST
 """
 
 from __future__ import annotations
@@ -16,10 +21,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 # Before TensorFlow: with several threads, CPU time counts how they wait for each other.
 os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1", CUDA_VISIBLE_DEVICES="-1")
@@ -33,23 +39,46 @@ from tf_laq.adapters import logits_function
 from tf_laq.errors import InputError
 from tf_laq.saving import load_model
 
-SAVED = Path(__file__).parents[1] / "saved_models" / "mnist_adv" / "model.keras"
-PUBLISHED = {"apgd_t": 2.6, "square": 4.2}
+ROOT = Path(__file__).parents[1]
+SAVED = ROOT / "saved_models" / "mnist_adv" / "model.keras"
 PGD = {"steps": 40, "step_size": 0.01}
 QUERIES = 5000
+HEADERS = ("attack", "epsilon", "images/s", "accuracy", "peer", "images/s", "accuracy", "ours / peer")
+WIDTHS = (24, 8, 9, 9, 22, 9, 9, 12)
 
 Run = Callable[[], np.ndarray]
+
+
+class Comparison(NamedTuple):
+    """An attack, and the same or a like one of others.
+
+    Attributes:
+        attack: What it is.
+        epsilon: The radius; None for an attack without one.
+        ours: Runs ours.
+        peers: Name -> its run.
+        repeats: How often each is run, after a first time that is not counted.
+    """
+
+    attack: str
+    epsilon: float | None
+    ours: Run
+    peers: Mapping[str, Run]
+    repeats: int = 1
 
 
 class Bench:
     """A network, its images, and the peers that are installed."""
 
-    def __init__(self, network: Any, epsilon: float, images: np.ndarray, labels: np.ndarray) -> None:
+    def __init__(
+        self, network: Any, epsilon: float, images: np.ndarray, labels: np.ndarray, autoattack: Path | None = None
+    ) -> None:
         self.network, self.logits, self.epsilon = network, logits_function(network), epsilon
         right = np.argmax(self.logits(tf.constant(images)), axis=1) == labels
         self.images, self.labels = images[right], labels[right].astype(np.int64)
         self.tensors = tf.constant(self.images), tf.constant(self.labels)
         self.foolbox = self.classifier = None
+        self.autoattack = autoattack
         if importlib.util.find_spec("foolbox"):
             import foolbox
 
@@ -82,6 +111,57 @@ class Bench:
         attack = getattr(evasion, name)(self.classifier, batch_size=len(self.images), verbose=False, **settings)
         return lambda: attack.generate(self.images[rows], np.eye(10, dtype=np.float32)[self.labels[rows]])
 
+    def in_cleverhans(self, epsilon: float) -> Run:
+        """Return a run of CleverHans' PGD-40."""
+        from cleverhans.tf2.attacks.projected_gradient_descent import projected_gradient_descent
+
+        images, labels = self.tensors
+        return lambda: projected_gradient_descent(
+            self.logits, images, epsilon, PGD["step_size"], PGD["steps"], np.inf,
+            clip_min=0.0, clip_max=1.0, y=labels, rand_init=1.0, sanity_checks=False,
+        ).numpy()  # fmt: skip
+
+    def in_autoattack(self, name: str, epsilon: float) -> Run:
+        """Return a run of one attack of AutoAttack's standard version, on the network's weights in PyTorch."""
+        sys.path.insert(0, str(ROOT))
+        from research.checks.autoattack import imported
+        from research.checks.torch_networks import FORWARD, torch_weights
+
+        torch = imported("torch")
+        torch.set_num_threads(1)
+        weights = {key: torch.tensor(values) for key, values in torch_weights(self.network).items()}
+        standard = imported("autoattack", self.autoattack).AutoAttack(
+            lambda x: FORWARD[self.network.name](x, weights, torch.nn.functional),
+            eps=epsilon, seed=0, device="cpu", verbose=False,
+        )  # fmt: skip
+        images = torch.tensor(np.ascontiguousarray(np.moveaxis(self.images, 3, 1)))
+        labels = torch.tensor(self.labels)
+        return lambda: np.moveaxis(getattr(standard, name).perturb(images, labels).detach().numpy(), 1, 3)
+
+    def gradients(self, count: int) -> Run:
+        """Return a run that computes the gradient of all images so many times, and is no attack."""
+
+        def gradient(images: tf.Tensor) -> tf.Tensor:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(images)
+                outputs = self.logits(images)
+            return tape.gradient(outputs, images)
+
+        return self._repeated(gradient, count)
+
+    def forward_passes(self, count: int) -> Run:
+        """Return a run that computes the logits of all images so many times, and is no attack."""
+        return self._repeated(lambda images: tf.reduce_sum(self.logits(images)), count)
+
+    def _repeated(self, compute: Callable[[tf.Tensor], tf.Tensor], count: int) -> Run:
+        @tf.function
+        def loop(images: tf.Tensor) -> tf.Tensor:
+            # TensorFlow would leave out what nothing depends on.
+            step = lambda number, images: (number + 1, images + 1e-12 * compute(images))  # noqa: E731
+            return tf.while_loop(lambda number, _: number < count, step, (0, images))[1]
+
+        return lambda: loop(self.tensors[0]).numpy()
+
     def right(self, adversarial: np.ndarray, rows: Any = slice(None)) -> np.ndarray:
         """Return where the network is right on adversarial images."""
         return np.argmax(self.logits(tf.constant(adversarial)), axis=1) == self.labels[rows]
@@ -108,78 +188,48 @@ def timed(runs: Mapping[str, Run], repeats: int) -> dict[str, tuple[float, np.nd
     return {name: (seconds[name], results[name]) for name in runs}
 
 
-def pgd_rows(bench: Bench, epsilon: float, title: str) -> Iterator[str]:
+def pgd(bench: Bench, epsilon: float) -> Iterator[Comparison]:
     """PGD-40 against the same attack elsewhere."""
     settings = {"epsilon": epsilon, **PGD}
-    runs = {
-        "ours": bench.ours("pgd", **settings),
-        "ours, leaving broken": bench.ours("pgd", **settings, stop_when_broken=True),
-        "CleverHans": lambda: cleverhans_pgd(bench, epsilon),
-    }
+    peers = {"CleverHans": bench.in_cleverhans(epsilon)}
     if bench.foolbox:
-        runs["Foolbox"] = bench.in_foolbox(
+        peers["Foolbox"] = bench.in_foolbox(
             "LinfProjectedGradientDescentAttack", epsilon, abs_stepsize=PGD["step_size"], steps=PGD["steps"]
         )
     if bench.classifier:
         art = {"eps": epsilon, "eps_step": PGD["step_size"], "max_iter": PGD["steps"], "num_random_init": 1}
-        runs["ART"] = bench.in_art("ProjectedGradientDescentNumpy", **art)
-    found = timed(runs, repeats=3)
-    yield f"\nPGD-40, epsilon {epsilon:.3f}, {title}"
-    for name, (seconds, adversarial) in found.items():
-        one, other = (seconds / found[ours][0] for ours in ("ours", "ours, leaving broken"))
-        ratio = f"ours is {one:5.2f} x, leaving broken {other:5.2f} x"
-        yield row(name, len(bench.images) / seconds, f"accuracy {bench.right(adversarial).mean():.3f}   {ratio}")
+        peers["ART"] = bench.in_art("ProjectedGradientDescentNumpy", **art)
+    peers["40 gradients"] = bench.gradients(40)
+    yield Comparison("PGD-40", epsilon, bench.ours("pgd", **settings), peers, repeats=3)
+    leaving = bench.ours("pgd", **settings, stop_when_broken=True)
+    yield Comparison("PGD-40, leaving broken", epsilon, leaving, peers, repeats=3)
 
 
-def cleverhans_pgd(bench: Bench, epsilon: float) -> np.ndarray:
-    from cleverhans.tf2.attacks.projected_gradient_descent import projected_gradient_descent
-
-    images, labels = bench.tensors
-    return projected_gradient_descent(
-        bench.logits, images, epsilon, PGD["step_size"], PGD["steps"], np.inf,
-        clip_min=0.0, clip_max=1.0, y=labels, rand_init=1.0, sanity_checks=False,
-    ).numpy()  # fmt: skip
-
-
-def minimum_norm_rows(bench: Bench) -> Iterator[str]:
-    """CW-L2 and DDN against Foolbox's, by median distortion."""
-    runs = {"ours, cw_l2": bench.ours("cw_l2"), "ours, ddn": bench.ours("ddn")}
-    found = timed(runs, repeats=2)
+def minimum_norm(bench: Bench) -> Iterator[Comparison]:
+    """CW-L2 and DDN against Foolbox's."""
     if bench.foolbox:
         settings = {"binary_search_steps": 5, "steps": 100, "stepsize": 0.05, "initial_const": 1.0}
         for name, attack, more in (("cw_l2", "L2CarliniWagnerAttack", settings), ("ddn", "DDNAttack", {"steps": 100})):
-            start = time.process_time()
-            adversarial = bench.in_foolbox(attack, None, **more)()
-            found[f"Foolbox, {name}"] = time.process_time() - start, adversarial
-    yield "\nNearest adversarial image in L2"
-    for name, (seconds, adversarial) in found.items():
-        distances = np.linalg.norm((adversarial - bench.images).reshape(len(bench.images), -1), axis=1)
-        median = np.median(np.where(bench.right(adversarial), np.inf, distances))
-        ratio = f"ours is {seconds / found['ours, ' + name.split(', ')[1]][0]:5.2f} x"
-        yield row(name, len(bench.images) / seconds, f"median distortion {median:.3f}   {ratio}")
+            yield Comparison(name, None, bench.ours(name), {"Foolbox": bench.in_foolbox(attack, None, **more)})
 
 
-def strong_rows(bench: Bench, epsilon: float) -> Iterator[str]:
+def strong(bench: Bench, epsilon: float) -> Iterator[Comparison]:
     """Our strong ensemble against ART's attacks, each on what the ones before it left."""
+    if not bench.classifier:
+        return
+    pgd = {"eps": epsilon, "eps_step": 2 * epsilon, "max_iter": 100, "nb_random_init": 1}
+    art = [
+        ("AutoProjectedGradientDescent", {**pgd, "loss_type": "cross_entropy"}),
+        ("AutoProjectedGradientDescent", {**pgd, "loss_type": "difference_logits_ratio"}),
+        ("SquareAttack", {"eps": epsilon, "max_iter": QUERIES, "nb_restarts": 1}),
+    ]
     ours = [("apgd_ce", {}), ("apgd_t", {}), ("square", {"queries": QUERIES})]
-    yield f"\nStrong ensemble, epsilon {epsilon:.3f}, Square with {QUERIES} queries"
-    seconds, standing = ensemble(
-        bench,
-        [(name, lambda rows, n=name, s=more: in_part(bench, n, rows, epsilon=epsilon, **s)) for name, more in ours],
+    yield Comparison(
+        "apgd_ce, apgd_t, square",
+        epsilon,
+        ensemble(bench, [lambda rows, n=n, s=s: in_part(bench, n, rows, epsilon=epsilon, **s) for n, s in ours]),
+        {"ART": ensemble(bench, [lambda rows, n=n, s=s: bench.in_art(n, rows, **s)() for n, s in art])},
     )
-    yield row("ours", len(bench.images) / seconds, f"worst case {standing.mean():.3f}")
-    if bench.classifier:
-        pgd = {"eps": epsilon, "eps_step": 2 * epsilon, "max_iter": 100, "nb_random_init": 1}
-        art = [
-            ("apgd_ce", "AutoProjectedGradientDescent", {**pgd, "loss_type": "cross_entropy"}),
-            ("apgd_dlr", "AutoProjectedGradientDescent", {**pgd, "loss_type": "difference_logits_ratio"}),
-            ("square", "SquareAttack", {"eps": epsilon, "max_iter": QUERIES, "nb_restarts": 1}),
-        ]
-        theirs, left = ensemble(
-            bench, [(name, lambda rows, n=attack, s=more: bench.in_art(n, rows, **s)()) for name, attack, more in art]
-        )
-        ratio = f"ours is {theirs / seconds:5.2f} x"
-        yield row("ART", len(bench.images) / theirs, f"worst case {left.mean():.3f}   {ratio}")
 
 
 def in_part(bench: Bench, name: str, rows: np.ndarray, **settings: Any) -> np.ndarray:
@@ -187,38 +237,61 @@ def in_part(bench: Bench, name: str, rows: np.ndarray, **settings: Any) -> np.nd
     return attack(bench.logits, bench.images[rows], bench.labels[rows], indices=rows)
 
 
-def ensemble(bench: Bench, runs: list[tuple[str, Callable[[np.ndarray], np.ndarray]]]) -> tuple[float, np.ndarray]:
-    """Return the CPU seconds of attacks in a row, and where the network is still right after all of them."""
-    standing, start = np.ones(len(bench.images), np.bool_), time.process_time()
-    for _, run in runs:
-        rows = np.flatnonzero(standing)
-        if rows.size:
-            standing[rows] = bench.right(run(rows), rows)
-    return time.process_time() - start, standing
+def ensemble(bench: Bench, runs: list[Callable[[np.ndarray], np.ndarray]]) -> Run:
+    """Return a run of attacks in a row, each on the images that the network is still right about."""
+
+    def run() -> np.ndarray:
+        adversarial = bench.images.copy()
+        for attack in runs:
+            rows = np.flatnonzero(bench.right(adversarial))
+            if rows.size:
+                adversarial[rows] = attack(rows)
+        return adversarial
+
+    return run
 
 
-def published_rows(bench: Bench, epsilon: float, title: str) -> Iterator[str]:
-    """Single attacks beside the published figures of AutoAttack."""
-    yield f"\nOne attack of AutoAttack each, epsilon {epsilon:.3f}, {title}"
-    runs = {"apgd_t": bench.ours("apgd_t", epsilon=epsilon)}
-    runs["square"] = bench.ours("square", epsilon=epsilon, queries=QUERIES)
-    for name, run in runs.items():
-        start = time.process_time()
-        accuracy = bench.right(run()).mean()
-        speed = len(bench.images) / (time.process_time() - start)
-        beside = f"AutoAttack {PUBLISHED[name]:.1f}, ours is {speed / PUBLISHED[name]:5.2f} x"
-        yield row(name, speed, f"accuracy {accuracy:.3f}   {beside}")
+def single(bench: Bench, epsilon: float) -> Iterator[Comparison]:
+    """One attack of AutoAttack each, and what it asks the model for."""
+    for name, theirs, settings, bare in (
+        ("apgd_t", "apgd_targeted", {}, {"9 x 101 gradients": bench.gradients(9 * 101)}),
+        ("square", "square", {"queries": QUERIES}, {"5000 forward passes": bench.forward_passes(QUERIES)}),
+    ):
+        peers = {"AutoAttack": bench.in_autoattack(theirs, epsilon)} if bench.autoattack else {}
+        yield Comparison(name, epsilon, bench.ours(name, epsilon=epsilon, **settings), {**peers, **bare})
 
 
-def row(name: str, speed: float, rest: str) -> str:
-    return f"  {name:22s}{speed:9.1f} images per CPU-second   {rest}"
+def lines(bench: Bench, comparison: Comparison) -> Iterator[str]:
+    """Give the rows of a comparison."""
+    found = timed({"": comparison.ours, **comparison.peers}, comparison.repeats)
+    (ours, adversarial), count = found.pop(""), len(bench.images)
+    epsilon = "" if comparison.epsilon is None else f"{comparison.epsilon:.3f}"
+    for peer, (theirs, other) in found.items():
+        own = [f"{count / ours:.1f}", reached(bench, comparison, adversarial)]
+        bare = peer.endswith(("gradients", "passes"))
+        its = [peer, f"{count / theirs:.1f}", "" if bare else reached(bench, comparison, other)]
+        yield line([comparison.attack, epsilon, *own, *its, f"{theirs / ours:.2f}"])
 
 
-def make_bench(path: Path, count: int) -> tuple[Bench, str]:
+def reached(bench: Bench, comparison: Comparison, adversarial: np.ndarray) -> str:
+    """Return the accuracy in percent, or the median distortion of an attack that has no radius."""
+    right = bench.right(adversarial)
+    if comparison.epsilon is not None:
+        return f"{100 * right.mean():.1f} %"
+    distances = np.linalg.norm((adversarial - bench.images).reshape(len(right), -1), axis=1)
+    return f"L2 {np.median(np.where(right, np.inf, distances)):.3f}"
+
+
+def line(cells: list[str] | tuple[str, ...]) -> str:
+    return "".join(f"{cell:{'<' if at in (0, 4) else '>'}{WIDTHS[at]}s}  " for at, cell in enumerate(cells)).rstrip()
+
+
+def make_bench(path: Path, count: int, autoattack: Path | None) -> tuple[Bench, str]:
     """Return the MNIST network with its images, or the digits one."""
     try:
         test = datasets.load("mnist").test
-        return Bench(load_model(path), 0.3, test.images[:count], test.labels[:count]), f"{path.parent.name}, MNIST"
+        bench = Bench(load_model(path), 0.3, test.images[:count], test.labels[:count], autoattack)
+        return bench, f"{path.parent.name}, MNIST"
     except (InputError, OSError) as error:
         reason = str(error).splitlines()[0]
     data, network = datasets.load("digits"), models.build("digits_cnn", seed=0)
@@ -246,19 +319,22 @@ def plain_bench(bench: Bench, count: int) -> Bench:
     return Bench(network, 0.1, data.test.images[:count], data.test.labels[:count])
 
 
-def rows(path: Path, count: int) -> Iterator[str]:
+def rows(options: argparse.Namespace) -> Iterator[str]:
     """Give the lines of the result."""
-    bench, name = make_bench(path, count)
-    missing = [peer for peer, there in (("Foolbox", bench.foolbox), ("ART", bench.classifier)) if not there]
+    bench, name = make_bench(options.model, options.examples, options.autoattack)
+    there = {"Foolbox": bench.foolbox, "ART": bench.classifier, "AutoAttack": bench.autoattack}
+    missing = [peer for peer, found in there.items() if not found]
     yield f"{name}: {len(bench.images)} images that it gets right" + (f"; without {', '.join(missing)}" * bool(missing))
-    weak, plain = bench.epsilon_for(0.5, "square", queries=500), plain_bench(bench, count)
-    yield from pgd_rows(bench, bench.epsilon, "the network's own strength")
-    half = plain.epsilon_for(0.5, "pgd", **PGD, stop_when_broken=True)
-    yield from pgd_rows(plain, half, "about half of the images left, plainly trained network")
-    yield from minimum_norm_rows(bench)
-    yield from strong_rows(bench, weak)
-    yield from published_rows(bench, weak, "about 40 % of the images left after all")
-    yield from published_rows(bench, bench.epsilon, "the network's own strength")
+    yield line(HEADERS)
+    for comparison in (*single(bench, bench.epsilon), *pgd(bench, bench.epsilon), *minimum_norm(bench)):
+        yield from lines(bench, comparison)
+    if bench.classifier:
+        for comparison in strong(bench, bench.epsilon_for(0.5, "square", queries=500)):
+            yield from lines(bench, comparison)
+    plain = plain_bench(bench, options.examples)
+    yield f"The network trained plainly, {len(plain.images)} images that it gets right, about half of which PGD leaves"
+    for comparison in pgd(plain, plain.epsilon_for(0.5, "pgd", **PGD, stop_when_broken=True)):
+        yield from lines(plain, comparison)
 
 
 def main() -> None:
@@ -266,9 +342,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=100, help="number of test images (default: 100)")
     parser.add_argument("--model", type=Path, default=SAVED, help="saved tf_keras network for MNIST")
-    arguments = parser.parse_args()
-    for line in rows(arguments.model, arguments.examples):
-        print(line, flush=True)
+    parser.add_argument("--autoattack", type=Path, help="clone of https://github.com/fra31/auto-attack")
+    for text in rows(parser.parse_args()):
+        print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -15,10 +15,11 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tf_laq._internal.validation import whole
-from tf_laq.attacks import cleverhans
 from tf_laq.attacks.base import DECISIVE, Images, Indices, Labels, Logits, StartableAttack, by_example, margins
 from tf_laq.attacks.cleverhans import ascent, nudge, project
-from tf_laq.attacks.leaving import Leaving, only
+from tf_laq.attacks.input_gradient import value_and_gradient
+from tf_laq.attacks.leaving import Leaving, only, standing
+from tf_laq.attacks.objectives import Objective, cross_entropy, logits_ratio, targeted_logits_ratio
 from tf_laq.attacks.randomness import uniform_in_ball
 from tf_laq.attacks.tracing import traced
 from tf_laq.errors import InputError
@@ -27,9 +28,6 @@ from tf_laq.errors import InputError
 MOMENTUM = 0.75
 ENOUGH_RISES = 0.75
 FIRST_PERIOD, SHORTENING, SHORTEST_PERIOD = 0.22, 0.03, 0.06
-
-# From the logits, the true classes and the target classes to the loss to ascend, one value an example.
-Objective = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def checkpoints(steps: int) -> tuple[int, ...]:
@@ -47,40 +45,6 @@ def checkpoints(steps: int) -> tuple[int, ...]:
         shares.append(shares[-1] + period)
     # Rounded first: 0.41 * 100 is not 41 in binary.
     return tuple(dict.fromkeys(math.ceil(round(share * steps, 6)) for share in shares[1:-1]))
-
-
-def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Return the cross-entropy of the true classes, shape (n,); the targets are not used."""
-    return cleverhans.cross_entropy(labels, logits)
-
-
-def logits_ratio(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Return the difference of logits ratio, shape (n,); the targets are not used.
-
-    -(z_y - max_{i != y} z_i) / (z_1st - z_3rd), the largest logit 1st (section 4). It is the same for logits
-    times any factor.
-
-    Example:
-        >>> logits_ratio(tf.constant([[4.0, 1.0, 0.0]]), tf.constant([0]), tf.constant([0])).numpy().tolist()
-        [-0.75]
-    """
-    largest = tf.math.top_k(logits, 3).values
-    return -margins(logits, labels) / (largest[:, 0] - largest[:, 2] + 1e-12)
-
-
-def targeted_logits_ratio(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Return the targeted difference of logits ratio, shape (n,).
-
-    -(z_y - z_t) / (z_1st - (z_3rd + z_4th) / 2), the largest logit 1st (section 4, Eq. (7)).
-
-    Example:
-        >>> arguments = tf.constant([[4.0, 1.0, 1.0, -1.0]]), tf.constant([0]), tf.constant([2])
-        >>> targeted_logits_ratio(*arguments).numpy().tolist()
-        [-0.75]
-    """
-    largest = tf.math.top_k(logits, 4).values
-    difference = tf.gather(logits, labels, batch_dims=1) - tf.gather(logits, targets, batch_dims=1)
-    return -difference / (largest[:, 0] - (largest[:, 2] + largest[:, 3]) / 2.0 + 1e-12)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,22 +117,25 @@ class APGD(StartableAttack):
         self, logits: Logits, images: Images, labels: Labels, targets: Labels, start: Images
     ) -> tuple[Images, Images]:
         """Return the images of the lowest margin on one ascent, and these margins."""
-        examples = _Examples.of(images, labels, targets, self.epsilon)
         shared = logits, type(self).objective, self.norm, tf.constant(self.epsilon, tf.float32)
-        state = _begin(*shared, examples, tf.constant(start))
-        batch, last_check, checks = Leaving(images.shape), 0, checkpoints(self.steps)
-        for step in range(1, self.steps + 1):
-            state = _step(*shared, examples, state, tf.constant(1.0 if step == 1 else MOMENTUM))
-            if step in checks:
-                state = _adapt(state, tf.constant(ENOUGH_RISES * (step - last_check), tf.float32))
-                last_check = step
+        examples = _Examples.of(images, labels, targets, self.epsilon)
+        state, batch = _begin(*shared, examples, tf.constant(start)), Leaving(images.shape)
+        step, rises = tf.constant(0), tf.constant(self._enough_rises())
+        broken = tf.constant(-DECISIVE if self.stop_when_broken else -np.inf, tf.float32)
+        while True:
+            step, state = _run(*shared, examples, state, step, rises, broken, tf.constant(batch.fewest))
             margin = state.lowest.numpy()
-            kept = batch.leave((step == self.steps) | ~self._standing(margin), state.nearest, margin)
-            if kept is not None:
-                if not kept.size:
-                    break
-                examples, state = only(kept, (examples, state))
-        return batch.images, batch.margins
+            kept = batch.leave((int(step) == self.steps) | ~self._standing(margin), state.nearest, margin)
+            if kept is None or not kept.size:
+                return batch.images, batch.margins
+            examples, state = only(kept, (examples, state))
+
+    def _enough_rises(self) -> Images:
+        """Return how many rises an example needs at each step to keep its step size: 0 where none is counted."""
+        checks = np.array([0, *checkpoints(self.steps)])
+        enough = np.zeros(self.steps + 1, np.float32)
+        enough[checks[1:]] = ENOUGH_RISES * np.diff(checks)
+        return enough
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -282,6 +249,7 @@ class _State(NamedTuple):
     halved: tf.Tensor
 
 
+@traced
 def _begin(
     logits: Logits, objective: Objective, norm: str, epsilon: tf.Tensor, examples: _Examples, start: tf.Tensor
 ) -> _State:
@@ -305,6 +273,45 @@ def _begin(
 
 
 @traced
+def _run(
+    logits: Logits,
+    objective: Objective,
+    norm: str,
+    epsilon: tf.Tensor,
+    examples: _Examples,
+    state: _State,
+    step: tf.Tensor,
+    enough_rises: tf.Tensor,
+    broken: tf.Tensor,
+    fewest: tf.Tensor,
+) -> tuple[tf.Tensor, _State]:
+    """Return the step and the state at the end, or as soon as too few examples of the batch are left.
+
+    Args:
+        logits: Callable from images to logits.
+        objective: The loss to ascend.
+        norm: "linf" or "l2".
+        epsilon: Radius of the ball.
+        examples: The examples.
+        state: Where they stand.
+        step: int32 number of steps so far.
+        enough_rises: Rises that keep the step size, for each step up to the last; 0 where there is no checkpoint.
+        broken: An example whose margin is not above this keeps the image that it has.
+        fewest: The ascent goes on while so many examples have a margin above that.
+    """
+
+    def going(step: tf.Tensor, state: _State) -> tf.Tensor:
+        return (step < tf.size(enough_rises) - 1) & (standing(state.lowest, broken) >= fewest)
+
+    def body(step: tf.Tensor, state: _State) -> tuple[tf.Tensor, _State]:
+        state = _step(logits, objective, norm, epsilon, examples, state, tf.where(step == 0, 1.0, MOMENTUM), broken)
+        enough = enough_rises[step + 1]
+        return step + 1, tf.cond(enough > 0.0, lambda: _adapted(state, enough), lambda: state)
+
+    found: tuple[tf.Tensor, _State] = tf.while_loop(going, body, (step, state))
+    return found
+
+
 def _step(
     logits: Logits,
     objective: Objective,
@@ -313,6 +320,7 @@ def _step(
     examples: _Examples,
     state: _State,
     momentum: tf.Tensor,
+    broken: tf.Tensor,
 ) -> _State:
     """Return the state after x_{k+1} = P(x_k + a (z - x_k) + (1 - a) (x_k - x_{k-1})), z = P(x_k + step * g)."""
     moved = state.current + ascent(state.gradient, by_example(state.step_size, state.current), norm)
@@ -322,7 +330,7 @@ def _step(
     moved = state.current + momentum * (moved - state.current) + (1.0 - momentum) * inertia
     moved = examples.projected(moved, epsilon, norm)
     gradient, loss, margin = _ascent(logits, objective, examples, moved)
-    higher, lower = loss > state.best_loss, margin < state.lowest
+    higher, lower = loss > state.best_loss, (margin < state.lowest) & (state.lowest > broken)
     return state._replace(
         current=moved,
         previous=state.current,
@@ -337,8 +345,7 @@ def _step(
     )
 
 
-@traced
-def _adapt(state: _State, enough_rises: tf.Tensor) -> _State:
+def _adapted(state: _State, enough_rises: tf.Tensor) -> _State:
     """Return the state after a checkpoint: some examples back at their best point with half the step size."""
     stalled = tf.logical_and(tf.logical_not(state.halved), state.best_loss <= state.checked_loss)
     halve = tf.logical_or(state.rises < enough_rises, stalled)
@@ -359,11 +366,10 @@ def _ascent(
     logits: Logits, objective: Objective, examples: _Examples, images: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Return the gradient of the loss at the images, the loss, and the margin."""
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(images)
-        outputs = logits(images)
-        loss = objective(outputs, examples.labels, examples.targets)
-    return tape.gradient(loss, images), loss, margins(outputs, examples.labels)
+    outputs, loss, gradient = value_and_gradient(
+        logits, lambda outputs: objective(outputs, examples.labels, examples.targets), images
+    )
+    return gradient, loss, margins(outputs, examples.labels)
 
 
 def _rows(condition: tf.Tensor, chosen: tf.Tensor, other: tf.Tensor) -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ class Leaving:
     Attributes:
         images: The float32 image that each example left with.
         margins: The margins of these images, shape (n,).
+        fewest: The batch stays as it is while so many of its examples are left.
 
     Example:
         >>> batch = Leaving((2, 1, 1, 1))
@@ -39,6 +41,7 @@ class Leaving:
         self.margins = np.empty(shape[0], np.float32)
         self._rows = np.arange(shape[0])
         self._standing = np.ones(shape[0], np.bool_)
+        self.fewest = math.ceil(FULL * shape[0])
 
     def leave(
         self, leaving: npt.NDArray[np.bool_], images: tf.Tensor, margins: npt.NDArray[np.floating]
@@ -59,13 +62,19 @@ class Leaving:
         self.images[self._rows[now]] = tf.gather(images, now).numpy()
         self.margins[self._rows[now]] = margins[now]
         self._standing[now] = False
-        if self._standing.mean() >= FULL:
+        if self._standing.sum() >= self.fewest:
             return None
         kept = np.flatnonzero(self._standing)
         self._rows, self._standing = self._rows[kept], self._standing[kept]
+        self.fewest = math.ceil(FULL * kept.size)
         return kept
 
 
 def only(kept: Indices, tensors: Any) -> Any:
     """Return these examples of every tensor of a structure."""
     return tf.nest.map_structure(lambda tensor: tf.gather(tensor, kept), tensors)
+
+
+def standing(margins: tf.Tensor, broken: tf.Tensor) -> tf.Tensor:
+    """Return how many examples have a margin above that of a broken one, as an int32 scalar."""
+    return tf.math.count_nonzero(margins > broken, dtype=tf.int32)

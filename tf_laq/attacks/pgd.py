@@ -13,7 +13,7 @@ import tensorflow as tf
 from tf_laq._internal.validation import whole
 from tf_laq.attacks.base import DECISIVE, Images, Indices, IterativeAttack, Labels, Logits, StartableAttack, margins
 from tf_laq.attacks.cleverhans import gradient_step, gradient_step_and_margins, project
-from tf_laq.attacks.leaving import Leaving, only
+from tf_laq.attacks.leaving import Leaving, only, standing
 from tf_laq.attacks.randomness import uniform_in_ball
 from tf_laq.attacks.tracing import traced
 from tf_laq.errors import InputError
@@ -109,21 +109,19 @@ class PGD(StartableAttack, IterativeAttack):
         examples = tf.constant(images), tf.constant(labels)
         current = project(tf.constant(start), examples[0], self.epsilon, self.norm)
         ball = _Ball(self.norm, tf.constant(self.epsilon, tf.float32), tf.constant(self.step, tf.float32))
+        step, steps = tf.constant(0), tf.constant(self.steps)
+        if not self.stop_when_broken:
+            current = _ascended(logits, ball, *examples, current, steps)
+            return current.numpy(), _margins(logits, current, examples[1]).numpy()
         batch = Leaving(images.shape)
-        for _ in range(self.steps):
-            if not self.stop_when_broken:
-                current = _step(logits, ball, *examples, current)
-                continue
-            moved, margin = _step_and_margins(logits, ball, *examples, current)
-            kept = batch.leave(~self._standing(margin.numpy()), current, margin.numpy())
-            if kept is not None:
-                examples, moved = only(kept, (examples, moved))
-                if not kept.size:
-                    return batch.images, batch.margins
-            current = moved
-        margin = _margins(logits, current, examples[1]).numpy()
-        batch.leave(np.ones(len(margin), np.bool_), current, margin)
-        return batch.images, batch.margins
+        while True:
+            step, current, margin = _unbroken(logits, ball, *examples, current, step, steps, tf.constant(batch.fewest))
+            ended = int(step) == self.steps
+            margin = (_margins(logits, current, examples[1]) if ended else margin).numpy()
+            kept = batch.leave(ended | ~self._standing(margin), current, margin)
+            if kept is None or not kept.size:
+                return batch.images, batch.margins
+            examples, current = only(kept, (examples, current))
 
 
 class _Ball(NamedTuple):
@@ -133,18 +131,46 @@ class _Ball(NamedTuple):
 
 
 @traced
-def _step(logits: Logits, ball: _Ball, center: tf.Tensor, labels: tf.Tensor, current: tf.Tensor) -> tf.Tensor:
-    moved = gradient_step(logits, current, labels, ball.step, ball.norm)
-    return project(moved, center, ball.epsilon, ball.norm)
+def _ascended(
+    logits: Logits, ball: _Ball, center: tf.Tensor, labels: tf.Tensor, current: tf.Tensor, steps: tf.Tensor
+) -> tf.Tensor:
+    """Return the images after all steps."""
+
+    def body(step: tf.Tensor, current: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        moved = gradient_step(logits, current, labels, ball.step, ball.norm)
+        return step + 1, project(moved, center, ball.epsilon, ball.norm)
+
+    _, reached = tf.while_loop(lambda step, _: step < steps, body, (tf.constant(0), current))
+    return reached
 
 
 @traced
-def _step_and_margins(
-    logits: Logits, ball: _Ball, center: tf.Tensor, labels: tf.Tensor, current: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the next images, and the margins at the current ones."""
-    moved, margin = gradient_step_and_margins(logits, current, labels, ball.step, ball.norm)
-    return project(moved, center, ball.epsilon, ball.norm), margin
+def _unbroken(
+    logits: Logits,
+    ball: _Ball,
+    center: tf.Tensor,
+    labels: tf.Tensor,
+    current: tf.Tensor,
+    step: tf.Tensor,
+    steps: tf.Tensor,
+    fewest: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return the step, the images and their margins after all steps, or as soon as too few examples are left.
+
+    An example that is broken stays where it is. The margins of others are those before the last step.
+    """
+
+    def body(step: tf.Tensor, current: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        moved, margin = gradient_step_and_margins(logits, current, labels, ball.step, ball.norm)
+        moved = project(moved, center, ball.epsilon, ball.norm)
+        return step + 1, tf.raw_ops.Select(condition=margin > -DECISIVE, x=moved, y=current), margin
+
+    def going(step: tf.Tensor, _: tf.Tensor, margin: tf.Tensor) -> tf.Tensor:
+        return (step < steps) & (standing(margin, tf.constant(-DECISIVE)) >= fewest)
+
+    unknown = tf.fill(tf.shape(labels), np.float32(np.inf))
+    found: tuple[tf.Tensor, tf.Tensor, tf.Tensor] = tf.while_loop(going, body, (step, current, unknown))
+    return found
 
 
 @traced

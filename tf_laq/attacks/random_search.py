@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tf_laq.attacks.base import DECISIVE, Logits, margins
+from tf_laq.attacks.base import DECISIVE, Logits, by_example, margins
 from tf_laq.attacks.tracing import traced
 
 Draws = tuple[tf.Tensor, ...]
@@ -17,7 +17,7 @@ class Standing(NamedTuple):
     """The examples that a query still has to break.
 
     Attributes:
-        numbers: int64 places of the m examples in the batch, (m, 1).
+        numbers: int32 places of the m examples in the batch, (m, 1).
         current: float32 best images so far, (m, height, width, channels).
         clean: float32 clean images, of the same shape.
     """
@@ -27,8 +27,40 @@ class Standing(NamedTuple):
     clean: tf.Tensor
 
 
-# From the number of the query, the examples and the random numbers to the images to try.
-Proposal = Callable[[tf.Tensor, Standing, Draws], tf.Tensor]
+class Patch(NamedTuple):
+    """What a query tries on m examples: new values for some places of each image.
+
+    Attributes:
+        places: Places in the batch of images, (m, ..., axes): the number of the example first, and as many axes of an
+            image as a value does not span.
+        values: float32 values, (m, ...).
+    """
+
+    places: tf.Tensor
+    values: tf.Tensor
+
+    def of(self, rows: tf.Tensor) -> Patch:
+        """Return the patch of some of the examples."""
+        return Patch(tf.gather(self.places, rows), tf.gather(self.values, rows))
+
+    def alone(self) -> Patch:
+        """Return the patch for a batch of its examples alone."""
+        numbers = by_example(tf.range(tf.shape(self.places)[0]), self.places[..., :1])
+        numbers = tf.broadcast_to(numbers, tf.shape(self.places[..., :1]))
+        return self._replace(places=tf.concat([numbers, self.places[..., 1:]], -1))
+
+    def read(self, images: tf.Tensor) -> tf.Tensor:
+        """Return the values of the images (n, ...) in these places."""
+        return tf.gather_nd(images, self.places)
+
+    def written(self, images: tf.Tensor) -> tf.Tensor:
+        """Return the images (n, ...) with the values in these places."""
+        return tf.tensor_scatter_nd_update(images, self.places, self.values)
+
+
+# From the number of the query, the numbers of the examples that still stand, the best images so far and the clean ones
+# of the whole batch, and the random numbers to what is tried next.
+Proposal = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, Draws], Patch]
 
 
 class Window(NamedTuple):
@@ -77,19 +109,21 @@ def lowest_margin(
 
     def body(query: tf.Tensor, best: tf.Tensor, margin: tf.Tensor) -> tuple[tf.Tensor, ...]:
         # Only examples that still stand are evaluated: the cost falls with the model's robustness.
-        active = tf.where(unbroken(margin))
-        current = tf.gather_nd(best, active)
-        candidate = propose(query, Standing(active, current, tf.gather_nd(clean, active)), draws)
+        active = tf.cast(tf.where(unbroken(margin)), tf.int32)
+        patch = propose(query, active, best, clean, draws)
         # What changes nothing needs no evaluation. One example is always there: not every model takes none.
-        differs = (tf.reduce_max(tf.abs(candidate - current), [1, 2, 3]) > 0.0) | (tf.range(tf.shape(active)[0]) == 0)
-        active, candidate = tf.boolean_mask(active, differs), tf.boolean_mask(candidate, differs)
+        changed = patch.values != patch.read(best)
+        differs = tf.reduce_any(changed, list(range(1, len(changed.shape)))) | (tf.range(tf.shape(active)[0]) == 0)
+        rows = tf.where(differs)[:, 0]
+        active, patch = tf.gather(active, rows), patch.of(rows)
+        candidate = patch.alone().written(tf.gather_nd(best, active))
         candidate_margin = margins(logits(candidate), tf.gather_nd(labels, active))
-        better = candidate_margin < tf.gather_nd(margin, active)
-        active = tf.boolean_mask(active, better)
+        rows = tf.where(candidate_margin < tf.gather_nd(margin, active))[:, 0]
+        active = tf.gather(active, rows)
         return (
             query + 1,
-            tf.tensor_scatter_nd_update(best, active, tf.boolean_mask(candidate, better)),
-            tf.tensor_scatter_nd_update(margin, active, tf.boolean_mask(candidate_margin, better)),
+            patch.of(rows).written(best),
+            tf.tensor_scatter_nd_update(margin, active, tf.gather(candidate_margin, rows)),
         )
 
     state = (tf.constant(0), start, margins(logits(start), labels))

@@ -15,9 +15,9 @@ import tensorflow as tf
 
 from tf_laq._internal.validation import real, whole
 from tf_laq.attacks.base import BallAttack, Images, Indices, Labels, Logits
-from tf_laq.attacks.random_search import Draws, Standing, lowest_margin, window
+from tf_laq.attacks.random_search import Draws, Patch, lowest_margin
 from tf_laq.attacks.randomness import per_example
-from tf_laq.attacks.square_l2 import moved_budget, patterns, tiling
+from tf_laq.attacks.square_l2 import moved_budget_of, patterns, tiling
 from tf_laq.errors import InputError
 
 # The share of changed pixels is halved after these shares of the queries (section 5 of the paper).
@@ -93,7 +93,7 @@ class Square(BallAttack):
         def draw(repeat: int, make: Callable[[np.random.Generator], npt.NDArray[np.floating]]) -> Images:
             return per_example(make, seed, indices, self.name, repeat=repeat)
 
-        prepare, propose = {"linf": (self._in_linf, flipped_square), "l2": (self._in_l2, moved_budget)}[self.norm]
+        prepare, propose = {"linf": (self._in_linf, flipped_square), "l2": (self._in_l2, moved_budget_of)}[self.norm]
         start, draws = prepare(images, draw)
         adversarial: Images = lowest_margin(
             logits,
@@ -113,7 +113,10 @@ class Square(BallAttack):
         places = draw(1, lambda random: random.random((self.queries - 1, 2)))
         signs = draw(2, lambda random: random.choice([-1.0, 1.0], (self.queries - 1, channels)))
         changes = (self.epsilon * signs).astype(np.float32)
-        return self.epsilon * stripes, (self.sides(height, width), places, changes)
+        sides, pixels = self.sides(height, width), np.moveaxis(np.indices((height, width)), 0, -1)
+        free = np.array([height, width]) - sides[:, None] + 1
+        corners = (places * free.astype(np.float32)).astype(np.int32)
+        return self.epsilon * stripes, (sides, corners, pixels.astype(np.int32), changes)
 
     def _in_l2(self, images: Images, draw: Draw) -> tuple[Images, tuple[Numbers, ...]]:
         """Return the change at the start, tiles of random signs, and the draws of `moved_budget`."""
@@ -128,16 +131,21 @@ class Square(BallAttack):
         return start, (sides, *patterns(sides), places, signs, transposed, np.float32(self.epsilon))
 
 
-def flipped_square(query: tf.Tensor, standing: Standing, draws: Draws) -> tf.Tensor:
-    """Return images with one square set to its clean pixels plus or minus epsilon.
+def flipped_square(query: tf.Tensor, standing: tf.Tensor, best: tf.Tensor, clean: tf.Tensor, draws: Draws) -> Patch:
+    """Return one square of each image, with its clean pixels plus or minus epsilon.
 
     Args:
         query: int32 number of the query.
-        standing: The examples.
-        draws: int32 side of the square of each query (queries,); its places as shares of the free rows and columns
-            (n, queries, 2); the change of the clean image inside it (n, queries, channels).
+        standing: int32 numbers of the examples, (m, 1).
+        best: The best images so far, (n, height, width, channels); what is tried does not depend on them.
+        clean: The clean images.
+        draws: int32 side of the square of each query (queries,), its corner (n, queries, 2), and the places of all
+            pixels (height, width, 2); the change of the clean image inside it (n, queries, channels).
     """
-    sides, places, changes = draws
-    inside = window(tf.gather_nd(places[:, query], standing.numbers), sides[query], standing.clean).inside
-    change = tf.gather_nd(changes[:, query], standing.numbers)[:, None, None, :]
-    return tf.where(inside, tf.clip_by_value(standing.clean + change, 0.0, 1.0), standing.current)
+    sides, corners, pixels, changes = draws
+    side = sides[query]
+    # The window in the corner of the image, and where it goes.
+    inside = pixels[None, :side, :side] + tf.gather_nd(corners[:, query], standing)[:, None, None, :]
+    numbers = tf.broadcast_to(standing[:, None, None, :], [tf.size(standing), side, side, 1])
+    patch = Patch(tf.concat([numbers, inside], -1), tf.gather_nd(changes[:, query], standing)[:, None, None, :])
+    return patch._replace(values=tf.clip_by_value(patch.read(clean) + patch.values, 0.0, 1.0))

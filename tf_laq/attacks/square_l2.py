@@ -7,7 +7,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tf_laq.attacks.base import Images
-from tf_laq.attacks.random_search import Draws, Standing, Window, window
+from tf_laq.attacks.random_search import Draws, Patch, Standing, Window, window
 
 # The start has this many tiles in each direction of a square image.
 TILES = 5
@@ -84,6 +84,12 @@ def tiling(height: int, width: int) -> tuple[Images, npt.NDArray[np.intp]]:
     start[middle] = np.tile(pattern(side), (rows, columns)) / np.sqrt(rows * columns)
     tiles[middle] = np.kron(np.arange(rows * columns).reshape(rows, columns), np.ones((side, side), np.intp))
     return start, tiles
+
+
+def moved_budget_of(query: tf.Tensor, standing: tf.Tensor, best: tf.Tensor, clean: tf.Tensor, draws: Draws) -> Patch:
+    """Return what `moved_budget` makes of the images of a batch that still stand: a patch as large as they are."""
+    examples = Standing(standing, tf.gather_nd(best, standing), tf.gather_nd(clean, standing))
+    return Patch(standing, moved_budget(query, examples, draws))
 
 
 def moved_budget(query: tf.Tensor, standing: Standing, draws: Draws) -> tf.Tensor:
