@@ -9,13 +9,24 @@ floats to zero, NumPy does not).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
 import numpy as np
 
+BLOCK = 1 << 15
+"""Weights are quantized so many at a time: blocks that stay in the cache."""
+
 Array = Any
 """A float32 or int32 array of whichever library the operations belong to."""
+
+
+def blocks(w: Array) -> Iterator[Array]:
+    """Give an array of NumPy, flat, in blocks."""
+    flat = w.reshape(-1)
+    for start in range(0, flat.size, BLOCK):
+        yield flat[start : start + BLOCK]
 
 
 class ArrayOperations:
@@ -35,7 +46,12 @@ class ArrayOperations:
 
     def mean_magnitude(self, w: Array) -> Array:
         """Return mean |w| as a float32 scalar, summed in float64."""
-        return np.float32(np.sum(np.abs(w), dtype=np.float64) * (1.0 / w.size))
+        return self.mean(abs, w)
+
+    def mean(self, of: Callable[[Array], Array], w: Array) -> Array:
+        """Return the mean of `of(w)`, which is elementwise, as a float32 scalar, summed in float64."""
+        total = sum(np.sum(of(block), dtype=np.float64) for block in blocks(w))
+        return np.float32(total * (1.0 / w.size))
 
     def max_magnitude(self, w: Array) -> Array:
         """Return max |w| as a scalar."""
@@ -93,9 +109,14 @@ class ArrayOperations:
         """Return the entries of `table` (2n + 1,) at the whole floats `places` from -n to n."""
         return table[places.astype(np.int32) + len(table) // 2]
 
-    def histogram(self, w: Array, largest: int) -> Array:
-        """Return int64 (2 * `largest` + 1,): how often each of -`largest` ... `largest` is among the whole floats w."""
-        return np.bincount(w.reshape(-1).astype(np.int64) + largest, minlength=2 * largest + 1)
+    def histogram(self, w: Array, step: Array, largest: int) -> Array:
+        """Return int64 (2 * `largest` + 1,): how many of w / `step` round to each of -`largest` ... `largest`."""
+        counts = np.zeros(2 * largest + 1, np.int64)
+        for block in blocks(w):
+            places = np.rint(block / step).astype(np.int64)
+            places += largest
+            counts += np.bincount(places, minlength=counts.size)
+        return counts
 
     def running_sum(self, values: Array) -> Array:
         """Return int64 (n + 1,): the sums of the first 0 ... n of the int64 values (n,)."""
@@ -148,8 +169,8 @@ def tensorflow_operations() -> ArrayOperations:
         def at_least(self, value: Array, smallest: float) -> Array:
             return tf.maximum(value, smallest)
 
-        def mean_magnitude(self, w: Array) -> Array:
-            total = tf.reduce_sum(tf.cast(tf.abs(w), tf.float64))
+        def mean(self, of: Callable[[Array], Array], w: Array) -> Array:
+            total = tf.reduce_sum(tf.cast(of(w), tf.float64))
             return tf.cast(total * (1.0 / math.prod(w.shape)), tf.float32)
 
         def max_magnitude(self, w: Array) -> Array:
@@ -194,9 +215,9 @@ def tensorflow_operations() -> ArrayOperations:
         def look_up(self, table: Array, places: Array) -> Array:
             return tf.gather(table, tf.cast(places, tf.int32) + table.shape[0] // 2)
 
-        def histogram(self, w: Array, largest: int) -> Array:
-            size = 2 * largest + 1
-            counts = tf.math.bincount(tf.cast(tf.reshape(w, [-1]), tf.int32) + largest, minlength=size, maxlength=size)
+        def histogram(self, w: Array, step: Array, largest: int) -> Array:
+            size, places = 2 * largest + 1, tf.cast(tf.reshape(tf.round(w / step), [-1]), tf.int32)
+            counts = tf.math.bincount(places + largest, minlength=size, maxlength=size)
             return tf.ensure_shape(tf.cast(counts, tf.int64), [size])
 
         def running_sum(self, values: Array) -> Array:

@@ -12,12 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tf_laq.errors import InputError
-from tf_laq.quantizers.arrays import NUMPY, Array, ArrayOperations, tensorflow_operations
+from tf_laq.quantizers.arrays import BLOCK, NUMPY, Array, ArrayOperations, tensorflow_operations
 
 _LARGEST_MAGNITUDE = 2.0**127
-
-# Weights are quantized in blocks that stay in the cache.
-_BLOCK = 1 << 15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,15 +97,19 @@ class Quantizer(abc.ABC):
         """Return each float32 weight's level; elementwise, in the array library of `operations`."""
         return operations.nearest(self.levels(scale, operations), weights)
 
-    def quantize(self, weights: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    def quantize(self, weights: npt.ArrayLike, scale: Array = None) -> npt.NDArray[np.float32]:
         """Return the quantized weights as float32, in the same shape.
+
+        Args:
+            weights: A tensor, or a part of one.
+            scale: The scale of the whole tensor, a NumPy array; None to take it from the weights.
 
         Raises:
             InputError: The weights are empty or hold NaN or infinity.
         """
         checked = _finite(weights)
         quantized = np.empty_like(checked, order="C")
-        for block, values in self._projected(checked):
+        for block, values in self._projected(checked, scale):
             quantized.reshape(-1)[block] = values
         return quantized
 
@@ -146,12 +147,14 @@ class Quantizer(abc.ABC):
         levels: npt.NDArray[np.float32] = np.unique(self.levels(self.scale(_finite(weights), NUMPY), NUMPY))
         return levels + np.float32(0.0)  # no -0.0
 
-    def _projected(self, weights: npt.NDArray[np.float32]) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+    def _projected(
+        self, weights: npt.NDArray[np.float32], scale: Array = None
+    ) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
         """Give blocks of the flat weights, each as its place and its quantized values."""
         flat = weights.reshape(-1)
-        scale = self.scale(flat, NUMPY)
-        for start in range(0, flat.size, _BLOCK):
-            block = slice(start, start + _BLOCK)
+        scale = self.scale(flat, NUMPY) if scale is None else scale
+        for start in range(0, flat.size, BLOCK):
+            block = slice(start, start + BLOCK)
             yield block, self.project(flat[block], scale, NUMPY)
 
     @classmethod
