@@ -18,8 +18,13 @@ import numpy as np
 BLOCK = 1 << 15
 """Weights are quantized so many at a time: blocks that stay in the cache."""
 
+_FEW = 128
+
 Array = Any
 """A float32 or int32 array of whichever library the operations belong to."""
+
+Counted = Callable[[Array, int, "ArrayOperations"], Array]
+"""A function of int64 counts (n,), a number and the operations of the library of the counts."""
 
 
 def blocks(w: Array) -> Iterator[Array]:
@@ -27,6 +32,16 @@ def blocks(w: Array) -> Iterator[Array]:
     flat = w.reshape(-1)
     for start in range(0, flat.size, BLOCK):
         yield flat[start : start + BLOCK]
+
+
+def places_in(ascending: Array, w: Array) -> Array:
+    """Return `np.searchsorted(ascending, w)` of NumPy arrays, several times as fast where there are few to search."""
+    if len(ascending) > _FEW:
+        return np.searchsorted(ascending, w)
+    places = np.zeros(w.shape, np.uint8)
+    for value in ascending:
+        places += w > value
+    return places
 
 
 class ArrayOperations:
@@ -99,7 +114,7 @@ class ArrayOperations:
     def nearest(self, levels: Array, w: Array) -> Array:
         """Return the level nearest to each element; `levels` (L,) ascend, a tie goes to the lower level."""
         midpoints = (levels[1:] + levels[:-1]) * np.float32(0.5)
-        return levels[np.searchsorted(midpoints, w, side="left")]
+        return levels[places_in(midpoints, w)]
 
     def ceil(self, w: Array) -> Array:
         """Return the smallest whole numbers that are not below w."""
@@ -145,6 +160,10 @@ class ArrayOperations:
     def as_float(self, values: Array) -> Array:
         """Return int64 values as float32."""
         return values.astype(np.float32)
+
+    def traced_once(self, function: Counted, counts: Array, number: int) -> Array:
+        """Return `function(counts, number, operations)`; TensorFlow makes one graph of it for all int64 counts (n,)."""
+        return function(counts, number, self)
 
     def before(self, value: Array, values: Array) -> Array:
         """Return a float32 scalar and float32 values (n,) as one array (n + 1,)."""
@@ -241,7 +260,25 @@ def tensorflow_operations() -> ArrayOperations:
         def as_float(self, values: Array) -> Array:
             return tf.cast(values, tf.float32)
 
+        def traced_once(self, function: Counted, counts: Array, number: int) -> Array:
+            return _graph_of(function, counts.shape[0], number)(counts)
+
         def before(self, value: Array, values: Array) -> Array:
             return tf.concat([value[None], values], 0)
 
     return TensorFlowOperations()
+
+
+@cache
+def _graph_of(function: Counted, size: int, number: int) -> Callable[[Array], Array]:
+    operations = tensorflow_operations()
+    return as_graph(lambda counts: function(counts, number, operations), size, "int64")
+
+
+def as_graph(function: Callable[[Array], Array], size: int | None, dtype: str) -> Callable[[Array], Array]:
+    """Return a function of a tensor (size,) as a graph that others call, and that is optimised by itself."""
+    import tensorflow as tf
+
+    graph = tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+    with tf.init_scope():  # It belongs to no graph that it happens to be made in.
+        return graph.get_concrete_function(tf.TensorSpec([size], dtype))  # type: ignore[no-any-return]

@@ -40,7 +40,7 @@ class KMeans(Quantizer):
     def scale(self, weights: Array, operations: ArrayOperations) -> Array:
         """Return the step D, and after it the levels as multiples of D."""
         counts, step = whole_steps(weights, _STEPS, operations)
-        return operations.before(step, operations.as_float(best_levels(counts, 2**self.bits, operations)))
+        return operations.before(step, operations.as_float(operations.traced_once(best_levels, counts, 2**self.bits)))
 
     def levels(self, scale: Array, operations: ArrayOperations) -> Array:
         """Return the levels: 2**bits, some of them equal where the weights have fewer values."""
