@@ -243,6 +243,8 @@ def tensorflow_operations() -> ArrayOperations:
             return tf.concat([tf.zeros([1], tf.int64), tf.cumsum(values)], 0)
 
         def where(self, condition: Any, values: Any, others: Any) -> Array:
+            if isinstance(condition, np.ndarray):  # TensorFlow makes a constant of booleans one by one.
+                condition = tf.cast(condition.view(np.uint8), tf.bool)
             return tf.where(condition, values, others)
 
         def lowest_row(self, values: Array) -> Array:
