@@ -282,5 +282,5 @@ def as_graph(function: Callable[[Array], Array], size: int | None, dtype: str) -
     import tensorflow as tf
 
     graph = tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
-    with tf.init_scope():  # It belongs to no graph that it happens to be made in.
+    with tf.init_scope(), tf.device(None):  # It belongs to no graph and no device that it happens to be made in.
         return graph.get_concrete_function(tf.TensorSpec([size], dtype))  # type: ignore[no-any-return]
