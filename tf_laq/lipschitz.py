@@ -184,7 +184,7 @@ def spectral_norm_within(matrices: Matrix, limit: float) -> float | None:
         >>> spectral_norm_within(matrices, 5.0), spectral_norm_within(matrices, 3.5)
         (4.0, None)
     """
-    if _lower_bound(matrices) > limit * (1 + _FLOAT32_SLACK):
+    if limit < math.inf and _lower_bound(matrices) > limit * (1 + _FLOAT32_SLACK):
         return None
     largest = 0.0
     with _blas().limit(limits=1):
@@ -223,7 +223,8 @@ def _norm(matrices: Matrix, limit: float) -> float:
         return math.sqrt(max(np.linalg.eigvalsh(scaled.swapaxes(1, 2) @ scaled)[:, -1].max(), 0.0)) * scale
     scaled, scale = _scaled(tall[0])
     product = _product_with(scaled.T @ scaled) if tall.shape[2] <= _GRAM_SIDE else _gram_product_with(scaled)
-    return math.sqrt(_largest_eigenvalue(product, tall.shape[2], (limit / scale) ** 2)) * scale
+    # A product overflows to infinity, a power raises an error.
+    return math.sqrt(_largest_eigenvalue(product, tall.shape[2], (limit / scale) * (limit / scale))) * scale
 
 
 def _scaled(matrices: Matrix) -> tuple[Matrix, float]:
