@@ -223,8 +223,8 @@ def _norm(matrices: Matrix, limit: float) -> float:
         return math.sqrt(max(np.linalg.eigvalsh(scaled.swapaxes(1, 2) @ scaled)[:, -1].max(), 0.0)) * scale
     scaled, scale = _scaled(tall[0])
     product = _product_with(scaled.T @ scaled) if tall.shape[2] <= _GRAM_SIDE else _gram_product_with(scaled)
-    # A product overflows to infinity, a power raises an error.
-    return math.sqrt(_largest_eigenvalue(product, tall.shape[2], (limit / scale) * (limit / scale))) * scale
+    ratio = float(limit) / scale  # Whose product, unlike its power or NumPy's, becomes infinite without a word.
+    return math.sqrt(_largest_eigenvalue(product, tall.shape[2], ratio * ratio)) * scale
 
 
 def _scaled(matrices: Matrix) -> tuple[Matrix, float]:
