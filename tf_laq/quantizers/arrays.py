@@ -137,6 +137,10 @@ class ArrayOperations:
         """Return int64 (n + 1,): the sums of the first 0 ... n of the int64 values (n,)."""
         return np.append(np.int64(0), np.cumsum(values))
 
+    def at(self, values: Array, place: Any) -> Array:
+        """Return the entry, or row, of `values` at a place."""
+        return values[place]
+
     def where(self, condition: Any, values: Any, others: Any) -> Array:
         """Return the int64 `values` where the condition holds, `others` elsewhere; all three are broadcast."""
         return np.where(condition, values, others)
@@ -241,6 +245,9 @@ def tensorflow_operations() -> ArrayOperations:
 
         def running_sum(self, values: Array) -> Array:
             return tf.concat([tf.zeros([1], tf.int64), tf.cumsum(values)], 0)
+
+        def at(self, values: Array, place: Any) -> Array:
+            return tf.gather(values, place)  # One operation, where an index in brackets makes eight.
 
         def where(self, condition: Any, values: Any, others: Any) -> Array:
             if isinstance(condition, np.ndarray):  # TensorFlow makes a constant of booleans one by one.

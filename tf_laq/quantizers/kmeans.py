@@ -95,7 +95,7 @@ def best_levels(counts: Array, levels: int, operations: ArrayOperations) -> Arra
         best = reached - starts[-1]
     right, found = size, []
     for start_of in reversed(starts):
-        left = start_of[right]
-        found.append(level[right, left])
+        left = operations.at(start_of, right)
+        found.append(operations.at(operations.at(level, right), left))
         right = left
-    return operations.stack([level[right, 0], *reversed(found)])
+    return operations.stack([operations.at(operations.at(level, right), 0), *reversed(found)])
