@@ -76,8 +76,9 @@ smoke: wheel
 	    && du -sm .venv/smoke/lib && .venv/smoke/bin/python tests/smoke.py $$extra || exit 1; \
 	done
 
+# Writes docs/results/benchmarks.md; for an idle machine.
 bench: setup
-	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+	$(BIN)/python benchmarks/all.py
 
 # Writes both locks anew from the ranges of setup.cfg and docs/requirements.in; needs uv. The constraint: ai-edge-litert
 # wants backports-strenum on every Python, and from 1.3 on it exists for 3.10 only.

@@ -1,11 +1,12 @@
 """Time and memory of the way from a model to a file: search, apply and export of the default plan.
 
 Seconds are those of the processor, of the second run; "/ stock" is the sum against the stock converter's way to a small
-file of the same model, `Optimize.DEFAULT`, in the same process. Memory is by how much the peak of a fresh process rises
-in a call, in units of the float32 weights, on a dense network of 50 million weights; Linux only.
+file of the same model, `Optimize.DEFAULT`, in the same process. "first step" is that of training the applied model, in
+which Keras makes its graph, and "/ float" its ratio to the float model's. Memory is by how much the peak of a fresh
+process rises in a call, in units of the float32 weights, on a dense network of 50 million weights; Linux only.
 
     python benchmarks/models.py                    minutes
-    python benchmarks/models.py --networks mobilenet --kerases 3
+    python benchmarks/models.py --networks wrn,"dense 4096" --kerases 3
     python benchmarks/models.py --memory           memory alone
 """
 
@@ -27,6 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tf_keras
 from tabulate import tabulate
@@ -39,6 +41,9 @@ NETWORKS: dict[str, Callable[[int], Any]] = {
     "wrn": lambda version: laq.models.build("wide_resnet", keras=version, width=1),
     "mobilenet": lambda version: KERASES[version].applications.MobileNetV2(
         weights=None, input_shape=(64, 64, 3), classes=10
+    ),
+    "dense 4096": lambda version: KERASES[version].Sequential(
+        [KERASES[version].layers.Input((4096,)), KERASES[version].layers.Dense(4096)]
     ),
 }
 
@@ -74,6 +79,20 @@ def times(model: Any, folder: Path) -> dict[str, float]:
     )
 
 
+def first_steps(model: Any, version: int) -> dict[str, float]:
+    """Return the seconds of the first training step of a model under the default plan, and of a float copy."""
+    plan = laq.search(model, progress=False)
+    images = np.random.default_rng(0).random((16, *model.input_shape[1:]), np.float32)
+
+    def step(trained: Any) -> Callable[[], Any]:
+        options = {} if version == 2 else {"jit_compile": False}
+        loss = KERASES[version].losses.SparseCategoricalCrossentropy(from_logits=True)
+        trained.compile(KERASES[version].optimizers.Adam(), loss, **options)
+        return lambda: trained.train_on_batch(images, np.zeros(16, np.int32))
+
+    return seconds({"float": step(laq.bake(model, plan)), "applied": step(laq.apply(model, plan))})
+
+
 def time_table(networks: list[str], versions: list[int]) -> str:
     """Return the times of all networks as a table."""
     lines = []
@@ -84,8 +103,11 @@ def time_table(networks: list[str], versions: list[int]) -> str:
                 times(model, Path(folder))
                 found = times(model, Path(folder))
             ours = found["search"] + found["apply"] + found["export"]
-            lines.append([name, version, *found.values(), ours / found["stock"]])
-    return tabulate(lines, ["network", "Keras", "search", "apply", "export", "stock", "/ stock"], floatfmt=".2f")
+            steps = first_steps(model, version)
+            ratios = [ours / found["stock"], steps["applied"], steps["applied"] / steps["float"]]
+            lines.append([name, version, *found.values(), *ratios])
+    headers = ["network", "Keras", "search", "apply", "export", "stock", "/ stock", "first step", "/ float"]
+    return tabulate(lines, headers, tablefmt="github", floatfmt=".2f")
 
 
 @contextlib.contextmanager
@@ -126,7 +148,7 @@ def memory(what: str) -> None:
 def main() -> None:
     """Print the tables that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", default="wrn,mobilenet")
+    parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--kerases", default="2,3")
     parser.add_argument(
         "--memory", nargs="?", const="all", choices=("all", "search", "apply", "wrapped", "baked", "stock")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, Literal
 
@@ -22,15 +23,23 @@ import threadpoolctl
 from tf_laq.errors import InputError
 
 Matrix = npt.NDArray[Any]
+Vector = npt.NDArray[np.float64]
+Product = Callable[[Vector], Vector]
 NormName = Literal["spectral", "inf"]
 NORMS: tuple[NormName, ...] = ("spectral", "inf")
 
-# Up to the first side all eigenvalues of the Gram matrix cost least, up to the second a Krylov space of the Gram
-# matrix, and above it, where that matrix is dear, a Krylov space of the matrix itself.
+# Up to the first side all eigenvalues of the Gram matrix cost least, up to the second a Krylov space of it, and above,
+# where that matrix is dear, the same space by products with the matrix itself.
 _EIGENVALUES_SIDE = 256
 _GRAM_SIDE = 1024
+# A matrix with contiguous rows is multiplied by blocks of them that stay in the cache: memory is read once a product.
+_BLOCK_BYTES = 1 << 21
+# Squares of weights within these are normal numbers.
+_SQUARABLE = 2.0**-50, 2.0**50
 # The error of a Ritz value is at most its residual, and of the order of the residual squared.
 _RELATIVE_RESIDUAL = 1e-5
+# For so many steps there is room at first.
+_STEPS = 64
 # Sums of squares run in float32; bounds from them count only where they decide by more than this.
 _FLOAT32_SLACK = 1e-3
 
@@ -156,37 +165,34 @@ def row_sum_norm(matrices: Matrix) -> float:
 def spectral_norm(matrices: Matrix) -> float:
     """Return the largest singular value of matrices (blocks, inputs, outputs), in float64.
 
-    Where a side is at most 256: the root of the largest eigenvalue of the Gram matrix of that side. Otherwise:
-    Golub-Kahan-Lanczos bidiagonalisation with full reorthogonalisation, of the float32 Gram matrix where a side is at
-    most 1024, else of the matrix itself. Relative error below 1e-6.
+    It is the root of the largest eigenvalue of the Gram matrix of the smaller side. Where that side is at most 256, all
+    eigenvalues are computed; otherwise the Lanczos process with full reorthogonalisation finds the largest, with the
+    float32 Gram matrix where the side is at most 1024, else without forming it. Relative error below 1e-6.
     """
     with _blas().limit(limits=1):
-        if min(matrices.shape[1:]) <= _EIGENVALUES_SIDE:
-            return _eigenvalue_norm(matrices)
-        return max(_krylov_norm(matrix) for matrix in matrices)
+        return max(_norm(part, math.inf) for part in _at_once(matrices))
 
 
-def spectral_norm_exceeds(matrices: Matrix, threshold: float) -> bool:
-    """Return whether the spectral norm is above `threshold`, as soon as that is certain.
+def spectral_norm_within(matrices: Matrix, limit: float) -> float | None:
+    """Return the spectral norm, or None as soon as it is certain to be above `limit`.
 
-    With n the smaller side: ||E||_F is an upper bound, ||E||_F / sqrt(n) and the longest row or column are lower ones.
-    Where they do not decide, the Ritz values of the Lanczos process approach the norm from below, and it stops once
-    one has passed the threshold.
+    With n the smaller side, ||E||_F / sqrt(n) and the longest row or column are lower bounds. Where they do not decide,
+    the Ritz values of the Lanczos process approach the norm from below, and it stops once one has passed the limit.
+
+    Example:
+        >>> matrices = np.array([[[3.0, 0.0], [0.0, 4.0]]])
+        >>> spectral_norm_within(matrices, 5.0), spectral_norm_within(matrices, 3.5)
+        (4.0, None)
     """
-    with np.errstate(over="ignore"):
-        columns = np.einsum("bij,bij->bj", matrices, matrices)
-        rows = np.einsum("bij,bij->bi", matrices, matrices)
-        frobenius = math.sqrt(rows.sum(axis=1).max())
-    smaller_side = min(matrices.shape[1:])
-    lower_bound = max(math.sqrt(max(columns.max(), rows.max())), frobenius / math.sqrt(smaller_side))
-    if frobenius * (1 + _FLOAT32_SLACK) <= threshold:
-        return False
-    if threshold * (1 + _FLOAT32_SLACK) < lower_bound < math.inf:
-        return True
+    if limit < math.inf and _lower_bound(matrices) > limit * (1 + _FLOAT32_SLACK):
+        return None
+    largest = 0.0
     with _blas().limit(limits=1):
-        if smaller_side <= _EIGENVALUES_SIDE:
-            return _eigenvalue_norm(matrices) > threshold
-        return any(_krylov_norm(matrix, threshold) > threshold for matrix in matrices)
+        for part in _at_once(matrices):
+            largest = max(largest, _norm(part, limit))
+            if largest > limit:
+                return None
+    return largest
 
 
 @cache
@@ -195,61 +201,90 @@ def _blas() -> threadpoolctl.ThreadpoolController:
     return threadpoolctl.ThreadpoolController().select(user_api="blas")
 
 
-def _eigenvalue_norm(matrices: Matrix) -> float:
+def _lower_bound(matrices: Matrix) -> float:
+    with np.errstate(over="ignore"):
+        columns = np.einsum("bij,bij->bj", matrices, matrices)
+        rows = np.einsum("bij,bij->bi", matrices, matrices)
+        frobenius = math.sqrt(rows.sum(axis=1).max())
+    found = max(math.sqrt(max(columns.max(), rows.max())), frobenius / math.sqrt(min(matrices.shape[1:])))
+    return found if found < math.inf else 0.0
+
+
+def _at_once(matrices: Matrix) -> Iterable[Matrix]:
+    """Give the matrices in the parts whose norms are computed together."""
+    return [matrices] if min(matrices.shape[1:]) <= _EIGENVALUES_SIDE else matrices[:, None]
+
+
+def _norm(matrices: Matrix, limit: float) -> float:
+    """Return the largest norm of some matrices that are computed together; above the limit, a lower bound will do."""
     tall = matrices if matrices.shape[1] >= matrices.shape[2] else matrices.swapaxes(1, 2)
-    scaled, scale = _scaled(tall.astype(np.float64))
-    largest = np.linalg.eigvalsh(scaled.swapaxes(1, 2) @ scaled)[:, -1].max()
-    return math.sqrt(max(largest, 0.0)) * scale
-
-
-def _krylov_norm(matrix: Matrix, threshold: float | None = None) -> float:
-    """Return the norm of one matrix; with a threshold, a lower bound above it will do."""
-    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
-    if tall.shape[1] > _GRAM_SIDE:
-        return _lanczos_norm(tall, threshold)
-    scaled, scale = _scaled(tall)
-    squared = None if threshold is None else (threshold / scale) ** 2
-    return math.sqrt(_lanczos_norm(scaled.T @ scaled, squared)) * scale
+    if tall.shape[2] <= _EIGENVALUES_SIDE:
+        scaled, scale = _scaled(tall.astype(np.float64))
+        return math.sqrt(max(np.linalg.eigvalsh(scaled.swapaxes(1, 2) @ scaled)[:, -1].max(), 0.0)) * scale
+    scaled, scale = _scaled(tall[0])
+    product = _product_with(scaled.T @ scaled) if tall.shape[2] <= _GRAM_SIDE else _gram_product_with(scaled)
+    ratio = float(limit) / scale  # Whose product, unlike its power or NumPy's, becomes infinite without a word.
+    return math.sqrt(_largest_eigenvalue(product, tall.shape[2], ratio * ratio)) * scale
 
 
 def _scaled(matrices: Matrix) -> tuple[Matrix, float]:
-    """Return matrices divided by a power of two, so that the squares of tiny or huge weights stay in range, and it."""
-    scale = 2.0 ** max(math.frexp(np.abs(matrices).max())[1], -126)
+    """Return matrices, divided by a power of two if the squares of their weights would be tiny or huge, and it."""
+    largest = max(matrices.max(), -matrices.min())
+    if largest == 0 or _SQUARABLE[0] < largest < _SQUARABLE[1]:
+        return matrices, 1.0
+    scale = 2.0 ** max(math.frexp(largest)[1], -126)
     return matrices * matrices.dtype.type(1 / scale), scale
 
 
-def _lanczos_norm(tall: Matrix, threshold: float | None) -> float:
-    """Return the largest singular value of one matrix, or a lower bound above `threshold` as soon as there is one.
+def _product_with(gram: Matrix) -> Product:
+    return lambda vector: (gram @ vector.astype(np.float32)).astype(np.float64)
 
-    Products with the matrix run in float32, the bases and the bidiagonal matrix in float64.
-    """
+
+def _gram_product_with(tall: Matrix) -> Product:
     rows, columns = tall.shape
-    right = np.zeros((columns, columns))
-    left = np.zeros((columns, rows))
-    diagonal, above = np.zeros(columns), np.zeros(columns)
-    vector = np.random.default_rng(0).standard_normal(columns)
-    right[0] = vector / np.linalg.norm(vector)
+    step = -(-_BLOCK_BYTES // tall[0].nbytes) if tall.flags.c_contiguous else rows
+
+    def product(vector: Vector) -> Vector:
+        narrow, total = vector.astype(np.float32), np.zeros(columns)
+        for start in range(0, rows, step):
+            block = tall[start : start + step]
+            total += (block @ narrow) @ block
+        return total
+
+    return product
+
+
+def _largest_eigenvalue(product: Product, side: int, limit: float) -> float:
+    """Return the largest eigenvalue of a Gram matrix, or a lower bound above `limit` as soon as there is one.
+
+    Args:
+        product: Multiplies a vector (side,) by the matrix.
+        side: Of the matrix.
+        limit: An eigenvalue.
+    """
+    vector = np.random.default_rng(0).standard_normal(side)
+    basis, diagonal, beside = np.empty((_STEPS, side)), np.zeros(side), np.zeros(side)
+    basis[0] = vector / np.linalg.norm(vector)
     value = 0.0
-    for k in range(columns):
-        u = (tall @ right[k].astype(np.float32)).astype(np.float64)
-        diagonal[k] = _orthonormalise(u, left[:k])
-        left[k] = u
-        v = (u.astype(np.float32) @ tall).astype(np.float64)
-        above[k] = _orthonormalise(v, right[: k + 1])
-        if k % 4 == 3 or k == columns - 1 or above[k] <= value * _RELATIVE_RESIDUAL:
-            bidiagonal = np.diag(diagonal[: k + 1]) + np.diag(above[:k], 1)
-            left_vectors, values, _ = np.linalg.svd(bidiagonal)
-            value = float(values[0])
-            residual = above[k] * abs(left_vectors[-1, 0])
-            passed = threshold is not None and value > threshold * (1 + _RELATIVE_RESIDUAL)
-            if passed or residual <= _RELATIVE_RESIDUAL * value:
+    for k in range(side):
+        vector = product(basis[k])
+        diagonal[k] = vector @ basis[k]
+        beside[k] = _orthonormalise(vector, basis[: k + 1])
+        if k % 4 == 3 or k == side - 1 or beside[k] <= value * _RELATIVE_RESIDUAL:
+            tridiagonal = np.diag(diagonal[: k + 1]) + np.diag(beside[:k], -1)
+            values, vectors = np.linalg.eigh(tridiagonal)
+            value = max(float(values[-1]), 0.0)
+            residual = beside[k] * abs(vectors[-1, -1])
+            if value > limit * (1 + 2 * _RELATIVE_RESIDUAL) or residual <= _RELATIVE_RESIDUAL * value:
                 return value
-        if k + 1 < columns:
-            right[k + 1] = v
+        if k + 1 == len(basis) < side:
+            basis = np.concatenate([basis, np.empty_like(basis)])
+        if k + 1 < side:
+            basis[k + 1] = vector
     return value
 
 
-def _orthonormalise(vector: npt.NDArray[np.float64], basis: npt.NDArray[np.float64]) -> float:
+def _orthonormalise(vector: Vector, basis: npt.NDArray[np.float64]) -> float:
     """Make `vector` orthogonal to the rows of `basis` and of length 1, in place; return its length."""
     for _ in range(2):  # What one projection leaves over, a second removes.
         vector -= (basis @ vector) @ basis

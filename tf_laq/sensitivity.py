@@ -8,8 +8,10 @@ ones (is a norm above a threshold?), and remembers what it found; `measure` asks
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,13 @@ from tf_laq._internal.documents import Document, Part, Positive, Shape, Size
 from tf_laq._internal.progress import progress_bar
 from tf_laq.errors import InputError
 from tf_laq.quantizers import Quantizer
+from tf_laq.quantizers.arrays import NUMPY
+
+# One row or column of so many is looked at first, in tensors of at least so many weights.
+_SAMPLED = 16
+_LARGE = 1 << 17
+# Bounds decide only by more than what rounding could change.
+_ROUNDING = 1e-3
 
 Values = npt.NDArray[np.float32]
 
@@ -94,6 +103,7 @@ class TensorSensitivity:
         self._which = norm
         self._is_allowed = is_allowed
         self._allowed: dict[Quantizer, bool] = {}
+        self._scales: dict[Quantizer, Any] = {}
         self.norm = self._norm(tensor.values)
         self._measured: dict[Quantizer, Measurement] = {}
         self._errors: dict[Quantizer, float] = {}
@@ -123,31 +133,47 @@ class TensorSensitivity:
     def measure(self, quantizer: Quantizer) -> Measurement:
         """Return the exact norms for one setting."""
         if quantizer not in self._measured:
-            quantized = quantizer.quantize(self.tensor.values)
-            self._measured[quantizer] = self._measure(quantizer, quantized, self.tensor.values - quantized)
+            quantized = self._quantized(quantizer)
+            self._measured[quantizer] = Measurement(
+                quantizer.name,
+                quantizer.bits,
+                quantized_norm=self._norm(quantized),
+                error_norm=self.error_norm(quantizer),
+                zeros=1.0 - np.count_nonzero(quantized) / quantized.size,
+            )
         return self._measured[quantizer]
 
     def meets(self, quantizer: Quantizer, quantized_limit: float, error_limit: float) -> bool:
         """Return whether ||W_q|| <= `quantized_limit` and ||W - W_q|| <= `error_limit`.
 
-        The answer is that of the exact norms; most settings are refused by bounds that cost no decomposition.
+        The answer is that of the exact norms; most settings are decided by bounds that cost no decomposition.
         """
-        if quantizer not in self._measured:
-            quantized = quantizer.quantize(self.tensor.values)
-            error = self.tensor.values - quantized
-            spectral = self._which == "spectral"
-            if spectral and lipschitz.spectral_norm_exceeds(self._matrices(error), error_limit):
-                return False
-            self._measured[quantizer] = self._measure(quantizer, quantized, error)
-        measured = self._measured[quantizer]
-        return measured.error_norm <= error_limit and measured.quantized_norm <= quantized_limit
+        error = self.error_within(quantizer, error_limit)
+        if error is None:
+            return False
+        # ||W_q|| <= ||W|| + ||W - W_q||
+        surely = self.norm + error <= quantized_limit * (1 - _ROUNDING)
+        return surely or self.measure(quantizer).quantized_norm <= quantized_limit
+
+    def error_within(self, quantizer: Quantizer, limit: float) -> float | None:
+        """Return ||W - W_q||, or None if it is above `limit`: often a small part of the weights is enough to know."""
+        if quantizer not in self._errors:
+            if self._sample_exceeds(quantizer, limit):
+                return None
+            matrices = self._matrices(self._error(quantizer))
+            if not self._spectral:
+                self._errors[quantizer] = lipschitz.norm(matrices, self._which)
+            elif (found := lipschitz.spectral_norm_within(matrices, limit)) is not None:
+                self._errors[quantizer] = found
+            else:
+                return None
+        return self._errors[quantizer] if self._errors[quantizer] <= limit else None
 
     def error_norm(self, quantizer: Quantizer) -> float:
         """Return ||W - W_q|| alone, without the other norms that `measure` needs."""
-        if quantizer not in self._errors:
-            error = self.tensor.values - quantizer.quantize(self.tensor.values)
-            self._errors[quantizer] = self._norm(error)
-        return self._errors[quantizer]
+        error = self.error_within(quantizer, math.inf)
+        assert error is not None
+        return error
 
     def relative_error(self, quantizer: Quantizer) -> float:
         """Return ||W - W_q|| / ||W||; 0 for a tensor of zeros."""
@@ -155,19 +181,37 @@ class TensorSensitivity:
 
     def squared_error(self, quantizer: Quantizer) -> float:
         """Return ||W - W_q||_F^2, the sum of the squared errors of all weights."""
-        error = self.tensor.values - quantizer.quantize(self.tensor.values)
-        return float(np.sum(np.square(error, dtype=np.float64)))
+        return float(np.sum(np.square(self._error(quantizer), dtype=np.float64)))
 
-    def _measure(self, quantizer: Quantizer, quantized: Values, error: Values) -> Measurement:
-        if quantizer not in self._errors:
-            self._errors[quantizer] = self._norm(error)
-        return Measurement(
-            quantizer.name,
-            quantizer.bits,
-            quantized_norm=self._norm(quantized),
-            error_norm=self._errors[quantizer],
-            zeros=1.0 - np.count_nonzero(quantized) / quantized.size,
-        )
+    def _sample_exceeds(self, quantizer: Quantizer, limit: float) -> bool:
+        """Return whether the error of a part of the matrix is above the limit: then that of the whole is."""
+        if not self._spectral or limit == math.inf or self.tensor.values.size < _LARGE:
+            return False
+        error = self._sample - quantizer.quantize(self._sample, self._scale(quantizer))
+        return lipschitz.spectral_norm_within(error, limit * (1 + _ROUNDING)) is None
+
+    @functools.cached_property
+    def _sample(self) -> lipschitz.Matrix:
+        """Some of the shorter ones of the rows and columns: their longest is nearly as long as that of all."""
+        matrices = self._matrices(self.tensor.values)
+        wide = matrices.shape[1] < matrices.shape[2]
+        return np.ascontiguousarray(matrices[:, ::_SAMPLED] if wide else matrices[:, :, ::_SAMPLED])
+
+    def _quantized(self, quantizer: Quantizer) -> Values:
+        return quantizer.quantize(self.tensor.values, self._scale(quantizer))
+
+    def _error(self, quantizer: Quantizer) -> Values:
+        quantized = self._quantized(quantizer)
+        return np.subtract(self.tensor.values, quantized, out=quantized)
+
+    def _scale(self, quantizer: Quantizer) -> Any:
+        if quantizer not in self._scales:
+            self._scales[quantizer] = quantizer.scale(self.tensor.values.reshape(-1), NUMPY)
+        return self._scales[quantizer]
+
+    @property
+    def _spectral(self) -> bool:
+        return self._which == "spectral"
 
     def _norm(self, values: Values) -> float:
         return lipschitz.norm(self._matrices(values), self._which)

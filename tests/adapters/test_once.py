@@ -13,15 +13,15 @@ from tf_laq.attacks.cleverhans import gradient_step
 
 @pytest.fixture
 def counted():
-    """Return a quantizer that counts how often its levels are found."""
+    """Return a quantizer that counts how often a graph quantizes with it."""
 
     @quantizers.register
     class Counted(quantizers.Linear):
         name, times = "counted", 0
 
-        def scale(self, weights, operations):
+        def straight_through(self, weights):
             Counted.times += 1
-            return super().scale(weights, operations)
+            return super().straight_through(weights)
 
     yield Counted
     quantizers.unregister("counted")

@@ -10,6 +10,7 @@ import pytest
 from tf_laq import lipschitz, policies, quantizers, sensitivity
 from tf_laq.errors import InputError
 from tf_laq.policies import Algorithm1, Thresholds, Uniform, UnsatisfiedWarning, make_plan
+from tf_laq.policies.base import best_within
 from tf_laq.sensitivity import TensorSensitivity, WeightTensor
 
 
@@ -167,6 +168,30 @@ def test_meets_agrees_with_the_exact_norms(seed, scale):
         exact = TensorSensitivity(tensor(w)).measure(quantizer)
         passes = exact.quantized_norm <= limits[0] and exact.error_norm <= limits[1]
         assert TensorSensitivity(tensor(w)).meets(quantizer, *limits) == passes
+
+
+@pytest.mark.parametrize("layout", ["tall", "wide"])
+@pytest.mark.parametrize("kind", ["normal", "nothing there", "nothing elsewhere"])
+def test_a_large_tensor_is_judged_by_its_exact_norms_whatever_part_of_it_is_looked_at_first(kind, layout):
+    random = np.random.default_rng(0)
+    w = random.normal(size=(520, 300)).astype(np.float32)
+    first = np.arange(300) % 16 == 0
+    if kind != "normal":
+        w[:, first if kind == "nothing there" else ~first] = 0
+    large = tensor(w if layout == "tall" else w.T)
+    for quantizer in (quantizers.get("linear", 3), quantizers.get("log", 4), quantizers.get("kmeans", 3)):
+        exact = TensorSensitivity(large).measure(quantizer).error_norm
+        assert exact == pytest.approx(svd_norm(large.values - quantizer.quantize(large.values)), rel=1e-6)
+        for factor in (0.3, 0.99999, 1.00001, 3):
+            found = TensorSensitivity(large).error_within(quantizer, factor * exact)
+            assert found == (exact if factor > 1 else None)
+
+
+def test_of_equal_errors_the_later_setting_is_the_best():
+    zeros = TensorSensitivity(tensor(np.zeros((4, 3))))
+    settings = [quantizers.get("linear", 3), quantizers.get("log", 3)]
+    assert best_within(zeros, settings, 0.0) == settings[1]
+    assert best_within(zeros, settings[::-1], 0.0) == settings[0]
 
 
 def test_the_sensitivity_table_holds_every_setting_and_round_trips_through_json():

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tf_laq import quantizers
 from tf_laq.errors import InputError
 from tf_laq.quantizers import Linear, Log
+from tf_laq.quantizers.arrays import NUMPY, places_in
 
 SETTINGS = list(quantizers.candidates(("linear", "log")))
 # Widths on both sides of the step from uint8 to uint16 codes.
@@ -32,6 +33,20 @@ weights = hnp.arrays(
     elements=st.floats(-(2.0**20), 2.0**20, width=32, allow_subnormal=True),
 )
 any_setting = st.sampled_from(SETTINGS)
+
+
+@hypothesis.given(weights, st.sampled_from([0, 1, 7, 128, 129, 300]))
+def test_places_among_few_levels_are_found_as_those_among_many(w, count):
+    levels = np.linspace(-20, 20, count, dtype=np.float32)
+    assert np.array_equal(places_in(levels, w), np.searchsorted(levels, w))
+
+
+@pytest.mark.parametrize("name", quantizers.names())
+def test_a_part_of_a_tensor_is_quantized_with_the_scale_of_the_whole(name):
+    w = np.random.default_rng(0).normal(size=(40, 50)).astype(np.float32)
+    quantizer = quantizers.get(name, 3)
+    scale = quantizer.scale(w.reshape(-1), NUMPY)
+    assert np.array_equal(quantizer.quantize(w[:, ::16], scale), quantizer.quantize(w)[:, ::16])
 
 
 @hypothesis.given(weights, any_setting)

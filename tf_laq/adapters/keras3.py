@@ -52,6 +52,11 @@ class QuantizeWrapper(keras.layers.Wrapper):  # type: ignore[misc]
         """Return the inner layer's output under quantized weights."""
         return _call_quantized(self, self.layer, self.quantized_weights, inputs, *args, **kwargs)
 
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the shapes and types of the outputs; the levels of the weights have no part in them."""
+        with once.shapes_only():
+            return super().compute_output_spec(*args, **kwargs)
+
     @property
     def stateful(self) -> bool:
         """Whether the inner layer keeps a state from one call to the next."""

@@ -15,6 +15,7 @@ from tf_laq.quantizers import Quantizer
 from tf_laq.quantizers.base import with_gradient_of
 
 _QUANTIZED: ContextVar[Mapping[tuple[int, Quantizer], Any]] = ContextVar("quantized")
+_SHAPES_ONLY: ContextVar[bool] = ContextVar("shapes_only", default=False)
 
 
 @contextlib.contextmanager
@@ -36,8 +37,20 @@ def quantized_once(model: Any) -> Iterator[None]:
         _QUANTIZED.reset(token)
 
 
+@contextlib.contextmanager
+def shapes_only() -> Iterator[None]:
+    """Let `quantize` return the weights as they are: for calls that are made to see the shapes of what comes out."""
+    token = _SHAPES_ONLY.set(True)
+    try:
+        yield
+    finally:
+        _SHAPES_ONLY.reset(token)
+
+
 def quantize(weights: Any, variable: Any, quantizer: Quantizer) -> Any:
     """Return `quantizer.straight_through(weights)`, with what is known of the variable that the weights come from."""
+    if _SHAPES_ONLY.get():
+        return weights
     quantized = _QUANTIZED.get({}).get((id(variable), quantizer))
     return quantizer.straight_through(weights) if quantized is None else with_gradient_of(weights, quantized)
 

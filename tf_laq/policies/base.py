@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import fnmatch
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -69,7 +70,19 @@ class DataDrivenPolicy(abc.ABC):
 
 def best_of(sensitivity: TensorSensitivity, settings: Iterable[Quantizer]) -> Quantizer:
     """Return the setting with the smallest ||W - W_q||; equal ones go to the later, as in the paper."""
-    return min(reversed(list(settings)), key=sensitivity.error_norm)
+    best = best_within(sensitivity, settings, math.inf)
+    assert best is not None
+    return best
+
+
+def best_within(sensitivity: TensorSensitivity, settings: Iterable[Quantizer], limit: float) -> Quantizer | None:
+    """Return the setting with the smallest ||W - W_q|| of those with at most `limit`, as `best_of` does, or None."""
+    best = None
+    for setting in reversed(list(settings)):
+        error = sensitivity.error_within(setting, limit)
+        if error is not None and (best is None or error < limit):
+            best, limit = setting, error
+    return best
 
 
 def measured_entry(sensitivity: TensorSensitivity, quantizer: Quantizer | None, reason: str) -> PlanEntry:

@@ -10,7 +10,7 @@ from itertools import groupby
 from tf_laq import quantizers
 from tf_laq._internal.validation import positive
 from tf_laq.plan import PlanEntry
-from tf_laq.policies.base import Policy, best_of, measured_entry
+from tf_laq.policies.base import Policy, best_of, best_within, measured_entry
 from tf_laq.quantizers import Quantizer
 from tf_laq.sensitivity import TensorSensitivity, WeightTensor
 
@@ -81,9 +81,8 @@ class Guarded(Policy):
         settings = settings_for(sensitivity.tensor, self.quantizers, self.max_bits, weights)
         by_bits = sorted(sensitivity.allowed(settings), key=_bits)
         for _, of_width in groupby(by_bits, _bits):
-            passing = [q for q in of_width if sensitivity.meets(q, math.inf, limit * sensitivity.norm)]
-            if passing:
-                best = best_of(sensitivity, passing)
+            best = best_within(sensitivity, of_width, limit * sensitivity.norm)
+            if best is not None:
                 return measured_entry(sensitivity, best, _reason(sensitivity, best, limit))
         best = best_of(sensitivity, by_bits)
         entry = measured_entry(sensitivity, best, f"no setting passes; {_reason(sensitivity, best, limit)}")

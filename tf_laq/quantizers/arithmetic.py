@@ -17,7 +17,7 @@ def whole_steps(weights: Array, largest: int, operations: ArrayOperations) -> tu
     step = operations.times(operations.max_magnitude(weights), 1 / largest)
     bits = operations.bits_and(operations.magnitude_bits(step) + (OCTAVE - 1), EXPONENT_MASK)
     step = operations.at_least(operations.from_bits(bits), 2.0**-125)
-    return operations.histogram(operations.round(weights / step), largest), step
+    return operations.histogram(weights, step, largest), step
 
 
 def mean_magnitude(w: Array, operations: ArrayOperations) -> Array:
@@ -27,7 +27,7 @@ def mean_magnitude(w: Array, operations: ArrayOperations) -> Array:
         bits = operations.magnitude_bits(values)
         return operations.from_bits(operations.keep(bits >= SMALLEST_NORMAL_BITS, bits))
 
-    return normal(operations.mean_magnitude(normal(w)))
+    return normal(operations.mean(normal, w))
 
 
 def signed(w: Array, magnitude: Array, operations: ArrayOperations) -> Array:

@@ -9,13 +9,39 @@ floats to zero, NumPy does not).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
 import numpy as np
 
+BLOCK = 1 << 15
+"""Weights are quantized so many at a time: blocks that stay in the cache."""
+
+_FEW = 128
+
 Array = Any
 """A float32 or int32 array of whichever library the operations belong to."""
+
+Counted = Callable[[Array, int, "ArrayOperations"], Array]
+"""A function of int64 counts (n,), a number and the operations of the library of the counts."""
+
+
+def blocks(w: Array) -> Iterator[Array]:
+    """Give an array of NumPy, flat, in blocks."""
+    flat = w.reshape(-1)
+    for start in range(0, flat.size, BLOCK):
+        yield flat[start : start + BLOCK]
+
+
+def places_in(ascending: Array, w: Array) -> Array:
+    """Return `np.searchsorted(ascending, w)` of NumPy arrays, several times as fast where there are few to search."""
+    if len(ascending) > _FEW:
+        return np.searchsorted(ascending, w)
+    places = np.zeros(w.shape, np.uint8)
+    for value in ascending:
+        places += w > value
+    return places
 
 
 class ArrayOperations:
@@ -35,7 +61,12 @@ class ArrayOperations:
 
     def mean_magnitude(self, w: Array) -> Array:
         """Return mean |w| as a float32 scalar, summed in float64."""
-        return np.float32(np.sum(np.abs(w), dtype=np.float64) * (1.0 / w.size))
+        return self.mean(abs, w)
+
+    def mean(self, of: Callable[[Array], Array], w: Array) -> Array:
+        """Return the mean of `of(w)`, which is elementwise, as a float32 scalar, summed in float64."""
+        total = sum(np.sum(of(block), dtype=np.float64) for block in blocks(w))
+        return np.float32(total * (1.0 / w.size))
 
     def max_magnitude(self, w: Array) -> Array:
         """Return max |w| as a scalar."""
@@ -83,7 +114,7 @@ class ArrayOperations:
     def nearest(self, levels: Array, w: Array) -> Array:
         """Return the level nearest to each element; `levels` (L,) ascend, a tie goes to the lower level."""
         midpoints = (levels[1:] + levels[:-1]) * np.float32(0.5)
-        return levels[np.searchsorted(midpoints, w, side="left")]
+        return levels[places_in(midpoints, w)]
 
     def ceil(self, w: Array) -> Array:
         """Return the smallest whole numbers that are not below w."""
@@ -93,13 +124,22 @@ class ArrayOperations:
         """Return the entries of `table` (2n + 1,) at the whole floats `places` from -n to n."""
         return table[places.astype(np.int32) + len(table) // 2]
 
-    def histogram(self, w: Array, largest: int) -> Array:
-        """Return int64 (2 * `largest` + 1,): how often each of -`largest` ... `largest` is among the whole floats w."""
-        return np.bincount(w.reshape(-1).astype(np.int64) + largest, minlength=2 * largest + 1)
+    def histogram(self, w: Array, step: Array, largest: int) -> Array:
+        """Return int64 (2 * `largest` + 1,): how many of w / `step` round to each of -`largest` ... `largest`."""
+        counts = np.zeros(2 * largest + 1, np.int64)
+        for block in blocks(w):
+            places = np.rint(block / step).astype(np.int64)
+            places += largest
+            counts += np.bincount(places, minlength=counts.size)
+        return counts
 
     def running_sum(self, values: Array) -> Array:
         """Return int64 (n + 1,): the sums of the first 0 ... n of the int64 values (n,)."""
         return np.append(np.int64(0), np.cumsum(values))
+
+    def at(self, values: Array, place: Any) -> Array:
+        """Return the entry, or row, of `values` at a place."""
+        return values[place]
 
     def where(self, condition: Any, values: Any, others: Any) -> Array:
         """Return the int64 `values` where the condition holds, `others` elsewhere; all three are broadcast."""
@@ -125,6 +165,10 @@ class ArrayOperations:
         """Return int64 values as float32."""
         return values.astype(np.float32)
 
+    def traced_once(self, function: Counted, counts: Array, number: int) -> Array:
+        """Return `function(counts, number, operations)`; TensorFlow makes one graph of it for all int64 counts (n,)."""
+        return function(counts, number, self)
+
     def before(self, value: Array, values: Array) -> Array:
         """Return a float32 scalar and float32 values (n,) as one array (n + 1,)."""
         return np.append(value, values)
@@ -148,8 +192,8 @@ def tensorflow_operations() -> ArrayOperations:
         def at_least(self, value: Array, smallest: float) -> Array:
             return tf.maximum(value, smallest)
 
-        def mean_magnitude(self, w: Array) -> Array:
-            total = tf.reduce_sum(tf.cast(tf.abs(w), tf.float64))
+        def mean(self, of: Callable[[Array], Array], w: Array) -> Array:
+            total = tf.reduce_sum(tf.cast(of(w), tf.float64))
             return tf.cast(total * (1.0 / math.prod(w.shape)), tf.float32)
 
         def max_magnitude(self, w: Array) -> Array:
@@ -194,15 +238,20 @@ def tensorflow_operations() -> ArrayOperations:
         def look_up(self, table: Array, places: Array) -> Array:
             return tf.gather(table, tf.cast(places, tf.int32) + table.shape[0] // 2)
 
-        def histogram(self, w: Array, largest: int) -> Array:
-            size = 2 * largest + 1
-            counts = tf.math.bincount(tf.cast(tf.reshape(w, [-1]), tf.int32) + largest, minlength=size, maxlength=size)
+        def histogram(self, w: Array, step: Array, largest: int) -> Array:
+            size, places = 2 * largest + 1, tf.cast(tf.reshape(tf.round(w / step), [-1]), tf.int32)
+            counts = tf.math.bincount(places + largest, minlength=size, maxlength=size)
             return tf.ensure_shape(tf.cast(counts, tf.int64), [size])
 
         def running_sum(self, values: Array) -> Array:
             return tf.concat([tf.zeros([1], tf.int64), tf.cumsum(values)], 0)
 
+        def at(self, values: Array, place: Any) -> Array:
+            return tf.gather(values, place)  # One operation, where an index in brackets makes eight.
+
         def where(self, condition: Any, values: Any, others: Any) -> Array:
+            if isinstance(condition, np.ndarray):  # TensorFlow makes a constant of booleans one by one.
+                condition = tf.cast(condition.view(np.uint8), tf.bool)
             return tf.where(condition, values, others)
 
         def lowest_row(self, values: Array) -> Array:
@@ -220,7 +269,25 @@ def tensorflow_operations() -> ArrayOperations:
         def as_float(self, values: Array) -> Array:
             return tf.cast(values, tf.float32)
 
+        def traced_once(self, function: Counted, counts: Array, number: int) -> Array:
+            return _graph_of(function, counts.shape[0], number)(counts)
+
         def before(self, value: Array, values: Array) -> Array:
             return tf.concat([value[None], values], 0)
 
     return TensorFlowOperations()
+
+
+@cache
+def _graph_of(function: Counted, size: int, number: int) -> Callable[[Array], Array]:
+    operations = tensorflow_operations()
+    return as_graph(lambda counts: function(counts, number, operations), size, "int64")
+
+
+def as_graph(function: Callable[[Array], Array], size: int | None, dtype: str) -> Callable[[Array], Array]:
+    """Return a function of a tensor (size,) as a graph that others call, and that is optimised by itself."""
+    import tensorflow as tf
+
+    graph = tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+    with tf.init_scope(), tf.device(None):  # It belongs to no graph and no device that it happens to be made in.
+        return graph.get_concrete_function(tf.TensorSpec([size], dtype))  # type: ignore[no-any-return]

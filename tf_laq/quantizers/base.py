@@ -5,19 +5,17 @@ from __future__ import annotations
 import abc
 import dataclasses
 import numbers
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tf_laq.errors import InputError
-from tf_laq.quantizers.arrays import NUMPY, Array, ArrayOperations, tensorflow_operations
+from tf_laq.quantizers.arrays import BLOCK, NUMPY, Array, ArrayOperations, as_graph, places_in, tensorflow_operations
 
 _LARGEST_MAGNITUDE = 2.0**127
-
-# Weights are quantized in blocks that stay in the cache.
-_BLOCK = 1 << 15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,15 +98,19 @@ class Quantizer(abc.ABC):
         """Return each float32 weight's level; elementwise, in the array library of `operations`."""
         return operations.nearest(self.levels(scale, operations), weights)
 
-    def quantize(self, weights: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    def quantize(self, weights: npt.ArrayLike, scale: Array = None) -> npt.NDArray[np.float32]:
         """Return the quantized weights as float32, in the same shape.
+
+        Args:
+            weights: A tensor, or a part of one.
+            scale: The scale of the whole tensor, a NumPy array; None to take it from the weights.
 
         Raises:
             InputError: The weights are empty or hold NaN or infinity.
         """
         checked = _finite(weights)
         quantized = np.empty_like(checked, order="C")
-        for block, values in self._projected(checked):
+        for block, values in self._projected(checked, scale):
             quantized.reshape(-1)[block] = values
         return quantized
 
@@ -121,8 +123,8 @@ class Quantizer(abc.ABC):
         import tensorflow as tf
 
         still = tf.cast(tf.stop_gradient(weights), tf.float32)
-        operations = tensorflow_operations()
-        return with_gradient_of(weights, self.project(still, self.scale(still, operations), operations))
+        quantized = _graph_of(self, still.shape.num_elements())(tf.reshape(still, [-1]))
+        return with_gradient_of(weights, tf.reshape(quantized, tf.shape(weights)))
 
     def encode(self, weights: npt.ArrayLike) -> Encoding:
         """Return the quantized weights as codes into the levels.
@@ -131,10 +133,11 @@ class Quantizer(abc.ABC):
             InputError: The weights are empty or hold NaN or infinity.
         """
         checked = _finite(weights)
-        codebook = self.codebook(checked)
+        scale = self.scale(checked.reshape(-1), NUMPY)
+        codebook = self._codebook(scale)
         codes = np.empty(checked.shape, np.uint8 if codebook.size <= 256 else np.uint16)
-        for block, values in self._projected(checked):
-            codes.reshape(-1)[block] = np.searchsorted(codebook, values)
+        for block, values in self._projected(checked, scale):
+            codes.reshape(-1)[block] = places_in(codebook, values)
         return Encoding(codes, codebook)
 
     def codebook(self, weights: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -143,15 +146,20 @@ class Quantizer(abc.ABC):
         Raises:
             InputError: The weights are empty or hold NaN or infinity.
         """
-        levels: npt.NDArray[np.float32] = np.unique(self.levels(self.scale(_finite(weights), NUMPY), NUMPY))
+        return self._codebook(self.scale(_finite(weights), NUMPY))
+
+    def _codebook(self, scale: Array) -> npt.NDArray[np.float32]:
+        levels: npt.NDArray[np.float32] = np.unique(self.levels(scale, NUMPY))
         return levels + np.float32(0.0)  # no -0.0
 
-    def _projected(self, weights: npt.NDArray[np.float32]) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+    def _projected(
+        self, weights: npt.NDArray[np.float32], scale: Array = None
+    ) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
         """Give blocks of the flat weights, each as its place and its quantized values."""
         flat = weights.reshape(-1)
-        scale = self.scale(flat, NUMPY)
-        for start in range(0, flat.size, _BLOCK):
-            block = slice(start, start + _BLOCK)
+        scale = self.scale(flat, NUMPY) if scale is None else scale
+        for start in range(0, flat.size, BLOCK):
+            block = slice(start, start + BLOCK)
             yield block, self.project(flat[block], scale, NUMPY)
 
     @classmethod
@@ -177,6 +185,17 @@ def with_gradient_of(weights: Any, quantized: Any) -> Any:
     import tensorflow as tf
 
     return tf.stop_gradient(tf.cast(quantized, weights.dtype)) + (weights - tf.stop_gradient(weights))
+
+
+# Tracing takes longer than a step does, and a model has many tensors of one size.
+@lru_cache(maxsize=256)
+def _graph_of(quantizer: Quantizer, size: int | None) -> Callable[[Array], Array]:
+    operations = tensorflow_operations()
+
+    def quantize(flat: Array) -> Array:
+        return quantizer.project(flat, quantizer.scale(flat, operations), operations)
+
+    return as_graph(quantize, size, "float32")
 
 
 def _finite(weights: npt.ArrayLike) -> npt.NDArray[np.float32]:

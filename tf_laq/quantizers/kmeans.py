@@ -40,7 +40,7 @@ class KMeans(Quantizer):
     def scale(self, weights: Array, operations: ArrayOperations) -> Array:
         """Return the step D, and after it the levels as multiples of D."""
         counts, step = whole_steps(weights, _STEPS, operations)
-        return operations.before(step, operations.as_float(best_levels(counts, 2**self.bits, operations)))
+        return operations.before(step, operations.as_float(operations.traced_once(best_levels, counts, 2**self.bits)))
 
     def levels(self, scale: Array, operations: ArrayOperations) -> Array:
         """Return the levels: 2**bits, some of them equal where the weights have fewer values."""
@@ -95,7 +95,7 @@ def best_levels(counts: Array, levels: int, operations: ArrayOperations) -> Arra
         best = reached - starts[-1]
     right, found = size, []
     for start_of in reversed(starts):
-        left = start_of[right]
-        found.append(level[right, left])
+        left = operations.at(start_of, right)
+        found.append(operations.at(operations.at(level, right), left))
         right = left
-    return operations.stack([level[right, 0], *reversed(found)])
+    return operations.stack([operations.at(operations.at(level, right), 0), *reversed(found)])

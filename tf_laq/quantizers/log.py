@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tf_laq.quantizers.arithmetic import EXPONENT_MASK, OCTAVE, SMALLEST_NORMAL_BITS, mean_magnitude, signed
-from tf_laq.quantizers.arrays import NUMPY, Array, ArrayOperations
+from tf_laq.quantizers.arrays import NUMPY, Array, ArrayOperations, blocks
 from tf_laq.quantizers.base import Quantizer
 from tf_laq.quantizers.registry import register
 
@@ -60,9 +60,9 @@ class Log(Quantizer):
     @classmethod
     def saturation_bits(cls, weights: npt.NDArray[np.float32]) -> int:
         """Return the bit width whose levels reach down to the smallest weight."""
-        bits = _power_of_two_bits(weights, NUMPY)
-        present = bits[bits > SMALLEST_NORMAL_BITS]
-        octaves = int(np.ptp(present)) // OCTAVE + 1 if present.size else 1
+        every = (_power_of_two_bits(block, NUMPY) for block in blocks(weights))
+        extremes = [(there.min(), there.max()) for bits in every if (there := bits[bits > SMALLEST_NORMAL_BITS]).size]
+        octaves = int(np.ptp(extremes)) // OCTAVE + 1 if extremes else 1
         return min(cls.max_bits, octaves.bit_length() + 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -70,7 +71,7 @@ class CodedTensor:
         """Bits that a code takes: those of the number of levels that occur."""
         return max(1, int(self.codebook.size - 1).bit_length())
 
-    @property
+    @functools.cached_property
     def present(self) -> int:
         """How many values are not zero, by their level and their channel's factor."""
         values = (self.codebook != 0)[self.codes]
@@ -120,6 +121,15 @@ class CodedTensor:
             # A scale has to be positive: the sign goes into the integers, and where it is 0 so are they.
             integers = integers * np.sign(self.factors).astype(kind).reshape(self.channel_shape)
         return integers
+
+    @functools.cached_property
+    def integer_range(self) -> tuple[int, int] | None:
+        """The lowest and the highest of the integers, or None where the levels are no integers."""
+        if self.scale is not None and self.factors is None:
+            levels = self.levels_and_factors(whole=True)[0]
+            return int(levels.min()), int(levels.max())
+        integers = self.integers()
+        return None if integers is None else (int(integers.min()), int(integers.max()))
 
     def integer_scales(self) -> npt.NDArray[np.float32]:
         """Return the scale of the integers, one a tensor or one a channel, all positive."""

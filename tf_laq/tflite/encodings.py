@@ -77,10 +77,9 @@ def encodings(tensor: CodedTensor) -> list[EncodingName]:
         ['int2', 'int4', 'int8', 'sparse', 'float16', 'codebook']
     """
     found: list[EncodingName] = []
-    integers = tensor.integers()
     # The scales are normal numbers: some kernels read smaller ones as 0.
-    if integers is not None and np.all(tensor.integer_scales() >= np.finfo(np.float32).tiny):
-        lowest, highest = int(integers.min()), int(integers.max())
+    if tensor.integer_range is not None and np.all(tensor.integer_scales() >= np.finfo(np.float32).tiny):
+        lowest, highest = tensor.integer_range
         names: tuple[EncodingName, ...] = ("int2", "int4", "int8")
         limits = {name: 2 ** (INTEGER_BITS[name] - 1) for name in names}
         found += [name for name in names if -limits[name] <= lowest and highest < limits[name]]

@@ -93,8 +93,9 @@ def export_tflite(
     signature = signature_of(model)
     inputs = comparison_inputs(signature, images)
     quantized = quantized_model(model, plan)
-    expected = outputs_in_float32(quantized, signature, inputs)
     packed = pack(quantized, plan, signature, min_runtime)
+    # Not before the conversion, which takes the most memory: TensorFlow keeps what it once had.
+    expected = outputs_in_float32(quantized, signature, inputs)
     float_content, matches = packed.float_content, packed.matches
     content, choices = packed.contents[layout]
     if strict:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tf_laq.quantizers import Encoding
+from tf_laq.quantizers.arrays import places_in
 from tf_laq.tflite.coding import CodedTensor, counts
 from tf_laq.tflite.graph import Constant
 from tf_laq.tflite.report import ExportError
@@ -131,7 +132,7 @@ class _Plan:
         found = np.empty(values.shape, self.codes.dtype)
         for start in range(0, flat.size, _BLOCK):
             block = flat[start : start + _BLOCK]
-            codes = np.searchsorted(self.codebook, block).clip(max=self.codebook.size - 1)
+            codes = places_in(self.codebook[:-1], block)
             if not np.array_equal(self.codebook[codes], block):
                 return None
             found.reshape(-1)[start : start + _BLOCK] = codes
@@ -201,7 +202,8 @@ class _Plan:
 
     def _nearest(self, row: npt.NDArray[np.float32], factor: np.float32) -> npt.NDArray[Any]:
         midpoints = (self.codebook[1:] + self.codebook[:-1]) * np.float32(0.5)
-        return np.searchsorted(midpoints, row / factor).astype(self.codes.dtype)
+        nearest: npt.NDArray[Any] = places_in(midpoints, row / factor)
+        return nearest.astype(self.codes.dtype, copy=False)
 
     def _is_close(self, row: npt.NDArray[np.float32], codes: npt.NDArray[Any], factor: float) -> bool:
         return bool(np.allclose(row, self.codebook[codes] * factor, rtol=_RELATIVE_ROUNDING, atol=0.0))

@@ -24,6 +24,7 @@ from tf_laq.tflite.report import ExportError
 from tf_laq.tflite.rewriting import Replacement, rewrite
 
 _FLOAT32 = "float32"
+_MOST_LEVELS = 2**16
 _FASTER: dict[Layout, tuple[Layout, ...]] = {
     "int8": ("int8",),
     "auto": ("auto", "int8"),
@@ -131,7 +132,8 @@ def pack(
     _check_runtime(plain, graph.runtime(), min_runtime)
     constants = graph.float_constants()
     matches = match(constants, planned)
-    contents = {layout: encoded(float_content, matches, layout, min_runtime) for layout in LAYOUTS}
+    written: dict[tuple[str, ...], bytes] = {}
+    contents = {layout: encoded(float_content, matches, layout, min_runtime, written) for layout in LAYOUTS}
     return PackedModel(plain, tensors, float_content, constants, matches, contents)
 
 
@@ -187,9 +189,17 @@ def _encode(entry: PlanEntry, values: npt.NDArray[np.float32]) -> quantizers.Enc
 
 
 def encoded(
-    float_content: bytes, matches: Sequence[Match], layout: Layout, min_runtime: str | None
+    float_content: bytes,
+    matches: Sequence[Match],
+    layout: Layout,
+    min_runtime: str | None,
+    written: dict[tuple[str, ...], bytes] | None = None,
 ) -> tuple[bytes, list[Choice]]:
-    """Return the file in a layout, and the choice of an encoding for each match."""
+    """Return the file in a layout, and the choice of an encoding for each match.
+
+    Layouts that choose the same encodings share a file: in `written`, by these.
+    """
+    written = {} if written is None else written
     possible: dict[tuple[str, ...], list[Choice]] = {}
     # What an encoding costs depends on the other tensors: what is chosen for each may be beaten by a faster layout.
     for allowed in _FASTER[layout]:
@@ -201,7 +211,10 @@ def encoded(
                 for m in matches
             ]
             possible.setdefault(tuple(choice.encoding for choice in choices), choices)
-    candidates = [(_rewritten(float_content, matches, choices), choices) for choices in possible.values()]
+    for encodings, choices in possible.items():
+        if encodings not in written:
+            written[encodings] = _rewritten(float_content, matches, choices)
+    candidates = [(written[encodings], choices) for encodings, choices in possible.items()]
     return min(candidates, key=lambda candidate: (sum(not choice.kept for choice in candidate[1]), len(candidate[0])))
 
 
@@ -270,7 +283,9 @@ def _on_levels(entry: PlanEntry, values: npt.NDArray[np.float32]) -> bool:
 def _is_float(values: npt.NDArray[np.float32]) -> bool:
     """Return whether values look trained: most that are not zero differ, or too many do for any quantizer."""
     present = values[values != 0]
-    return bool(np.unique(present).size > min(present.size / 2, 2**16))
+    # Of trained weights, a few are enough to know; sorting all takes longer than anything else here.
+    parts = (present[: 4 * _MOST_LEVELS], present)
+    return any(np.unique(part).size > min(present.size / 2, _MOST_LEVELS) for part in parts)
 
 
 def _is_constant(values: npt.NDArray[np.float32]) -> bool:
