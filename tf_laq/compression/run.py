@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ def compress(
     seed: int = 0,
     overwrite: bool = False,
     command: str = "",
+    executor: Executor | None = None,
     announce: Announce = print_now,
     progress: bool = True,
 ) -> Compression:
@@ -94,6 +96,7 @@ def compress(
         overwrite: If the folder has a compression of another model, other training images or another radius, layout or
             seed, begin anew instead of refusing.
         command: The command line that makes these results.
+        executor: Runs the attacks in other processes, as in `evaluate`: up to four at once.
         announce: Receives a line at the start of each stage.
         progress: Show progress bars; in files and pipes, a line a minute.
 
@@ -116,7 +119,7 @@ def compress(
     _check_folder(folder, overwrite)
     with files.locked(folder / RESULTS):
         bench = Workbench(folder / WORK, task, layout, seed, overwrite=overwrite, progress=progress)
-        judge = Judge(task=task, bench=bench, batch_size=batch_size, seed=seed, progress=progress)
+        judge = Judge(task=task, bench=bench, batch_size=batch_size, seed=seed, executor=executor, progress=progress)
         race = _raced(judge, rule, fine_tune, also, _timed(announce))
         recommendation = recommend(race, rule)
         result = Compression(
