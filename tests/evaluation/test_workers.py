@@ -128,7 +128,12 @@ def test_a_process_that_ends_is_told_and_what_was_finished_is_kept(evaluated, al
 @pytest.mark.filterwarnings("ignore")  # Of Dask.
 def test_dask_gives_the_report_of_one_process_though_one_of_its_own_is_killed(evaluated, alone, tmp_path) -> None:
     distributed = pytest.importorskip("distributed")
+    from dask import config
+
+    # To import TensorFlow may take so long on a busy machine that Dask takes a worker for lost.
+    patience = {"distributed.comm.timeouts.tcp": "600s", "distributed.scheduler.worker-ttl": None}
     with (
+        config.set(patience),
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
     ):
