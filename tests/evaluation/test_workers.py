@@ -85,6 +85,12 @@ def test_a_model_that_is_only_in_this_process_is_refused(evaluated, keras_networ
         evaluated(executor=two_processes, surrogates={"own": own})
 
 
+def test_processes_that_would_wait_forever_are_refused(evaluated) -> None:
+    forking = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))
+    with pytest.raises(InputError, match=r"^executor: .*forks.*get_context\(\"spawn\"\)"):
+        evaluated(executor=forking)
+
+
 def test_the_error_of_another_process_is_the_same_error() -> None:
     error = InputError("bits", expected="a whole number", received=[0], remedy="Give one.").within("plan")
     for found in (pickle.loads(pickle.dumps(error)), pickle.loads(pickle.dumps(error.within("file")))):

@@ -30,6 +30,7 @@ from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
 from tf_laq.evaluation import AdversarialExamples, Correct, load_examples
 from tf_laq.evaluation.classifier import SettledClassifier
+from tf_laq.evaluation.workers import check_executor
 from tf_laq.saving import save_model
 from tf_laq.tflite.encodings import Layout
 from tf_laq.tflite.settings import check_settings
@@ -107,6 +108,7 @@ def compress(
         InputError: An argument is wrong, the model and the data do not fit, or no plan is as small as the rule says.
     """
     optional.check_extra("report")
+    check_executor(executor)
     whole("batch_size", batch_size)
     whole("seed", seed, minimum=0)
     rule = Rule() if rule is None else rule

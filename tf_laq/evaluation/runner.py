@@ -32,7 +32,7 @@ from tf_laq.evaluation.report import Check, RobustnessReport
 from tf_laq.evaluation.store import EvaluationFolder, Inputs
 from tf_laq.evaluation.strength import strength_checks
 from tf_laq.evaluation.tasks import Task, cells_of, tasks_of
-from tf_laq.evaluation.workers import FinishedPart, finished_parts, packed
+from tf_laq.evaluation.workers import FinishedPart, check_executor, finished_parts, packed
 
 Until = Callable[[Mapping[str, Correct]], bool]
 """Receives where each model was right under every attack so far, shape (n,); returns whether that is enough."""
@@ -93,7 +93,8 @@ def evaluate(
         surrogates: The same form as `models`; without any, gray-box cells stay empty.
         float_twins: Name of an evaluated model to the full-precision model it was quantized from.
         batch_size: Largest number of images attacked at a time.
-        part_size: Largest number of images in memory with their examples. The report does not depend on it.
+        part_size: Largest number of images in memory with their examples, which are also those that an executor runs
+            at once in a process. The report does not depend on it.
         seed: Seed of the random attacks, at least 0.
         folder: A folder of its own for this evaluation; None to keep nothing.
         overwrite: If the folder has an evaluation of other inputs, remove it instead of refusing.
@@ -102,9 +103,9 @@ def evaluate(
             an attack; a check says if they get far fewer.
         until: Is asked after each part but the last, with the name of each model and where it was right under every
             attack so far; if it returns True, the evaluation ends there. A later call with the same folder goes on.
-        executor: Runs the parts: a `concurrent.futures.Executor` of processes, on this machine or others, such as a
-            `ProcessPoolExecutor` or Dask's `client.get_executor()`. Models by path need the file on all machines. Take
-            a `part_size` that gives every process at least one part.
+        executor: Runs the parts: a `concurrent.futures.Executor` of processes on this machine or others, such as a
+            `ProcessPoolExecutor` that spawns them, or Dask's `client.get_executor()`. The file of a model that is given
+            by its path has to be on all machines. None to run the parts here, one after the other.
         progress: Show a progress bar; in files and pipes, a line a minute.
 
     Returns:
@@ -126,6 +127,7 @@ def evaluate(
     """
     data = Examples.checked(images, labels, indices, batch_size, seed)
     whole("part_size", part_size)
+    check_executor(executor)
     if not isinstance(battery, Battery):
         raise InputError("battery", expected="a Battery, as Battery.preset returns", received=repr(battery))
     battery = _with_clean_column(battery)

@@ -53,6 +53,22 @@ class _Work(NamedTuple):
     keep_worst: bool
 
 
+def check_executor(executor: Executor | None) -> None:
+    """Refuse processes that are forked, since they would wait forever for threads of TensorFlow that they lack.
+
+    Raises:
+        InputError: The executor starts such processes.
+    """
+    context = getattr(executor, "_mp_context", None)
+    if context is not None and context.get_start_method() == "fork":
+        raise InputError(
+            "executor",
+            expected="one whose processes begin anew",
+            received="one that forks this process, whose threads TensorFlow would miss there",
+            remedy='Give ProcessPoolExecutor(..., mp_context=multiprocessing.get_context("spawn")).',
+        )
+
+
 def packed(models: EvaluatedModels, battery: Battery, *, keep_worst: bool) -> bytes:
     """Return what all parts of an evaluation have in common, to be sent to other processes.
 
