@@ -9,10 +9,11 @@ import pickle
 import signal
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tf_laq as laq
 from tf_laq.attacks import PGD, Battery, Column
@@ -20,16 +21,12 @@ from tf_laq.errors import InputError
 from tf_laq.evaluation import Classifier, evaluate, load_examples
 
 COUNT, PARTS = 60, 4
+ATTACK = PGD(epsilon=0.1, steps=5)
+BATTERY = Battery(name="x", columns=(Column(name="pgd", attacks={"gray": ATTACK, "white": ATTACK}),))
 
 
 def pool_of(count):
     return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
-
-
-@pytest.fixture(scope="module")
-def two_processes():
-    with pool_of(2) as pool:
-        yield pool
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +37,10 @@ def quantized(keras_network):
 @pytest.fixture(scope="module")
 def evaluated(keras_network, quantized, digits):
     """Return a function that evaluates a network, and its quantized form with the network as its float twin."""
-    pgd = PGD(epsilon=0.1, steps=5)
-    battery = Battery(name="x", columns=(Column(name="pgd", attacks={"gray": pgd, "white": pgd}),))
     images, labels = (array[1200 : 1200 + COUNT] for array in digits)
     models = {"float": keras_network, "quantized": quantized}
     settings = {"surrogates": {"float": keras_network}, "float_twins": {"quantized": keras_network}}
-    settings |= {"battery": battery, "part_size": COUNT // PARTS, "check_strength": False, "progress": False}
+    settings |= {"battery": BATTERY, "part_size": COUNT // PARTS, "check_strength": False, "progress": False}
     return functools.partial(evaluate, models, images, labels, **settings)
 
 
@@ -64,25 +59,51 @@ def assert_same(folder, report, alone):
             assert np.array_equal(values, vars(given)[name]), name
 
 
-def test_two_processes_give_the_report_and_the_examples_of_one(evaluated, alone, two_processes, tmp_path) -> None:
-    assert_same(tmp_path, evaluated(executor=two_processes, folder=tmp_path), alone)
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_other_processes_give_the_report_and_the_examples_of_this_one(count, evaluated, alone, tmp_path) -> None:
+    with pool_of(count) as pool:
+        assert_same(tmp_path, evaluated(executor=pool, folder=tmp_path), alone)
 
 
-def test_an_evaluation_in_other_processes_ends_where_enough_is_known(evaluated, two_processes) -> None:
+def by_brightness(images):
+    light = tf.reduce_mean(images, [1, 2, 3]) - 0.5
+    return tf.stack([-light, light], 1)
+
+
+class Here(Executor):
+    """Runs everything here and at once."""
+
+    def submit(self, function, /, *arguments):
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
+def test_parts_in_any_order_give_the_report_of_those_in_order_and_are_counted_in_order(tmp_path) -> None:
+    images, labels = np.random.default_rng(0).random((9, 4, 4, 1), np.float32), np.arange(9) % 2
+    options = {"battery": BATTERY, "part_size": 3, "check_strength": False, "progress": False}
+    expected = evaluate({"m": by_brightness}, images, labels, **options)
     seen = []
 
-    def enough(surviving):
-        seen.append(len(surviving["float"]))
-        return len(seen) == 2
+    def two_parts(surviving):
+        seen.append(surviving["m"].tolist())
+        return len(surviving["m"]) == 6
 
-    assert evaluated(executor=two_processes, until=enough).count == 2 * COUNT // PARTS
-    assert seen == [COUNT // PARTS, 2 * COUNT // PARTS]
+    def run(**changes):
+        return evaluate({"m": by_brightness}, images, labels, executor=Here(), folder=tmp_path, **options, **changes)
+
+    assert run(until=two_parts).count == 6
+    (tmp_path / "part-0000.npz").unlink()
+    assert run(until=two_parts).count == 6
+    assert seen == 2 * [expected.surviving("m")[:count].tolist() for count in (3, 6)]
+    (tmp_path / "part-0000.npz").unlink()
+    assert run() == expected
 
 
-def test_a_model_that_is_only_in_this_process_is_refused(evaluated, keras_network, two_processes) -> None:
+def test_a_model_that_is_only_in_this_process_is_refused(evaluated, keras_network) -> None:
     own = Classifier(lambda images: keras_network(images))
     with pytest.raises(InputError, match=r"surrogates\['own'\].*another process.*path of a saved model"):
-        evaluated(executor=two_processes, surrogates={"own": own})
+        evaluated(executor=Here(), surrogates={"own": own})
 
 
 def test_processes_that_would_wait_forever_are_refused(evaluated) -> None:
