@@ -39,6 +39,10 @@ def executor_of(workers: int) -> Iterator[Executor | None]:
 
 
 def _begin(pipe: Connection) -> None:
+    from tqdm import tqdm
+
+    # The lock of tqdm's own would be a semaphore of the system, which this process leaves behind when it is ended.
+    tqdm.set_lock(threading.RLock())
     threading.Thread(target=_end_with, args=[pipe], daemon=True).start()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with imported_quietly("tensorflow"):
