@@ -114,6 +114,7 @@ def calls(folder):
                 "overwrite": False,
                 "check_strength": False,
                 "expected_clean": None,
+                "executor": None,
                 "progress": False,
             },
         ),
@@ -365,6 +366,7 @@ def calls(folder):
                 "examples": 12,
                 "batch_size": 12,
                 "seed": 0,
+                "executor": None,
             },
         ),
     }

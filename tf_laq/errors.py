@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 _SHOWN = 1000
@@ -31,6 +33,11 @@ class InputError(ValueError):
         came = came if len(came) <= _SHOWN else f"{came[:_SHOWN]} ..."
         text = f"{subject}: expected {expected}. Received: {came}."
         super().__init__(f"{text} {remedy}".rstrip())
+
+    def __reduce__(self) -> tuple[Callable[[], InputError], tuple[()]]:
+        # An error that comes from another process is made anew there, by the arguments that it had here.
+        others = {**self._others, "received": str(self._others["received"])}
+        return functools.partial(type(self), self._subject, **others), ()
 
     def within(self, whole: str) -> InputError:
         """Return the error as one of a part of something larger.

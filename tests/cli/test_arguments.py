@@ -58,6 +58,8 @@ def without_tensorflow(saved, tmp_path):
         (["quantize", "SAVED", "--overrides", '{"*": "linear:99"}'], "--overrides['*']: expected"),
         (["evaluate", "SAVED", "--preset", "hard"], "--preset: expected one of standard"),
         (["evaluate", "SAVED", "--attacks", "deepfool"], "--attacks: expected one of clean"),
+        (["evaluate", "SAVED", "--workers", "0"], "--workers: expected a whole number of at least 1"),
+        (["compress", "SAVED", "--workers", "0"], "--workers: expected a whole number of at least 1"),
         (["evaluate", "SAVED,b=none.tflite"], "none.tflite: expected a readable TensorFlow Lite file"),
         (["evaluate", "SAVED", "--surrogates", "none.keras"], "none.keras: expected"),
         (["evaluate", "SAVED", "--bounds", "black,white"], "--bounds: expected numbers"),

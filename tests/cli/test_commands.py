@@ -42,6 +42,22 @@ def test_evaluate_writes_the_report_of_the_named_models(saved, tmp_path, laq_com
     assert {p.name for p in (tmp_path / "e").iterdir()} >= {"robustness.csv", "robustness.md", "report.html"}
 
 
+@pytest.mark.slow
+def test_evaluate_finds_the_same_in_two_processes(saved, tmp_path, laq_command):
+    from tf_laq.evaluation import RobustnessReport
+
+    assert laq_command("export", saved, tmp_path / "file.tflite", "--plan", "float32")[0] == 0
+    for workers in (1, 2):
+        code, _, errors = laq_command(
+            "evaluate", f"{saved},{tmp_path / 'file.tflite'}", "--attacks", "clean,fgsm_strong,pgd", "--examples", 40,
+            "--workers", workers, "--out", tmp_path / str(workers),
+        )  # fmt: skip
+        assert code == 0, errors
+    one, two = (RobustnessReport.load(tmp_path / name / "examples" / "report.json") for name in ("1", "2"))
+    assert one.outcomes == two.outcomes
+    assert len(list((tmp_path / "2" / "examples").glob("examples-*.npz"))) == 2
+
+
 def test_evaluate_attacks_tflite_files_and_draws_the_examples_that_it_saves(saved, tmp_path, laq_command):
     assert laq_command("export", saved, tmp_path / "f.tflite", "--plan", "float32")[0] == 0
     arguments = ("evaluate", f"{saved},file={tmp_path / 'f.tflite'}", "--attacks", "clean,fgsm_weak,uniform")

@@ -12,6 +12,7 @@ import tf_keras
 
 import tf_laq as laq
 from tf_laq import training
+from tf_laq.cli.workers import executor_of
 from tf_laq.compression import Candidate, Compression, Rule
 from tf_laq.compression.task import Task
 from tf_laq.compression.workbench import Workbench
@@ -60,6 +61,13 @@ def test_the_recommended_file_is_the_smallest_that_keeps_the_rule(compressed):
             if not result.attacked(model.name):
                 # Who was not attacked in full had lost too much already, by a bound from above or on a part.
                 assert model.verdict.startswith(("loses", "the same bits as"))
+
+
+@pytest.mark.slow
+def test_two_processes_recommend_what_one_does(compressing, compressed, tmp_path):
+    with executor_of(2) as executor:
+        found, _ = compressing(tmp_path, executor=executor)
+    assert without_paths(found) == without_paths(compressed[1])
 
 
 def test_what_is_written_is_what_was_attacked(compressed, digits):

@@ -9,6 +9,7 @@ from tf_laq._internal.validation import whole
 from tf_laq.cli.arguments import DataArguments, load_model, radius_of, recipe_of, seam_settings
 from tf_laq.cli.checks import check_battery, check_file, check_models, check_needed
 from tf_laq.cli.parsing import command_line
+from tf_laq.cli.workers import executor_of
 from tf_laq.compression.places import FILE, PAGE, RECOMMENDED, RESULTS
 from tf_laq.compression.rule import Rule
 from tf_laq.tflite.settings import check_settings
@@ -31,6 +32,7 @@ def compress(
     layout: str = "packed",
     examples: int = 1000,
     batch_size: int = 128,
+    workers: int = 1,
     seed: int = 0,
     outputs: str = "",
     bounds: str = "",
@@ -62,6 +64,8 @@ def compress(
         layout: packed (the fewest bytes), int8 (as fast as float32) or auto, as in laq export.
         examples: Number of test images, from the first on.
         batch_size: Number of images attacked at a time.
+        workers: Number of processes, of one thread each, that share the images of an attack, at most 4; 1 for this one
+            with all threads.
         seed: Seed of the attacks and the training.
         outputs: logits; or probabilities, whose logarithms are attacked; empty to see by the values.
         bounds: Range of the model's inputs, such as 0,255; empty for 0,1 or what a first Rescaling layer tells.
@@ -80,27 +84,30 @@ def compress(
     if not fine_tune:
         check_needed("fine_tune", epochs=epochs)
     whole("examples", examples)
+    whole("workers", workers)
     check_settings(layout, compress=None, min_runtime=None)
     from tf_laq import compression
     from tf_laq.evaluation import Classifier
 
     recipe = recipe_of(data, "finetune", epsilon, norm, epochs) if fine_tune else None
-    result = compression.compress(
-        Classifier(load_model(model, unsafe), **seam_settings("", outputs, bounds, data_format)),
-        source.load(seed),
-        out=out,
-        epsilon=radius_of(epsilon),
-        norm=norm,
-        preset=preset,
-        rule=rule,
-        fine_tune=recipe,
-        layout=layout,  # type: ignore[arg-type]  # Any text comes from the command line; it is checked there.
-        examples=examples,
-        batch_size=batch_size,
-        seed=seed,
-        overwrite=overwrite,
-        command=command,
-    )
+    with executor_of(workers) as executor:
+        result = compression.compress(
+            Classifier(load_model(model, unsafe), **seam_settings("", outputs, bounds, data_format)),
+            source.load(seed),
+            out=out,
+            epsilon=radius_of(epsilon),
+            norm=norm,
+            preset=preset,
+            rule=rule,
+            fine_tune=recipe,
+            layout=layout,  # type: ignore[arg-type]  # Any text comes from the command line; it is checked there.
+            examples=examples,
+            batch_size=batch_size,
+            seed=seed,
+            overwrite=overwrite,
+            command=command,
+            executor=executor,
+        )
     show(out, result)
 
 

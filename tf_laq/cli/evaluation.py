@@ -19,6 +19,10 @@ from tf_laq.cli.arguments import (
     words,
 )
 from tf_laq.cli.checks import check_battery, check_classifiers, check_file, check_new
+from tf_laq.cli.workers import executor_of
+
+# Images in memory with their adversarial examples.
+_PART = 1000
 
 
 def evaluate(
@@ -34,6 +38,7 @@ def evaluate(
     attacks: str = "",
     seed: int = 0,
     batch_size: int = 128,
+    workers: int = 1,
     overwrite: bool = False,
     output: str = "",
     outputs: str = "",
@@ -64,6 +69,7 @@ def evaluate(
         attacks: Columns of the table, separated by commas; empty for all.
         seed: Seed of the random attacks.
         batch_size: Number of images attacked at a time.
+        workers: Number of processes, of one thread each, that share the images; 1 for this one with all threads.
         overwrite: Begin anew if the folder has an evaluation of other models, images or settings, or other results.
         output: Name of the output to attack, of models that have several.
         outputs: logits; or probabilities, whose logarithms are attacked; empty to see by the values.
@@ -78,6 +84,7 @@ def evaluate(
     source = DataArguments(data, size, data_dir, download)
     check_battery(data, preset, epsilon, norm, attacks)
     whole("examples", examples)
+    whole("workers", workers)
     check_classifiers(models=models, surrogates=surrogates, float_twins=float_twins)
     seam = seam_settings(output, outputs, bounds, data_format)
     folder = Path(out)
@@ -88,19 +95,22 @@ def evaluate(
     battery = battery_of(data, preset, epsilon, norm)
     battery = battery.only(words(attacks)) if attacks else battery
     test = first_images(source, "test", examples)
-    found = evaluation.evaluate(
-        load_classifiers(models, "models", seam, unsafe),
-        test.images,
-        test.labels,
-        battery=battery,
-        surrogates=load_classifiers(surrogates, "surrogates", seam, unsafe),
-        float_twins=load_classifiers(float_twins, "float_twins", seam, unsafe),
-        expected_clean=expected_clean(models, data),
-        batch_size=batch_size,
-        seed=seed,
-        folder=folder / "examples",
-        overwrite=overwrite,
-    )
+    with executor_of(workers) as executor:
+        found = evaluation.evaluate(
+            load_classifiers(models, "models", seam, unsafe),
+            test.images,
+            test.labels,
+            battery=battery,
+            surrogates=load_classifiers(surrogates, "surrogates", seam, unsafe),
+            float_twins=load_classifiers(float_twins, "float_twins", seam, unsafe),
+            expected_clean=expected_clean(models, data),
+            batch_size=batch_size,
+            part_size=min(_PART, -(-len(test) // workers)),
+            seed=seed,
+            folder=folder / "examples",
+            overwrite=overwrite,
+            executor=executor,
+        )
     facts = {"Data set": f"{data}, {found.count} test images", "Models": models, "Seed": str(seed)}
     saved = evaluation.load_examples(folder / "examples")
     with files.replacing_together(folder) as temporary:

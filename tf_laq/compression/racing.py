@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
 from pathlib import Path
 
 from tf_laq._internal.messages import Announce
@@ -31,6 +32,7 @@ class Judge:
         bench: Has the models, and keeps what the attacks found.
         batch_size: Images in a call.
         seed: Of the attacks.
+        executor: Runs the attacks; None to run them here.
         progress: Show progress bars; in files and pipes, a line a minute.
     """
 
@@ -38,6 +40,7 @@ class Judge:
     bench: Workbench
     batch_size: int
     seed: int
+    executor: Executor | None
     progress: bool
 
     def __call__(self, made: CompressedModel, battery: Battery, until: Until | None = None) -> RobustnessReport:
@@ -57,6 +60,7 @@ class Judge:
             overwrite=True,
             check_strength=battery is self.task.battery,
             until=until,
+            executor=self.executor,
             progress=self.progress,
         )
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
 from tf_laq.evaluation import AdversarialExamples, Correct, load_examples
 from tf_laq.evaluation.classifier import SettledClassifier
+from tf_laq.evaluation.workers import check_executor
 from tf_laq.saving import save_model
 from tf_laq.tflite.encodings import Layout
 from tf_laq.tflite.settings import check_settings
@@ -61,6 +63,7 @@ def compress(
     seed: int = 0,
     overwrite: bool = False,
     command: str = "",
+    executor: Executor | None = None,
     announce: Announce = print_now,
     progress: bool = True,
 ) -> Compression:
@@ -94,6 +97,7 @@ def compress(
         overwrite: If the folder has a compression of another model, other training images or another radius, layout or
             seed, begin anew instead of refusing.
         command: The command line that makes these results.
+        executor: Runs the attacks in other processes, as in `evaluate`: up to four at once.
         announce: Receives a line at the start of each stage.
         progress: Show progress bars; in files and pipes, a line a minute.
 
@@ -104,6 +108,7 @@ def compress(
         InputError: An argument is wrong, the model and the data do not fit, or no plan is as small as the rule says.
     """
     optional.check_extra("report")
+    check_executor(executor)
     whole("batch_size", batch_size)
     whole("seed", seed, minimum=0)
     rule = Rule() if rule is None else rule
@@ -116,7 +121,7 @@ def compress(
     _check_folder(folder, overwrite)
     with files.locked(folder / RESULTS):
         bench = Workbench(folder / WORK, task, layout, seed, overwrite=overwrite, progress=progress)
-        judge = Judge(task=task, bench=bench, batch_size=batch_size, seed=seed, progress=progress)
+        judge = Judge(task=task, bench=bench, batch_size=batch_size, seed=seed, executor=executor, progress=progress)
         race = _raced(judge, rule, fine_tune, also, _timed(announce))
         recommendation = recommend(race, rule)
         result = Compression(

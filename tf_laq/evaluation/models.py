@@ -70,14 +70,14 @@ class EvaluatedModel:
         name: Its name.
         settled: The model as attacks see it.
         data: The examples of the evaluation.
-        settings: How images become its inputs and its outputs logits.
+        classifier: The model as it was given.
         outputs: Its logits for the first images, as nested lists.
     """
 
     name: str
     settled: SettledClassifier
     data: Examples
-    settings: Mapping[str, Any]
+    classifier: Classifier
     outputs: list[list[float]]
 
     @property
@@ -99,6 +99,12 @@ class EvaluatedModel:
     def gradients(self) -> ZeroGradients | None:
         """What is zero in its gradients, found when it is first asked for; None if TensorFlow finds no gradient."""
         return zero_gradients(self.logits, self.data)
+
+    def with_gradients(self, gradients: ZeroGradients | None) -> EvaluatedModel:
+        """Return the model with what another process found of its gradients."""
+        model = dataclasses.replace(self)
+        vars(model)["gradients"] = gradients  # Where the cached property looks.
+        return model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +132,26 @@ class EvaluatedModels:
         sources = _evaluated("surrogates", surrogates, data, known)
         twins = _evaluated("float_twins", float_twins, data, known)
         return cls(evaluated, sources, {twin.name: twin for twin in twins})
+
+    @property
+    def by_argument(self) -> dict[str, dict[str, EvaluatedModel]]:
+        """All models, by the argument of `evaluate` that they came in and by name."""
+        return {
+            "models": {model.name: model for model in self.models},
+            "surrogates": {model.name: model for model in self.surrogates},
+            "float_twins": dict(self.float_twins),
+        }
+
+    @property
+    def described(self) -> dict[str, dict[str, Any]]:
+        """What tells all models apart, JSON-ready, by argument and name."""
+        return {
+            argument: {
+                name: {"sha256": model.sha256, "settings": model.classifier.settings, "outputs": model.outputs}
+                for name, model in some.items()
+            }
+            for argument, some in self.by_argument.items()
+        }
 
     def check_sources(self) -> None:
         """Refuse a surrogate or twin that has no gradient to make examples by."""
@@ -158,4 +184,4 @@ def _checked(argument: str, classifier: Classifier, data: Examples) -> Evaluated
     numbers = next(iter(data))
     settled = classifier.settled(data.images[numbers], data.labels[numbers], argument)
     first = np.asarray(settled.logits(tf.constant(data.images[:FINGERPRINT_IMAGES])), np.float64)
-    return EvaluatedModel("", settled, data, classifier.settings, first.tolist())
+    return EvaluatedModel("", settled, data, classifier, first.tolist())

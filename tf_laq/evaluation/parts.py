@@ -204,6 +204,7 @@ class Progress:
         # Surviving examples and all examples of the finished parts, and the survivors of this one, per model.
         self._finished: dict[str, tuple[int, int]] = {}
         self._current: dict[str, Correct] = {}
+        self._batches = 0  # Of the finished parts.
 
     def __enter__(self) -> Self:
         return self
@@ -232,14 +233,16 @@ class Progress:
         """Count what an attack broke."""
         self._current[model] = correct & self._current.get(model, correct)
 
-    def finish(self, result: PartResult, batches: int = 0) -> None:
-        """Count a finished part, and the batches of one that an earlier run finished."""
+    def finish(self, result: PartResult, batches: int) -> None:
+        """Count a finished part, and those of its batches that were not counted here."""
         for model in result.excess:
             surviving = result.surviving(model)
             right, count = self._finished.get(model, (0, 0))
             self._finished[model] = right + int(surviving.sum()), count + len(surviving)
         self._current.clear()
-        self._bar.update(batches)
+        self._batches += batches
+        self._bar.set_postfix_str(self._worst_cases(list(result.excess)), refresh=False)
+        self._bar.update(self._batches - self._bar.n)
 
     def _worst_cases(self, models: list[str]) -> str:
         shown = []

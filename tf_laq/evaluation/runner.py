@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy.typing as npt
@@ -30,6 +32,7 @@ from tf_laq.evaluation.report import Check, RobustnessReport
 from tf_laq.evaluation.store import EvaluationFolder, Inputs
 from tf_laq.evaluation.strength import strength_checks
 from tf_laq.evaluation.tasks import Task, cells_of, tasks_of
+from tf_laq.evaluation.workers import FinishedPart, check_executor, finished_parts, packed
 
 Until = Callable[[Mapping[str, Correct]], bool]
 """Receives where each model was right under every attack so far, shape (n,); returns whether that is enough."""
@@ -53,6 +56,7 @@ def evaluate(
     check_strength: bool = True,
     expected_clean: float | Mapping[str, float] | None = None,
     until: Until | None = None,
+    executor: Executor | None = None,
     progress: bool = True,
 ) -> RobustnessReport:
     """Measure the accuracy of models under every attack of a battery.
@@ -69,10 +73,12 @@ def evaluate(
     The white-box attacks of an ensemble (`Battery.ensemble`) leave out what an earlier one broke. Those that need a
     gradient leave out a model that has none, such as a TensorFlow Lite file.
 
-    The images go through the whole battery in parts, which bounds the memory. In a folder, each finished part is kept,
-    and a call with the same inputs goes on after the last one, or returns the kept report if the evaluation was
-    finished; there, too, each model's worst examples are saved (`load_examples`). Keras models are told apart by their
-    weights and, like all callables, by their outputs for the first images.
+    The images go through the whole battery in parts, which bounds the memory. With an executor, several parts are
+    worked on at once, each in one process, and the report is the same: bit for bit, if all processes compute alike. In
+    a folder, each finished part is kept, and a call with the same inputs goes on with the parts that are missing, or
+    returns the kept report if the evaluation was finished; there, too, each model's worst examples are saved
+    (`load_examples`). Keras models are told apart by their weights and, like all callables, by their outputs for the
+    first images.
 
     Args:
         models: Name to Keras model, to a callable from float32 images to logits, both tensors or both arrays, or to
@@ -87,7 +93,8 @@ def evaluate(
         surrogates: The same form as `models`; without any, gray-box cells stay empty.
         float_twins: Name of an evaluated model to the full-precision model it was quantized from.
         batch_size: Largest number of images attacked at a time.
-        part_size: Largest number of images in memory with their examples. The report does not depend on it.
+        part_size: Largest number of images in memory with their examples, which are also those that an executor runs
+            at once in a process. The report does not depend on it.
         seed: Seed of the random attacks, at least 0.
         folder: A folder of its own for this evaluation; None to keep nothing.
         overwrite: If the folder has an evaluation of other inputs, remove it instead of refusing.
@@ -96,6 +103,9 @@ def evaluate(
             an attack; a check says if they get far fewer.
         until: Is asked after each part but the last, with the name of each model and where it was right under every
             attack so far; if it returns True, the evaluation ends there. A later call with the same folder goes on.
+        executor: Runs the parts: a `concurrent.futures.Executor` of processes on this machine or others, such as a
+            `ProcessPoolExecutor` that spawns them, or Dask's `client.get_executor()`. The file of a model that is given
+            by its path has to be on all machines. None to run the parts here, one after the other.
         progress: Show a progress bar; in files and pipes, a line a minute.
 
     Returns:
@@ -104,7 +114,7 @@ def evaluate(
     Raises:
         InputError: An argument is not as above, a model's outputs are not finite logits of these classes, an attack
             cannot be made on such images or has a radius above their diameter, or the folder has an evaluation of
-            other inputs.
+            other inputs; a model cannot be sent to other processes, or one of these has ended.
 
     Example:
         >>> import tensorflow as tf
@@ -117,6 +127,7 @@ def evaluate(
     """
     data = Examples.checked(images, labels, indices, batch_size, seed)
     whole("part_size", part_size)
+    check_executor(executor)
     if not isinstance(battery, Battery):
         raise InputError("battery", expected="a Battery, as Battery.preset returns", received=repr(battery))
     battery = _with_clean_column(battery)
@@ -134,7 +145,7 @@ def evaluate(
             return report
     checked.check_sources()
     tasks = tasks_of(battery, checked)
-    result = _run(parts, tasks, battery, checked.models, kept, until, progress)
+    result = _run(parts, tasks, battery, checked, kept, until, executor, progress)
     report = RobustnessReport(
         models=tuple(model.name for model in checked.models),
         surrogates=tuple(source.name for source in checked.surrogates),
@@ -176,9 +187,10 @@ def _run(
     parts: list[Examples],
     tasks: list[list[Task]],
     battery: Battery,
-    models: list[EvaluatedModel],
+    models: EvaluatedModels,
     folder: EvaluationFolder | None,
     until: Until | None,
+    executor: Executor | None,
     progress: bool,
 ) -> PartResult:
     """Run the parts that the folder does not have, and return the outcomes of all, or of those that are enough."""
@@ -186,24 +198,46 @@ def _run(
     if finished is not None:
         return finished
     batches = [sum(map(len, tasks)) * part.batches for part in parts]
-    results: list[PartResult] = []
-    with Progress(sum(batches), progress) as bar:
-        for number, part in enumerate(parts):
-            result = folder.load(number) if folder else None
-            if result is not None:
-                bar.finish(result, batches[number])
-            else:
-                result, worst = run_part(part, tasks, battery, bar, keep_worst=folder is not None)
-                if folder is not None:
-                    folder.save(number, result, worst)
-                bar.finish(result)
-            results.append(result)
-            if until is not None and len(results) < len(parts):
-                so_far = PartResult.joined(results)
-                if until({model.name: so_far.surviving(model.name) for model in models}):
-                    return so_far
-    joined = PartResult.joined(results)
-    return folder.finish(joined, parts, models, battery) if folder else joined
+    keep_worst = folder is not None
+
+    def run(left: Mapping[int, Examples]) -> Iterator[FinishedPart]:
+        if executor is None:
+            yield from ((n, run_part(part, tasks, battery, bar, keep_worst=keep_worst)) for n, part in left.items())
+        elif left:
+            yield from finished_parts(executor, packed(models, battery, keep_worst=keep_worst), left)
+
+    with Progress(sum(batches), progress) as bar, contextlib.closing(_results(parts, folder, run)) as results:
+        early: dict[int, PartResult] = {}
+        in_order: list[PartResult] = []
+        for number, result in results:
+            bar.finish(result, batches[number])
+            early[number] = result
+            while len(in_order) in early:
+                in_order.append(early.pop(len(in_order)))
+                if until is not None and len(in_order) < len(parts):
+                    so_far = PartResult.joined(in_order)
+                    if until({model.name: so_far.surviving(model.name) for model in models.models}):
+                        return so_far
+    joined = PartResult.joined(in_order)
+    return folder.finish(joined, parts, models.models, battery) if folder else joined
+
+
+def _results(
+    parts: list[Examples],
+    folder: EvaluationFolder | None,
+    run: Callable[[Mapping[int, Examples]], Iterator[FinishedPart]],
+) -> Generator[tuple[int, PartResult]]:
+    """Yield the outcomes of the parts that the folder has, then those of the others, which it keeps, as they come."""
+    left = dict(enumerate(parts))
+    for number in range(len(parts)):
+        result = folder.load(number) if folder else None
+        if result is not None:
+            del left[number]
+            yield number, result
+    for number, (result, worst) in run(left):
+        if folder is not None:
+            folder.save(number, result, worst)
+        yield number, result
 
 
 def _checks(

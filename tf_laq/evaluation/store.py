@@ -70,9 +70,7 @@ class Inputs(Document):
             part_size=int(part_size),
             seed=data.seed,
             battery=battery.to_dict(),
-            models={model.name: _described(model) for model in models.models},
-            surrogates={model.name: _described(model) for model in models.surrogates},
-            float_twins={name: _described(model) for name, model in models.float_twins.items()},
+            **models.described,
             check_strength=bool(check_strength),
             expected_clean=dict(expected_clean),
         )
@@ -83,7 +81,7 @@ class Inputs(Document):
         for field in dataclasses.fields(self):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
             if field.name in ("models", "surrogates", "float_twins"):
-                found += _different_models(field.name, mine, theirs)
+                found += different_models(field.name, mine, theirs)
             elif mine != theirs:
                 found.append(field.name)
         return found
@@ -229,11 +227,8 @@ def _opened(path: Path) -> contextlib.AbstractContextManager[Mapping[str, Array]
     return archives.opened_whole(path, "a whole part of an evaluation", "Remove it, and its images are attacked again.")
 
 
-def _described(model: EvaluatedModel) -> dict[str, Any]:
-    return {"sha256": model.sha256, "settings": model.settings, "outputs": model.outputs}
-
-
-def _different_models(argument: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+def different_models(argument: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Return which models of an argument of `evaluate` are not the same, by their descriptions."""
     if list(mine) != list(theirs):
         return [f"{argument} ({', '.join(mine) or 'none'})"]
     return [f"{argument}[{name!r}]" for name in mine if not _same_model(mine[name], theirs[name])]

@@ -84,6 +84,7 @@ class TFLiteModel:
     ) -> None:
         verify(content, source, max_bytes)
         self.source = source
+        self._made_anew = functools.partial(TFLiteModel, content, source, max_bytes=max_bytes, runtime=runtime)
         with _refusing(source, f"a whole TensorFlow Lite file of {len(content):,} bytes"):
             self._runtime = runtime(content)
         inputs, outputs = self._runtime.inputs, self._runtime.outputs
@@ -103,6 +104,10 @@ class TFLiteModel:
                     remedy="Convert the model with a batch of one.",
                 )
         self.input_shapes: dict[str, tuple[int, ...]] = {each.name: each.shape[1:] for each in inputs}
+
+    def __reduce__(self) -> tuple[Callable[[], TFLiteModel], tuple[()]]:
+        # The runtime stays in its process.
+        return self._made_anew, ()
 
     @property
     def image_shape(self) -> tuple[int, ...]:
