@@ -55,7 +55,7 @@ lint: setup
 	touch $@
 
 docs: .venv/publishing
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 wheel: .venv/publishing
 	rm -rf build dist
