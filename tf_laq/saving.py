@@ -6,9 +6,11 @@ import contextlib
 import importlib
 import json
 import os
+import shutil
+import tempfile
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +116,12 @@ def read_model(
     # This registers the wrappers and quantizers; in nested models .h5 files have the bare name of a class.
     known = {cls.__name__: cls for cls in load_adapter(version).wrappers} | dict(custom_objects or {})
     try:
-        with warnings.catch_warnings(), _safe_mode(keras, safe_mode):
+        with warnings.catch_warnings(), _safe_mode(keras, safe_mode), _for_keras(place, version) as given:
             # An optimizer's state that no one will use; TensorFlow warns that it is not restored.
             warnings.simplefilter("ignore")
             if safe_mode:
                 screen(place, keras, known, remedies)
-            model = keras.models.load_model(path, custom_objects=known, compile=False, safe_mode=safe_mode)
+            model = keras.models.load_model(given, custom_objects=known, compile=False, safe_mode=safe_mode)
     except InputError:
         raise
     except Exception as error:  # Each of the formats fails in ways of its own.
@@ -162,6 +164,29 @@ def _safe_mode(keras: Any, safe_mode: bool) -> contextlib.AbstractContextManager
     chosen_by_user = saving.in_safe_mode() is not None
     scope: contextlib.AbstractContextManager[object] = saving.SafeModeScope(safe_mode)
     return contextlib.nullcontext() if chosen_by_user else scope
+
+
+@contextlib.contextmanager
+def _for_keras(path: Path, version: int) -> Iterator[Path]:
+    """Give a file, or of a `.keras` file of Keras 2 with a plan a copy without it.
+
+    For a file that is not its own, Keras 2 unpacks the whole archive while it reads the weights from it, and the
+    `zipfile` of some releases of Python, such as 3.12.1 and 3.13.0, then goes on from the wrong place.
+    """
+    if version == 3 or not zipfile.is_zipfile(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="laq-model-") as folder, zipfile.ZipFile(path) as archive:
+        if _PLAN not in archive.namelist():
+            yield path
+            return
+        copy = Path(folder, path.name)
+        with zipfile.ZipFile(copy, "w") as bare:
+            for name in archive.namelist():
+                if name != _PLAN:
+                    with archive.open(name) as source, bare.open(name, "w", force_zip64=True) as target:
+                        shutil.copyfileobj(source, target)
+        yield copy
 
 
 def _write_plan(plan: str, path: Path) -> None:

@@ -36,6 +36,11 @@ def is_within(part: list[str], whole: list[str]) -> bool:
     return all(word in left for word in part)
 
 
+def beside_progress(errors: str) -> list[str]:
+    """Return the lines of the error stream but for those of progress, which a slow machine gets once a minute."""
+    return [line for line in errors.splitlines() if line.strip() and not re.search(r"\d+%\|.*\|", line)]
+
+
 @pytest.mark.slow
 def test_the_guides_example_runs_as_it_stands_and_prints_what_it_says(tmp_path, monkeypatch, capsys, laq_command):
     monkeypatch.chdir(tmp_path)
@@ -49,7 +54,7 @@ def test_the_guides_example_runs_as_it_stands_and_prints_what_it_says(tmp_path, 
                 assert capsys.readouterr().out.strip() in text
         else:
             code, output, errors = laq_command(*shlex.split(text))
-            assert (code, errors) == (0, ""), (text, errors)
+            assert (code, beside_progress(errors)) == (0, []), text
     result = Compression.load("compressed/compression.json")
     assert result.file_check.same == result.file_check.count == 359
     assert result.recommendation.keeps_rule
@@ -76,7 +81,7 @@ def test_a_mobilenet_of_keras_2_goes_from_a_folder_of_images_to_a_file(tmp_path,
     for command in re.findall(r"^    laq (.*)$", photos[: photos.index("`laq train` goes on")], flags=re.MULTILINE):
         name, *arguments = shlex.split(re.sub(r"--(epochs|examples) \d+", "", command))
         code, output, errors = laq_command(name, *arguments, *QUICK[name])
-        assert (code, errors) == (0, ""), (name, errors)
+        assert (code, beside_progress(errors)) == (0, []), name
         assert output
     assert "statistics matched on" in Compression.load("phone/compression.json").model("guarded").steps[-1]
     file = laq.tflite.load("phone/recommended/model.tflite")
