@@ -55,7 +55,7 @@ def quantized(model: Any, row: str, images: Any, attack: PGD) -> tuple[Any, floa
 
     Args:
         model: The full-precision network.
-        row: A plan and the steps after it, such as "guarded", "budget-2.5+match" or "kmeans-3+adapt+match".
+        row: A plan and the steps after it, such as "guarded", "budget-2.5+match" or "kmeans-3+textures".
         images: Training images for what needs some.
         attack: Perturbs half of them.
     """
@@ -67,10 +67,8 @@ def quantized(model: Any, row: str, images: Any, attack: PGD) -> tuple[Any, floa
             made = training.match_statistics(made, model, images, attack=attack)
         elif step == "textures":
             made = training.match_statistics(made, model, training.textures(model))
-        elif step == "adapt":
-            made = training.adapt_rounding(made, model, images, attack=attack)
         else:
-            raise InputError("rows", expected="+match, +textures or +adapt after a plan", received=repr(row))
+            raise InputError("rows", expected="+match or +textures after a plan", received=repr(row))
     return made, plan.average_bits
 
 
@@ -147,8 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "each on what the ones before it left, without a second search. Percent with 95 % Wilson intervals; points "
         f"below full precision on the same images. `+match`: statistics matched on {options.images} training images "
         "without labels, half of them PGD examples of the full-precision network; `calibrated` sees the first 64 of "
-        f"them; `+textures`: matched on images of noise, without data; `+adapt`: weights rounded with the "
-        f"inputs of the layers in view, on the images of `+match`. `{command}`."
+        f"them; `+textures`: matched on images of noise, without data. `{command}`."
     )
     title = f"What plans leave of {options.network}"
     publish(f"{options.network}_plans", title, text, HEADERS, rows, options.results)

@@ -11,5 +11,4 @@ from .overfitting import CatastrophicOverfittingWarning as CatastrophicOverfitti
 from .recipes import Recipe as Recipe, recipe as recipe
 from .requirements import RunningStatisticsWarning as RunningStatisticsWarning
 from .reusing import TrainingRecord as TrainingRecord, trained_model as trained_model
-from .rounding import adapt_rounding as adapt_rounding
 from .textures import textures as textures

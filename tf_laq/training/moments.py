@@ -92,7 +92,7 @@ def layers_with_bias(model: Any) -> list[Place]:
         and not hasattr(layer, "state_size")
         and adapter.kinds.kernels_of(layer)
     ]
-    return [Place(layer, channels_of(layer), _outputs_before_activation(layer)) for layer in found]
+    return [Place(layer, _channels(layer), _outputs_before_activation(layer)) for layer in found]
 
 
 def paired(find: Callable[[Any], list[Place]], model: Any, float_twin: Any) -> list[tuple[Place, Place]]:
@@ -132,7 +132,7 @@ def moments_at(places: Sequence[Place], model: Any, images: Images, batch_size: 
     with contextlib.ExitStack() as stack:
         for place, moments in zip(places, found, strict=True):
             stack.enter_context(observed(place.layer, _adding(place, moments)))
-        run(model, images, batch_size)
+        _run(model, images, batch_size)
     return found
 
 
@@ -155,13 +155,13 @@ def correct_in_order(
     with contextlib.ExitStack() as stack:
         for number, place in enumerate(places):
             stack.enter_context(observed(place.layer, _noting(calls, number)))
-        run(model, images[:1], 1)
+        _run(model, images[:1], 1)
     order = list(dict.fromkeys(calls))
     if len(images) <= batch_size and len(order) == len(calls):
         with contextlib.ExitStack() as stack:
             for number in order:
                 stack.enter_context(observed(places[number].layer, _correcting(places[number], correct, number)))
-            run(model, images, batch_size)
+            _run(model, images, batch_size)
         return
     for number in order:
         (moments,) = moments_at([places[number]], model, images, batch_size)
@@ -185,7 +185,7 @@ def _correcting(place: Place, correct: Callable[[int, Moments], None], number: i
     return receives
 
 
-def run(model: Any, images: Images, batch_size: int) -> None:
+def _run(model: Any, images: Images, batch_size: int) -> None:
     """Call a model on all images in inference mode, batch by batch."""
     for start in range(0, len(images), batch_size):
         model(tf.constant(images[start : start + batch_size]), training=False)
@@ -195,8 +195,7 @@ def _is_vector(bias: Any) -> bool:
     return bias is not None and len(bias.shape) == 1
 
 
-def channels_of(layer: Any) -> int:
-    """Return the axis of a layer's outputs that has the channels."""
+def _channels(layer: Any) -> int:
     return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
 
 

@@ -149,7 +149,7 @@ def test_rows_of_plans_are_read_by_their_names():
     assert 2 < bits <= 2.5
     with pytest.raises(InputError, match="rows: expected guarded, budget-BITS, calibrated-BITS or QUANTIZER-BITS"):
         plans.quantized(model, "something", images, attack)
-    with pytest.raises(InputError, match=r"rows: expected \+match, \+textures or \+adapt after a plan"):
+    with pytest.raises(InputError, match=r"rows: expected \+match or \+textures after a plan"):
         plans.quantized(model, "kmeans-3+matched", images, attack)
 
 
