@@ -27,6 +27,18 @@ hypothesis.settings.register_profile("tf_laq", deadline=None, max_examples=20)
 hypothesis.settings.load_profile("tf_laq")
 
 
+@pytest.fixture(scope="session")
+def mnist_data():
+    """Return MNIST, or skip where its prepared files are not at hand."""
+    from tf_laq import datasets
+    from tf_laq.errors import InputError
+
+    try:
+        return datasets.load("mnist")
+    except InputError as error:
+        pytest.skip(str(error))
+
+
 @pytest.fixture
 def accuracy():
     """Return a function that measures accuracy on a split, clean or under PGD-20 at `epsilon`."""

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_laq import datasets
+from tf_laq import models
 from tf_laq.adapters import logits_function
 from tf_laq.attacks import BIM, DDN, FGSM, MIM, PGD, CarliniWagner
-from tf_laq.saving import load_model
 
 ORDERS = {"linf": np.inf, "l2": 2}
 
@@ -135,14 +131,9 @@ class TestAgainstFoolbox:
 
 
 @pytest.fixture(scope="module")
-def mnist():
+def mnist(mnist_data):
     """Return an adversarially trained network, its logits, and 500 test images and labels."""
-    saved = Path(__file__).parents[2] / "saved_models" / "mnist_adv" / "model.keras"
-    data = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser() / "mnist"
-    for needed in (saved, data):
-        if not needed.exists():
-            pytest.skip(f"{needed} is not there")
-    network, test = load_model(saved), datasets.load("mnist").test
+    network, test = models.load("mnist_adv"), mnist_data.test
     return network, logits_function(network), test.images[:500], test.labels[:500]
 
 

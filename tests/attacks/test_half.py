@@ -3,15 +3,14 @@
 import numpy as np
 import pytest
 
-import tf_laq as laq
 from tf_laq import models
 from tf_laq.attacks import PGD, half_adversarial
 from tf_laq.errors import InputError
 
 
-def test_half_of_the_images_become_examples_that_the_model_gets_wrong_more_often() -> None:
+def test_half_of_the_images_become_examples_that_the_model_gets_wrong_more_often(mnist_data) -> None:
     model = models.load("mnist_orig")
-    images = laq.datasets.load("mnist").test.images[:21]
+    images = mnist_data.test.images[:21]
     seen = half_adversarial(model, images, PGD(epsilon=0.3, steps=10), seed=1)
     assert seen.dtype == np.float32
     np.testing.assert_array_equal(seen[:10], images[:10])

@@ -105,7 +105,7 @@ def evaluate(
             float_twins=load_classifiers(float_twins, "float_twins", seam, unsafe),
             expected_clean=expected_clean(models, data),
             batch_size=batch_size,
-            part_size=min(_PART, -(-len(test) // workers)),
+            part_size=_PART if executor is None else min(_PART, -(-len(test) // workers)),
             seed=seed,
             folder=folder / "examples",
             overwrite=overwrite,

@@ -133,9 +133,9 @@ def test_the_range_over_seeds_is_in_words():
     assert keras_versions.spread([1.0, 3.0]) == "2.0 (1.0 to 3.0)"
 
 
-def test_rows_of_plans_are_read_by_their_names():
+def test_rows_of_plans_are_read_by_their_names(mnist_data):
     model = models.load("mnist_separable_adv", keras=3)
-    images = laq.datasets.load("mnist").train.images[:32]
+    images = mnist_data.train.images[:32]
     attack = PGD(epsilon=0.3, steps=1)
     plain, bits = plans.quantized(model, "kmeans-3", images, attack)
     matched, same_bits = plans.quantized(model, "kmeans-3+match", images, attack)
