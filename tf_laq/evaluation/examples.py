@@ -1,4 +1,4 @@
-"""The examples of an evaluation, in parts and in batches of one size."""
+"""The examples of an evaluation, in parts and in batches."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Examples:
         images: float32 images (n, height, width, channels).
         labels: int64 labels (n,).
         numbers: int64 numbers (n,), which key the random numbers of attacks.
-        batch_size: Size of every batch: another size would make TensorFlow trace every model again.
+        batch_size: Size of every batch but the last one, which may have fewer.
         seed: Seed of the random attacks.
     """
 
@@ -75,9 +75,9 @@ class Examples:
         return -(-len(self.images) // self.batch_size)
 
     def __iter__(self) -> Iterator[Rows]:
-        """Yield the rows of each batch; the last example fills the last batch up."""
-        for start in range(0, self.batches * self.batch_size, self.batch_size):
-            yield np.minimum(np.arange(start, start + self.batch_size), len(self.images) - 1)
+        """Yield the rows of each batch."""
+        for start in range(0, len(self.images), self.batch_size):
+            yield np.arange(start, min(start + self.batch_size, len(self.images)))
 
     def first(self, count: int) -> Examples:
         """Return the first examples, at most `count`, in batches of at most the same size."""
@@ -87,7 +87,7 @@ class Examples:
     def parts(self, size: int) -> list[Examples]:
         """Return the examples in as few parts of at most `size` as possible, all of one size or one example less.
 
-        Their batches are equal too, so that little of the last one is filling.
+        Their batches are equal too, so that none is much smaller than the others.
         """
         count = -(-len(self.images) // size)
         longest = -(-len(self.images) // count)
@@ -113,8 +113,7 @@ class Examples:
 
     def outputs(self, logits: Logits, images: Images) -> npt.NDArray[np.float32]:
         """Return a model's outputs for versions of the images, shape (n, classes)."""
-        outputs = [np.asarray(logits(tf.constant(images[rows]))) for rows in self]
-        return np.concatenate(outputs)[: len(images)]
+        return np.concatenate([np.asarray(logits(tf.constant(images[rows]))) for rows in self])
 
     def answers(self, logits: Logits, images: Images) -> Answers:
         """Return what a model says about versions of the images."""
@@ -132,4 +131,4 @@ class Examples:
         found = [
             attack(self.images[rows], self.labels[rows], seed=self.seed, indices=self.numbers[rows]) for rows in self
         ]
-        return np.concatenate(found)[: len(self.images)]
+        return np.concatenate(found)
