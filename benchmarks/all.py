@@ -27,6 +27,7 @@ BENCHMARKS = (
     ("training", "--kerases", "3", "--networks", "mnist_cnn"),
     ("training", "--kerases", "3", "--networks", "wide_resnet", "--attack_steps", "0"),
     ("attacks", "--examples", "32"),
+    ("evaluation", "--examples", "400"),
     ("masked_gradients", "--examples", "32", "--bits", "4"),
     ("tflite", "--networks", "cnn", "--bits", "3,4", "--rounds", "100"),
 )
