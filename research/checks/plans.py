@@ -7,6 +7,7 @@ withstands all of them.
     python -m research.checks.plans                                WRN-32-4: hours on two cores
     python -m research.checks.plans --rows guarded guarded+match --examples 100 --queries 200
     python -m research.checks.plans --work folder                  goes on if it was stopped
+    python -m research.checks.plans --network mine.keras --data mnist
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def planned(model: Any, name: str, images: Any, attack: PGD) -> QuantizationPlan
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the check."""
     parser = argument_parser(__doc__)
-    parser.add_argument("--network", default="cifar10_wrn4_adv", help="trained network (default: cifar10_wrn4_adv)")
+    parser.add_argument("--network", default="cifar10_wrn4_adv", help="trained network, or a saved Keras model")
+    parser.add_argument("--data", choices=EPSILONS, default="cifar10", help="data of a saved model (default: cifar10)")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), help=f"rows (default: {' '.join(ROWS)})")
     parser.add_argument("--images", type=int, default=256, help="training images for the corrections (default: 256)")
     parser.add_argument("--clean", type=int, default=1000, help="test images for the clean accuracy (default: 1000)")
@@ -99,8 +101,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--queries", type=int, default=1000, help="queries of Square (default: 1000)")
     parser.add_argument("--work", type=Path, help="folder to keep finished parts in: a run that was stopped goes on")
     options = parser.parse_args(argv)
-    dataset = trained()[options.network].dataset
-    data, model = datasets.load(dataset), laq.models.load(options.network, keras=3)
+    known = trained().get(options.network)
+    dataset = known.dataset if known else options.data
+    model = laq.models.load(options.network, keras=3) if known else laq.load_model(options.network)
+    data, called = datasets.load(dataset), Path(options.network).stem
     attack = PGD(epsilon=EPSILONS[dataset], steps=10, step_size=EPSILONS[dataset] / 4)
     networks, bits = {FLOAT: model}, {FLOAT: 32.0}
     for row in options.rows:
@@ -136,19 +140,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name in networks
     ]
     command = (
-        f"python -m research.checks.plans --network {options.network} --rows {' '.join(options.rows)} --images "
-        f"{options.images} --clean {options.clean} --examples {options.examples} --queries {options.queries}"
+        f"python -m research.checks.plans --network {options.network}{'' if known else f' --data {dataset}'} --rows "
+        f"{' '.join(options.rows)} --images {options.images} --clean {options.clean} --examples {options.examples} "
+        f"--queries {options.queries}"
     )
     text = (
-        f"`{options.network}`: clean accuracy on the first {options.clean} test images; attacks on the first "
+        f"`{called}`: clean accuracy on the first {options.clean} test images; attacks on the first "
         f"{report.count} (L-inf {EPSILONS[dataset]:.4g}, seed {report.seed}; Square with {options.queries} queries), "
         "each on what the ones before it left, without a second search. Percent with 95 % Wilson intervals; points "
         f"below full precision on the same images. `+match`: statistics matched on {options.images} training images "
         "without labels, half of them PGD examples of the full-precision network; `calibrated` sees the first 64 of "
         f"them; `+textures`: matched on images of noise, without data. `{command}`."
     )
-    title = f"What plans leave of {options.network}"
-    publish(f"{options.network}_plans", title, text, HEADERS, rows, options.results)
+    publish(f"{called}_plans", f"What plans leave of {called}", text, HEADERS, rows, options.results)
     print(f"\n{text}")
     return 0
 
