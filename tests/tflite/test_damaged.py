@@ -177,6 +177,31 @@ def tensor_of(model, condition):
     return next(t for s in model.subgraphs for t in s.tensors if condition(t))
 
 
+def codebooks(model):
+    return [
+        subgraph.tensors[operator.inputs[0]]
+        for subgraph in model.subgraphs[1:]
+        for operator in subgraph.operators
+        if model.operatorCodes[operator.opcodeIndex].builtinCode == schema.BuiltinOperator.GATHER
+        and subgraph.tensors[operator.inputs[0]].type == schema.TensorType.FLOAT32
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda table: setattr(table, "shape", [table.shape[0], 1]), id="rows"),
+        pytest.param(lambda table: setattr(table, "type", schema.TensorType.INT32), id="integers"),
+    ],
+)
+def test_a_table_that_is_no_codebook_is_not_listed_as_one(contents, change):
+    changed = rewritten(contents["packed log"], lambda model: [change(table) for table in codebooks(model)])
+    before, after = (
+        {tensor.encoding for tensor in read_contents(content).tensors} for content in (contents["packed log"], changed)
+    )
+    assert "codebook" in before and "codebook" not in after
+
+
 def set_sparse(change):
     def changed(model):
         sparsity = tensor_of(model, lambda t: t.sparsity is not None).sparsity

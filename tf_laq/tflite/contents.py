@@ -257,14 +257,16 @@ def _decoded(
             return None
         name = graph.code_name(operator)
         if name == "MUL":
-            multipliers = graph.values(subgraph.tensors[operator.inputs[1]])
+            multipliers = _floats(graph, subgraph.tensors[operator.inputs[1]])
             factors = factors if multipliers is None else multipliers.reshape(-1)
         elif name == "GATHER":
             codebook = subgraph.tensors[operator.inputs[0]]
-            levels = graph.values(codebook)
+            levels = _floats(graph, codebook)
             bits, codes = _row(graph, subgraph, producers, rows, operator.inputs[1])
-            levels = np.zeros(1, np.float32) if levels is None else levels
-            return _Variable(levels, codebook.buffer, factors, bits, codes) if codes else None
+            # A table of rows, or of other numbers, is an embedding of somebody else's file.
+            if levels is None or levels.ndim != 1 or not codes:
+                return None
+            return _Variable(levels, codebook.buffer, factors, bits, codes)
         values = operator.inputs[0]
     return None
 
@@ -300,6 +302,11 @@ def _followed(
     sources = operator.inputs[1:] if name == "GATHER" else operator.inputs[: 2 if name == "ADD" else 1]
     found = [_row(graph, subgraph, producers, rows, source) for source in sources]
     return sum(bits for bits, _ in found), found[0][1] if found else 0
+
+
+def _floats(graph: Graph, tensor: Any) -> npt.NDArray[np.float32] | None:
+    """Return the stored values of a float32 tensor, or None."""
+    return graph.values(tensor) if tensor.type == schema.TensorType.FLOAT32 else None
 
 
 def _shape(tensor: Any) -> tuple[int, ...]:
