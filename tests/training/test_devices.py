@@ -253,7 +253,7 @@ def test_two_workers_train_a_network_as_robust_as_one_process_does(undisturbed, 
         logits = logits_function(model)
         images = PGD(epsilon=0.1, steps=10)(logits, test.images, test.labels)
         shares.append(np.mean(np.argmax(logits(images), axis=-1) == test.labels))
-    print(shares)
     assert min(shares) > 0.6
-    # On the same 500 images, seeds alone move it by up to 3 points.
-    assert abs(shares[0] - shares[1]) < 0.05
+    # Two standard errors of the difference of two shares of 500 images.
+    p = np.mean(shares)
+    assert abs(shares[0] - shares[1]) < 2 * np.sqrt(2 * p * (1 - p) / len(test))

@@ -76,10 +76,13 @@ def endless(batches: tf.data.Dataset) -> tf.data.Dataset:
 
 def state_of(model: Any) -> list[Any]:
     """Return the variables of a compiled model and its optimizer that make up the state of its training."""
-    # Those of metrics begin anew in every epoch, and are made in the first one.
+    return [*_lasting(model, model.variables), *model.optimizer.variables]
+
+
+def _lasting(model: Any, variables: Sequence[Any]) -> list[Any]:
+    """Return a model's variables without those of metrics, which begin anew in every epoch."""
     of_metrics = {id(variable) for metric in model.metrics for variable in metric.variables}
-    of_model = [variable for variable in model.variables if id(variable) not in of_metrics]
-    return [*of_model, *model.optimizer.variables]
+    return [variable for variable in variables if id(variable) not in of_metrics]
 
 
 def writes_files(model: Any) -> bool:
@@ -87,22 +90,32 @@ def writes_files(model: Any) -> bool:
     return bool(model.distribute_strategy.extended.should_checkpoint)
 
 
-def average_statistics(model: Any) -> None:
-    """Give all replicas the mean of what each has of its own, the running statistics of batch normalisations."""
+def statistics_averager(model: Any) -> Callable[..., None]:
+    """Return what gives all replicas the mean of what each has of its own, whatever it is called with.
+
+    Those are the running statistics of batch normalisations. Keras 3 reads the first replica's, Keras 2 the mean.
+    """
     strategy = model.distribute_strategy
-    weights = [weight for weight in model.non_trainable_weights if tf.as_dtype(weight.dtype).is_floating]
+    lasting = _lasting(model, model.non_trainable_variables)
+    weights = [weight for weight in lasting if tf.as_dtype(weight.dtype).is_floating]
     if strategy.num_replicas_in_sync == 1 or not weights:
-        return
+        return lambda *_: None
 
     def mean() -> list[tf.Tensor]:
-        replica = tf.distribute.get_replica_context()
         own = [tf.convert_to_tensor(weight) for weight in weights]
-        first = _of_first(replica, own)
-        # The mean of equal values is none of them in all its bits; that of no differences is 0.
-        return [a + replica.all_reduce("mean", b - a) for a, b in zip(first, own, strict=True)]
+        # The mean of equal values may differ from them by rounding; that of no differences is 0.
+        replica = tf.distribute.get_replica_context()
+        return [
+            first + replica.all_reduce("mean", value - first) for first, value in zip(_of_first(own), own, strict=True)
+        ]
 
-    for weight, value in zip(weights, _on_replicas(strategy, mean), strict=True):
-        weight.assign(value)
+    means = _on_replicas(strategy, mean)
+
+    def average(*_: Any) -> None:
+        for weight, value in zip(weights, means(), strict=True):
+            weight.assign(value)
+
+    return average
 
 
 def begin_alike(model: Any) -> None:
@@ -119,19 +132,21 @@ def from_first_worker(model: Any, arrays: Sequence[Any]) -> list[Any]:
         arrays: Of the same shapes and dtypes in all workers.
     """
     strategy = model.distribute_strategy
-    if not isinstance(strategy, _WORKERS):
-        return list(arrays)
-
-    return _on_replicas(strategy, lambda: _of_first(tf.distribute.get_replica_context(), arrays))
+    return _on_replicas(strategy, _of_first)(list(arrays)) if isinstance(strategy, _WORKERS) else list(arrays)
 
 
-def _of_first(replica: tf.distribute.ReplicaContext, values: Sequence[Any]) -> list[tf.Tensor]:
+def _of_first(values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     """Return, on every replica, the values of the first one."""
+    replica = tf.distribute.get_replica_context()
     first = replica.replica_id_in_sync_group == 0
     return [replica.all_reduce("sum", tf.where(first, value, tf.zeros_like(value))) for value in values]
 
 
-def _on_replicas(strategy: tf.distribute.Strategy, function: Callable[[], list[tf.Tensor]]) -> list[Any]:
-    """Return the arrays that a function returns on every replica, the same on all."""
-    results = tf.function(lambda: strategy.run(function))()
-    return [strategy.experimental_local_results(result)[0].numpy() for result in results]
+def _on_replicas(strategy: tf.distribute.Strategy, function: Callable[..., Any]) -> Callable[..., list[Any]]:
+    """Return a function that runs another one on every replica, and returns the arrays that all of them return."""
+    run = tf.function(lambda *arguments: strategy.run(function, args=arguments))
+
+    def arrays(*arguments: Any) -> list[Any]:
+        return [strategy.experimental_local_results(result)[0].numpy() for result in run(*arguments)]
+
+    return arrays

@@ -22,7 +22,7 @@ from tf_laq.training import recipes
 from tf_laq.training.adversarial import AdversarialModel
 from tf_laq.training.checkpoints import Checkpoint
 from tf_laq.training.copying import copy_of, images_to_logits, with_precision
-from tf_laq.training.devices import BatchesOf, average_statistics, begin_alike, endless, parts, scope_of
+from tf_laq.training.devices import BatchesOf, begin_alike, endless, parts, scope_of, statistics_averager
 from tf_laq.training.lipschitz_penalty import add_lipschitz_penalty
 from tf_laq.training.overfitting import ROBUST_ACCURACY
 from tf_laq.training.recipes import Recipe
@@ -132,10 +132,7 @@ def fit(
         kept = [module.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: state.save(epoch + 1))]
         if begun == recipe.epochs:  # Keras 2 cannot fit for no epoch.
             return
-
-    def average(*_: Any) -> None:
-        average_statistics(fitted)
-
+    average = statistics_averager(fitted)
     averaged = module.callbacks.LambdaCallback(on_test_begin=average, on_epoch_end=average)
     validation = Split(dataset.validation.images[:_VALIDATION_IMAGES], dataset.validation.labels[:_VALIDATION_IMAGES])
     shared = fitted.distribute_strategy.distribute_datasets_from_function
