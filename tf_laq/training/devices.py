@@ -15,7 +15,7 @@ BatchesOf = Callable[[tf.distribute.InputContext], tf.data.Dataset]
 """Makes the batches of one process: for each step one for each of its replicas, one after the other."""
 
 _WORKERS = tf.distribute.MultiWorkerMirroredStrategy
-_STRATEGIES = (tf.distribute.MirroredStrategy, tf.distribute.OneDeviceStrategy, _WORKERS)
+_STRATEGIES = ("MirroredStrategy", "OneDeviceStrategy", "MultiWorkerMirroredStrategy")
 
 
 def scope_of(strategy: tf.distribute.Strategy | None, model: Any) -> AbstractContextManager[Any]:
@@ -29,12 +29,13 @@ def scope_of(strategy: tf.distribute.Strategy | None, model: Any) -> AbstractCon
     version = keras_version(model)
     # Keras 3 hands the batches of all replicas to its layers at once, and stops (keras-team/keras, 20585).
     able = _STRATEGIES if version == 2 else _STRATEGIES[:2]
-    if not isinstance(strategy, able):
+    if not any(isinstance(strategy, getattr(tf.distribute, name)) for name in able):
+        workers = isinstance(strategy, _WORKERS)  # Whose class has another name.
         raise InputError(
             "strategy",
-            expected=f"a {' or a '.join(each.__name__ for each in able)} for a model of Keras {version}",
-            received=f"a {type(strategy).__name__}",
-            remedy="Several machines can train a model of Keras 2 (keras=2)." if isinstance(strategy, _WORKERS) else "",
+            expected=f"a {' or a '.join(able)} for a model of Keras {version}",
+            received=f"a {_STRATEGIES[2] if workers else type(strategy).__name__}",
+            remedy="Several machines can train a model of Keras 2 (keras=2)." if workers else "",
         )
     scope: AbstractContextManager[Any] = strategy.scope()
     return scope
