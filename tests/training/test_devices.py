@@ -93,6 +93,23 @@ def assert_same_weights(found, expected):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("processes", [1, 3])
+def test_the_replicas_share_the_rows_of_each_batch_and_its_mean(processes):
+    batches = [np.arange(6), np.arange(6, 11), np.array([11])]
+    held = [[] for _ in batches]
+    for process in range(processes):
+        context = tf.distribute.InputContext(processes, process, num_replicas_in_sync=3)
+        rows = tf.data.Dataset.from_generator(lambda: batches, output_signature=tf.TensorSpec([None], tf.int64))
+        parts = list(devices.parts(rows, context).as_numpy_iterator())
+        for step, batch in enumerate(held):
+            batch.extend(parts[step * 3 // processes : (step + 1) * 3 // processes])
+    for batch, parts in zip(batches, held, strict=True):
+        assert len(parts) == 3 and all(len(rows) for rows, _ in parts)
+        assert sorted(row for rows, weights in parts for row in rows[weights > 0]) == batch.tolist()
+        mean = np.mean([np.mean(rows * weights) for rows, weights in parts])
+        np.testing.assert_allclose(mean, np.mean(batch), rtol=1e-6)
+
+
 def two_train_as_one(strategy):
     data, chosen = first(FEW, lipschitz_penalty=0.01)
     given, models, told = network(tf_keras), [], []
