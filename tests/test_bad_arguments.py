@@ -220,6 +220,7 @@ def calls(folder):
                 "seed": 0,
                 "callbacks": (),
                 "checkpoint": None,
+                "strategy": None,
                 "progress": False,
             },
         ),
@@ -233,6 +234,7 @@ def calls(folder):
                 "examples": "both",
                 "seed": 0,
                 "callbacks": (),
+                "strategy": None,
                 "progress": False,
             },
         ),
@@ -376,7 +378,7 @@ def through_search(policy, model):
     return lambda **settings: laq.search(model, policy=policy(**settings), progress=False)
 
 
-# What is right all the same: by argument, and None and True where a signature says so.
+# What is right all the same: by argument, and a default, and True where that is False.
 NAMES = {"a word", "no words"}
 ABOVE_0 = {"1.5", "2^64 - 1"}
 RIGHT = {
@@ -415,7 +417,7 @@ def is_right(function, argument, label, value):
     """Return whether a value that came through was right."""
     parameters = inspect.signature(function).parameters
     default = parameters[argument].default if argument in parameters else None
-    return label in RIGHT.get(argument, ()) or value is default is None or (value is True and default is False)
+    return label in RIGHT.get(argument, ()) or value is default or (value is True and default is False)
 
 
 # Every value for each argument, or every fifth, from another one on for each.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import keras as keras3
 import numpy as np
@@ -88,23 +89,33 @@ def test_only_the_logits_of_mixed_precision_are_float32() -> None:
     assert mixed.layers[-1].compute_dtype == "float32"
 
 
-@pytest.mark.parametrize("iterations", [0, 10])
-def test_an_epoch_holds_every_image_once_with_its_label(digits, short, iterations: int) -> None:
-    batches = fitting._batches(digits.train, short, tf.Variable(iterations, dtype=tf.int64), seed=0)
-    images, labels = (np.concatenate(part) for part in zip(*batches.as_numpy_iterator(), strict=True))
+def epochs_of(split, chosen, begun: int = 0, seed: int = 0, count: int = 1):
+    """Return the images and labels of each of some epochs."""
+    steps = math.ceil(len(split) / chosen.batch_size)
+    batches = fitting._training_batches(split, chosen, begun, seed)(tf.distribute.InputContext())
+    held = list(batches.take(count * steps).as_numpy_iterator())
+    return [
+        tuple(np.concatenate(part) for part in zip(*held[first : first + steps], strict=True))
+        for first in range(0, len(held), steps)
+    ]
+
+
+@pytest.mark.parametrize("begun", [0, 1])
+def test_an_epoch_holds_every_image_once_with_its_label(digits, short, begun: int) -> None:
+    ((images, labels),) = epochs_of(digits.train, short, begun)
     seen = sorted(zip((image.tobytes() for image in images), labels, strict=True))
     split = digits.train
     assert seen == sorted(zip((image.tobytes() for image in split.images), split.labels, strict=True))
 
 
 def test_the_order_changes_with_the_epoch_and_the_seed(digits, short) -> None:
-    def order(iterations: int, seed: int) -> list[int]:
-        batches = fitting._batches(digits.train, short, tf.Variable(iterations, dtype=tf.int64), seed)
-        return np.concatenate([labels for _, labels in batches.as_numpy_iterator()]).tolist()
+    def orders(begun: int, seed: int, count: int = 1) -> list[list[int]]:
+        return [labels.tolist() for _, labels in epochs_of(digits.train, short, begun, seed, count)]
 
-    assert order(0, 0) == order(0, 0)
-    assert order(0, 0) != order(10, 0)
-    assert order(0, 0) != order(0, 1)
+    assert orders(0, 0) == orders(0, 0)
+    assert orders(0, 0) != orders(1, 0)
+    assert orders(0, 0) != orders(0, 1)
+    assert orders(0, 0, count=2) == orders(0, 0) + orders(1, 0)
 
 
 def test_crop_and_flip_moves_an_image_by_at_most_four_pixels_and_mirrors_some() -> None:
@@ -200,8 +211,7 @@ def test_images_held_as_bytes_come_in_the_same_batches(digits, short) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), np.uint8)
     held = datasets.Split(datasets.ScaledImages(pixels), digits.train.labels[:20])
     whole = datasets.Split(held.images[:], held.labels)
-    batches = [fitting._batches(split, short, tf.Variable(0, dtype=tf.int64), 0) for split in (held, whole)]
-    for (a, _), (b, _) in zip(*(part.as_numpy_iterator() for part in batches), strict=True):
+    for (a, _), (b, _) in zip(*(epochs_of(split, short) for split in (held, whole)), strict=True):
         np.testing.assert_array_equal(a, b)
 
 

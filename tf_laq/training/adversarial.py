@@ -101,6 +101,8 @@ tf_keras.layers.Dense(10)])
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        # Keras 2 would add up the logs of all workers, each of which is that of all already.
+        self.distribute_reduction_method = "first"
         attack = PGD(epsilon=0.3, steps=7) if attack is None else attack
         check_network(self._keras, model)
         _check_attack("attack", attack)

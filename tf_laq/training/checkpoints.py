@@ -10,6 +10,7 @@ import numpy as np
 
 from tf_laq._internal import archives
 from tf_laq.errors import InputError
+from tf_laq.training.devices import from_first_worker, state_of, writes_files
 
 _STATE = "state.npz"
 
@@ -18,7 +19,7 @@ class Checkpoint:
     """The weights, the optimizer and the number of epochs of a model in training.
 
     Keras' own callback writes them into several files, one after the other: a training that is killed in between
-    cannot go on, or goes on with weights and epochs that do not fit.
+    cannot go on, or goes on with weights and epochs that do not fit. Of several workers, the first has the file.
 
     Args:
         folder: Where the file is kept.
@@ -30,8 +31,10 @@ class Checkpoint:
 
     def save(self, epochs: int) -> None:
         """Write the state after a number of epochs; until all is written, the file of before stays."""
-        arrays = {str(number): _exact(variable.numpy()) for number, variable in enumerate(self._variables())}
-        archives.write(self._path, {"epochs": np.array(epochs), **arrays})
+        # All workers read: what each replica has of its own is read by all of them together.
+        arrays = {str(number): array for number, array in enumerate(self._arrays())}
+        if writes_files(self._model):
+            archives.write(self._path, {"epochs": np.array(epochs), **arrays})
 
     def restore(self) -> int:
         """Give the model the state in the file, if there is one, and return the number of epochs it has behind it.
@@ -39,26 +42,28 @@ class Checkpoint:
         Raises:
             InputError: The file is damaged, or of another model.
         """
-        if not self._path.exists():
-            return 0
+        # All workers do the same: they agree on the values of each variable that is made, read or assigned.
         self._model.optimizer.build(self._model.trainable_variables)
-        variables = self._variables()
+        epochs, arrays = np.array(0), self._arrays()
+        if writes_files(self._model) and self._path.exists():
+            epochs, arrays = self._read([array.shape for array in arrays])
+        epochs, *arrays = from_first_worker(self._model, [epochs, *arrays])
+        if epochs:
+            for variable, array in zip(state_of(self._model), arrays, strict=True):
+                variable.assign(array)
+        return int(epochs)
+
+    def _arrays(self) -> list[Any]:
+        return [_exact(variable.numpy()) for variable in state_of(self._model)]
+
+    def _read(self, shapes: list[tuple[int, ...]]) -> tuple[Any, list[Any]]:
         expected, remedy = "the state of this training", "Remove it to train from the start."
         with archives.opened_whole(self._path, expected, remedy) as content:
-            epochs = int(content["epochs"])
+            epochs = content["epochs"]
             arrays = [content[str(number)] for number in range(len(content) - 1)]
-        shapes = [tuple(variable.shape) for variable in variables]
         if [array.shape for array in arrays] != shapes:
             raise InputError(str(self._path), expected=expected, received="that of another model", remedy=remedy)
-        for variable, array in zip(variables, arrays, strict=True):
-            variable.assign(array)
-        return epochs
-
-    def _variables(self) -> list[Any]:
-        # Those of metrics begin anew in every epoch, and are made in the first one.
-        of_metrics = {id(variable) for metric in self._model.metrics for variable in metric.variables}
-        of_model = [variable for variable in self._model.variables if id(variable) not in of_metrics]
-        return [*of_model, *self._model.optimizer.variables]
+        return epochs, arrays
 
 
 def epochs_behind(folder: str | os.PathLike[str]) -> int:

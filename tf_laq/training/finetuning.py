@@ -17,7 +17,8 @@ from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
 from tf_laq.plan import QuantizationPlan
 from tf_laq.training import recipes
-from tf_laq.training.copying import images_to_logits, with_precision
+from tf_laq.training.copying import copy_of, images_to_logits, with_precision
+from tf_laq.training.devices import scope_of
 from tf_laq.training.fitting import fit
 from tf_laq.training.recipes import Recipe
 
@@ -35,6 +36,7 @@ def fine_tune(
     seed: int = 0,
     callbacks: Sequence[Any] = (),
     checkpoint: str | os.PathLike[str] | None = None,
+    strategy: tf.distribute.Strategy | None = None,
     progress: bool = True,
 ) -> Any:
     """Train a network adversarially under its quantization: what it computes with stays on the grid of the plan.
@@ -65,6 +67,7 @@ def fine_tune(
         seed: Of the order of the images and the random starts, at least 0.
         callbacks: Further Keras callbacks, as in `train`.
         checkpoint: A folder to keep the state of the training in, as in `train`.
+        strategy: For several devices or machines, as in `train`.
         progress: Show a bar; in files and pipes, a line a minute.
 
     Returns:
@@ -81,16 +84,18 @@ def fine_tune(
         raise InputError("recipe", expected="one with an attack", received="one without")
     images_to_logits(model, dataset)
     trained = api.apply(with_precision(model, recipe.precision), plan)
-    fit(
-        trained,
-        dataset,
-        recipe,
-        examples_from=_examples_from(trained, examples),
-        seed=seed,
-        callbacks=callbacks,
-        checkpoint=checkpoint,
-        progress=progress,
-    )
+    with scope_of(strategy, model):
+        trained = trained if strategy is None else copy_of(trained)
+        fit(
+            trained,
+            dataset,
+            recipe,
+            examples_from=_examples_from(trained, examples),
+            seed=seed,
+            callbacks=callbacks,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
     # A new one, since the layers of the trained one are in the graph of its float twin too.
     tuned = api.apply(model, plan)
     tuned.set_weights(trained.get_weights())
@@ -107,7 +112,8 @@ def _examples_from(wrapped: Any, examples: str) -> Logits | None:
 
     def both_logits(images: tf.Tensor) -> tf.Tensor:
         half = tf.shape(images)[0] // 2
-        quantized = tf.cast(wrapped(images[:half], training=False), tf.float32)
-        return tf.concat([quantized, float_logits(images[half:])], axis=0)
+        # TensorFlow fails on no images at all: of one image alone, both networks take it.
+        quantized = tf.cast(wrapped(images[: tf.maximum(half, 1)], training=False), tf.float32)
+        return tf.concat([quantized[:half], float_logits(images[half:])], axis=0)
 
     return float_logits if examples == "float" else both_logits

@@ -22,6 +22,7 @@ from tf_laq.training import recipes
 from tf_laq.training.adversarial import AdversarialModel
 from tf_laq.training.checkpoints import Checkpoint
 from tf_laq.training.copying import copy_of, images_to_logits, with_precision
+from tf_laq.training.devices import BatchesOf, begin_alike, endless, parts, scope_of, statistics_averager
 from tf_laq.training.lipschitz_penalty import add_lipschitz_penalty
 from tf_laq.training.overfitting import ROBUST_ACCURACY
 from tf_laq.training.recipes import Recipe
@@ -40,6 +41,7 @@ def train(
     seed: int = 0,
     callbacks: Sequence[Any] = (),
     checkpoint: str | os.PathLike[str] | None = None,
+    strategy: tf.distribute.Strategy | None = None,
     progress: bool = True,
 ) -> Any:
     """Train a network, adversarially if the recipe has an attack.
@@ -59,14 +61,18 @@ def train(
         callbacks: Further callbacks of that Keras; in the logs of each epoch they see "val_accuracy" and, in
             adversarial training, "val_robust_accuracy" on at most 1,000 validation images.
         checkpoint: A folder to keep the state of the training in, renewed after each epoch. A training that finds one
-            there goes on from it; it stays until you have saved the model and remove it.
+            there goes on from it; it stays until you have saved the model and remove it. Of several workers, the first
+            one writes and reads it.
+        strategy: A `MirroredStrategy` for several devices of this machine, or, with a network of Keras 2, a
+            `MultiWorkerMirroredStrategy` for workers that all make this call. They share each batch.
         progress: Show a bar; in files and pipes, a line a minute.
 
     Returns:
         The trained model, which outputs logits.
 
     Raises:
-        InputError: Unknown names, no training images, or images or classes that the network does not have.
+        InputError: Unknown names, no training images, images or classes that the network does not have, or a strategy
+            that it cannot be trained with.
     """
     one_of("keras", keras, (2, 3))
     whole("seed", seed, minimum=0)
@@ -74,16 +80,19 @@ def train(
     recipe = recipes.recipe(dataset, recipe) if isinstance(recipe, str) else recipe
     network = new_network(dataset, recipe, model, keras=keras, seed=seed)
     settings = {"seed": seed, "callbacks": callbacks, "checkpoint": checkpoint, "progress": progress}
-    train_network(network, dataset, recipe, **settings)
+    train_network(network, dataset, recipe, strategy=strategy, **settings)
     return network
 
 
-def train_network(network: Any, dataset: Dataset, recipe: Recipe, **settings: Any) -> None:
+def train_network(
+    network: Any, dataset: Dataset, recipe: Recipe, *, strategy: tf.distribute.Strategy | None = None, **settings: Any
+) -> None:
     """Train a network in place as `train` does, with those of its arguments."""
-    trained = with_precision(network, recipe.precision)
-    if recipe.lipschitz_penalty:
-        add_lipschitz_penalty(trained, recipe.lipschitz_penalty)
-    fit(trained, dataset, recipe, **settings)
+    with scope_of(strategy, network):
+        trained = with_precision(network, recipe.precision)
+        if recipe.lipschitz_penalty:
+            add_lipschitz_penalty(trained, recipe.lipschitz_penalty)
+        fit(trained, dataset, recipe, **settings)
     network.set_weights(trained.get_weights())
 
 
@@ -113,9 +122,9 @@ def fit(
     fitted.compile(
         optimizer=_optimizer(module, recipe, steps),
         loss=module.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
+        weighted_metrics=["accuracy"],
     )
-    validation = dataset.validation
+    begin_alike(fitted)
     begun, kept = 0, []
     if checkpoint is not None:
         state = Checkpoint(checkpoint, fitted)
@@ -123,15 +132,18 @@ def fit(
         kept = [module.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: state.save(epoch + 1))]
         if begun == recipe.epochs:  # Keras 2 cannot fit for no epoch.
             return
+    average = statistics_averager(fitted)
+    averaged = module.callbacks.LambdaCallback(on_test_begin=average, on_epoch_end=average)
+    validation = Split(dataset.validation.images[:_VALIDATION_IMAGES], dataset.validation.labels[:_VALIDATION_IMAGES])
+    shared = fitted.distribute_strategy.distribute_datasets_from_function
     fitted.fit(
-        _batches(dataset.train, recipe, fitted.optimizer.iterations, seed),
+        shared(_training_batches(dataset.train, recipe, begun, seed)),
         initial_epoch=begun,
         epochs=recipe.epochs,
-        validation_data=(validation.images[:_VALIDATION_IMAGES], validation.labels[:_VALIDATION_IMAGES])
-        if len(validation)
-        else None,
-        validation_batch_size=recipe.batch_size,
-        callbacks=[_bar(module, dataset.name, recipe.epochs, progress), *callbacks, *kept],
+        steps_per_epoch=math.ceil(len(dataset.train) / recipe.batch_size),
+        validation_data=shared(_validation_batches(validation, recipe.batch_size)) if len(validation) else None,
+        validation_steps=math.ceil(len(validation) / recipe.batch_size) or None,
+        callbacks=[_bar(module, dataset.name, recipe.epochs, progress), *callbacks, averaged, *kept],
         # The order of the images is that of the data set.
         shuffle=False,
         verbose=0,
@@ -195,38 +207,53 @@ def _optimizer(keras: Any, recipe: Recipe, steps: int) -> Any:
     return optimizer
 
 
-def _batches(split: Split, recipe: Recipe, iterations: Any, seed: int) -> tf.data.Dataset:
-    """Return the batches of the optimizer's current epoch, in an order that seed and epoch decide."""
-    labels, read = tf.constant(split.labels), _reader(split.images)
-    steps_per_epoch = math.ceil(len(split) / recipe.batch_size)
+def _training_batches(split: Split, recipe: Recipe, begun: int, seed: int) -> BatchesOf:
+    """Return the batches of all epochs from one on, each in an order that seed and epoch decide."""
+    read = _reader(split)
 
-    def epoch(_: tf.Tensor) -> tf.data.Dataset:
-        # tf.data's own shuffle would start again with the first epoch's order when a run is resumed.
-        key = tf.stack([tf.constant(seed, tf.int64), iterations // steps_per_epoch])
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(split)), key)
-        return tf.data.Dataset.from_tensor_slices(order).batch(recipe.batch_size).map(lambda some: (some, key))
+    def of_process(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        def epoch(number: tf.Tensor) -> tf.data.Dataset:
+            # tf.data's own shuffle would start again with the first epoch's order when a run is resumed.
+            key = tf.stack([tf.constant(seed, tf.int64), number])
+            order = tf.random.experimental.stateless_shuffle(tf.range(len(split)), key)
+            batches = tf.data.Dataset.from_tensor_slices(order).batch(recipe.batch_size)
+            return parts(batches, context).map(lambda rows, *weights: (key, rows, *weights))
 
-    def batch(some: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        chosen = read(some)
-        if recipe.augmentation == "crop_and_flip":
-            chosen = _crop_and_flip(chosen, tf.random.fold_in(key, tf.cast(some[0], tf.int64)))
-        return chosen, tf.gather(labels, some)
+        def batch(key: tf.Tensor, rows: tf.Tensor, *weights: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            images, labels = read(rows)
+            if recipe.augmentation == "crop_and_flip":
+                images = _crop_and_flip(images, tf.random.fold_in(key, tf.cast(rows[0], tf.int64)))
+            return images, labels, *weights
 
-    batches = tf.data.Dataset.range(1).flat_map(epoch).map(batch)
-    # Without a known length tf_keras finds the end by a step too many, which still advances the optimizer's counter.
-    return batches.apply(tf.data.experimental.assert_cardinality(steps_per_epoch)).prefetch(2)
+        return endless(tf.data.Dataset.counter(begun).flat_map(epoch).map(batch))
+
+    return of_process
 
 
-def _reader(images: Any) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return what reads the images at some rows: from memory, or bytes from where they are held."""
-    if not isinstance(images, ScaledImages):
-        held = tf.constant(images)
-        return lambda rows: tf.gather(held, rows)
-    pixels = images.pixels
+def _validation_batches(split: Split, batch_size: int) -> BatchesOf:
+    """Return the batches of all images in their order, over and over."""
+    read = _reader(split)
 
-    def read(rows: tf.Tensor) -> tf.Tensor:
+    def of_process(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        batches = parts(tf.data.Dataset.range(len(split)).batch(batch_size), context)
+        # All images count the same in an accuracy, however they are shared out.
+        return endless(batches.map(lambda rows, *weights: (*read(rows), *map(tf.sign, weights))).repeat())
+
+    return of_process
+
+
+def _reader(split: Split) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Return what reads the images and labels at some rows: from memory, or bytes from where they are held."""
+    labels = tf.constant(split.labels)
+    if not isinstance(split.images, ScaledImages):
+        images = tf.constant(split.images)
+        return lambda rows: (tf.gather(images, rows), tf.gather(labels, rows))
+    pixels = split.images.pixels
+
+    def read(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         chosen = tf.numpy_function(pixels.__getitem__, [rows], tf.uint8)
-        return tf.cast(tf.ensure_shape(chosen, (None, *pixels.shape[1:])), tf.float32) / 255.0
+        chosen = tf.cast(tf.ensure_shape(chosen, (None, *pixels.shape[1:])), tf.float32) / 255.0
+        return chosen, tf.gather(labels, rows)
 
     return read
 
