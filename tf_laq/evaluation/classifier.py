@@ -97,7 +97,8 @@ class Classifier:
         one_of("data_format", self.data_format, ("channels_last", "channels_first"))
         if self.preprocessing is not None and not callable(self.preprocessing):
             raise InputError("preprocessing", expected="a callable on images", received=repr(self.preprocessing))
-        if not isinstance(self.output, (str, int, type(None))) or isinstance(self.output, bool):
+        is_position = isinstance(self.output, int) and not isinstance(self.output, bool) and self.output >= 0
+        if not (is_position or isinstance(self.output, (str, type(None)))):
             raise InputError("output", expected="the name or position of an output", received=repr(self.output))
         if self.bounds is not None:
             if not isinstance(self.bounds, (tuple, list)) or len(self.bounds) != 2:

@@ -164,7 +164,8 @@ def recalibrate_batch_norm(model: Any, images: ImageData, *, batch_size: int = 2
     def correct(number: int, moments: Moments) -> None:
         _set_statistics(places[number].layer, moments.mean, moments.variance)
 
-    correct_in_order(places, twin, images, batch_size, correct)
+    with called_on(images.shape[1:], "model"):
+        correct_in_order(places, twin, images, batch_size, correct)
     return twin
 
 
