@@ -12,6 +12,7 @@ withstands all of them.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from research.checks.program import argument_parser, publish
 from research.statistics import share
 from tf_laq import datasets, evaluation, policies, training
 from tf_laq.attacks import PGD, Battery, Column, get
+from tf_laq.datasets import Dataset, Split
 from tf_laq.errors import InputError
 from tf_laq.evaluation import drop
 from tf_laq.models import trained
@@ -51,7 +53,7 @@ def battery(epsilon: float, queries: int) -> Battery:
     return Battery(name="plans", columns=tuple(columns), ensemble=True, second_search=False)
 
 
-def quantized(model: Any, row: str, images: Any, attack: PGD) -> tuple[Any, float]:
+def quantized(model: Any, row: str, images: Any, attack: PGD, tuned_on: Dataset) -> tuple[Any, float]:
     """Return the network of a row, and its bits a weight.
 
     Args:
@@ -59,17 +61,22 @@ def quantized(model: Any, row: str, images: Any, attack: PGD) -> tuple[Any, floa
         row: A plan and the steps after it, such as "guarded", "budget-2.5+match" or "kmeans-3+textures".
         images: Training images for what needs some.
         attack: Perturbs half of them.
+        tuned_on: Data for fine-tuning.
     """
     first, *steps = row.split("+")
     plan = planned(model, first, images, attack)
-    made = laq.bake(model, plan)
+    if steps[:1] == ["tune"]:
+        made = laq.strip(training.fine_tune(model, plan, tuned_on))
+        del steps[0]
+    else:
+        made = laq.bake(model, plan)
     for step in steps:
         if step == "match":
             made = training.match_statistics(made, model, images, attack=attack)
         elif step == "textures":
             made = training.match_statistics(made, model, training.textures(model))
         else:
-            raise InputError("rows", expected="+match or +textures after a plan", received=repr(row))
+            raise InputError("rows", expected="+match or +textures, after a plan or PLAN+tune", received=repr(row))
     return made, plan.average_bits
 
 
@@ -96,9 +103,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", choices=EPSILONS, default="cifar10", help="data of a saved model (default: cifar10)")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), help=f"rows (default: {' '.join(ROWS)})")
     parser.add_argument("--images", type=int, default=256, help="training images for the corrections (default: 256)")
+    parser.add_argument("--tuning", type=int, default=8000, help="training images for fine-tuning (default: 8000)")
     parser.add_argument("--clean", type=int, default=1000, help="test images for the clean accuracy (default: 1000)")
     parser.add_argument("--examples", type=int, default=200, help="test images for the attacks (default: 200)")
     parser.add_argument("--queries", type=int, default=1000, help="queries of Square (default: 1000)")
+    parser.add_argument("--page", help="name of the page (default: that of the network and _plans)")
     parser.add_argument("--work", type=Path, help="folder to keep finished parts in: a run that was stopped goes on")
     options = parser.parse_args(argv)
     known = trained().get(options.network)
@@ -106,9 +115,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = laq.models.load(options.network, keras=3) if known else laq.load_model(options.network)
     data, called = datasets.load(dataset), Path(options.network).stem
     attack = PGD(epsilon=EPSILONS[dataset], steps=10, step_size=EPSILONS[dataset] / 4)
+    some = Split(data.train.images[: options.tuning], data.train.labels[: options.tuning])
+    tuned_on = dataclasses.replace(data, train=some)
     networks, bits = {FLOAT: model}, {FLOAT: 32.0}
     for row in options.rows:
-        networks[row], bits[row] = quantized(model, row, data.train.images[: options.images], attack)
+        networks[row], bits[row] = quantized(model, row, data.train.images[: options.images], attack, tuned_on)
         print(f"{row}: {bits[row]:.2f} bits", flush=True)
     table = battery(EPSILONS[dataset], options.queries)
     report = evaluation.evaluate(
@@ -150,9 +161,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "each on what the ones before it left, without a second search. Percent with 95 % Wilson intervals; points "
         f"below full precision on the same images. `+match`: statistics matched on {options.images} training images "
         "without labels, half of them PGD examples of the full-precision network; `calibrated` sees the first 64 of "
-        f"them; `+textures`: matched on images of noise, without data. `{command}`."
+        f"them; `+textures`: matched on images of noise, without data; `+tune`: fine-tuned by the recipe finetune on "
+        f"{options.tuning} training images. `{command}`."
     )
-    publish(f"{called}_plans", f"What plans leave of {called}", text, HEADERS, rows, options.results)
+    publish(options.page or f"{called}_plans", f"What plans leave of {called}", text, HEADERS, rows, options.results)
     print(f"\n{text}")
     return 0
 
