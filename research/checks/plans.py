@@ -153,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = (
         f"python -m research.checks.plans --network {options.network}{'' if known else f' --data {dataset}'} --rows "
         f"{' '.join(options.rows)} --images {options.images} --clean {options.clean} --examples {options.examples} "
-        f"--queries {options.queries}"
+        f"--queries {options.queries}{f' --page {options.page}' if options.page else ''}"
     )
     text = (
         f"`{called}`: clean accuracy on the first {options.clean} test images; attacks on the first "
