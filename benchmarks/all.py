@@ -1,8 +1,9 @@
 """Runs the benchmarks one after the other and writes what they print, with the machine and the versions, to a page.
 
-A benchmark is a program of this folder that prints its tables; each runs in a process of its own.
+A benchmark is a program of this folder that prints its tables; each runs in a process of its own, after which the page
+is written as far as it goes.
 
-    python benchmarks/all.py                          all, in about a quarter of an hour on two idle cores
+    python benchmarks/all.py                          all, in about ten minutes on two idle cores
     python benchmarks/all.py search training          some of them
     python benchmarks/all.py --output mine.md
 """
@@ -76,11 +77,13 @@ def main() -> None:
     unknown = set(given.names) - set(known)
     if unknown:
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
-    made = f"What `make bench` printed on {time.strftime('%Y-%m-%d')}: {machine()}; {versions()}."
-    head = f"# Benchmarks\n\n{made} Every ratio is of two times in one run.\n"
-    sections = [section(name, tuple(more)) for name, *more in BENCHMARKS if name in (given.names or known)]
-    page = "\n".join([head, *sections])
-    given.output.write_text(page, encoding="utf-8")
+    command = " ".join(["python benchmarks/all.py", *given.names])
+    made = f"What `{command}` printed on {time.strftime('%Y-%m-%d')}: {machine()}; {versions()}."
+    page = f"# Benchmarks\n\n{made} Every ratio is of two times in one run.\n"
+    for name, *more in BENCHMARKS:
+        if name in (given.names or known):
+            page = f"{page}\n{section(name, tuple(more))}"
+            given.output.write_text(page, encoding="utf-8")
     print(f"written: {given.output}")
 
 
