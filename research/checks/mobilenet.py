@@ -1,8 +1,8 @@
 """A MobileNetV2 for MNIST that has not been trained: an architecture that no policy or setting was chosen on.
 
-python -m research.checks.mobilenet mobilenet.keras
-laq train --data mnist --model mobilenet.keras --recipe separable --keras 3 --out mobilenet_adv.keras
-python -m research.checks.plans --network mobilenet_adv.keras --data mnist
+    python -m research.checks.mobilenet mobilenet.keras
+    laq train --data mnist --model mobilenet.keras --recipe separable --keras 3 --out mobilenet_adv.keras
+    python -m research.checks.plans --network mobilenet_adv.keras --data mnist
 
 The training takes half an hour.
 """
