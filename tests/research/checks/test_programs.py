@@ -137,20 +137,20 @@ def test_rows_of_plans_are_read_by_their_names(mnist_data):
     model = models.load("mnist_separable_adv", keras=3)
     images = mnist_data.train.images[:32]
     attack = PGD(epsilon=0.3, steps=1)
-    plain, bits = plans.quantized(model, "kmeans-3", images, attack)
-    matched, same_bits = plans.quantized(model, "kmeans-3+match", images, attack)
+    plain, bits = plans.quantized(model, "kmeans-3", images, attack, mnist_data)
+    matched, same_bits = plans.quantized(model, "kmeans-3+match", images, attack, mnist_data)
     assert bits == same_bits == 3.0
-    of_textures, _ = plans.quantized(model, "kmeans-3+textures", images, attack)
+    of_textures, _ = plans.quantized(model, "kmeans-3+textures", images, attack, mnist_data)
     assert not np.array_equal(of_textures(images), matched(images))
     kernels = [pair for pair in zip(plain.layers, matched.layers, strict=True) if hasattr(pair[0], "kernel")]
     assert all(np.array_equal(a.kernel, b.kernel) for a, b in kernels)
     assert not np.array_equal(plain(images), matched(images))
-    _, bits = plans.quantized(model, "budget-2.5", images, attack)
+    _, bits = plans.quantized(model, "budget-2.5", images, attack, mnist_data)
     assert 2 < bits <= 2.5
     with pytest.raises(InputError, match="rows: expected guarded, budget-BITS, calibrated-BITS or QUANTIZER-BITS"):
-        plans.quantized(model, "something", images, attack)
-    with pytest.raises(InputError, match=r"rows: expected \+match or \+textures after a plan"):
-        plans.quantized(model, "kmeans-3+matched", images, attack)
+        plans.quantized(model, "something", images, attack, mnist_data)
+    with pytest.raises(InputError, match=r"rows: expected \+match or \+textures, after a plan"):
+        plans.quantized(model, "kmeans-3+matched", images, attack, mnist_data)
 
 
 def test_anchors_are_attacks_in_one_ball():
