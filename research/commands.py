@@ -31,9 +31,9 @@ def reproduce(
     models: str = "",
     plans: str = "",
     network: str = "",
+    clean_examples: int | None = None,
     examples: int | None = None,
     strong_examples: int | None = None,
-    curve_examples: int | None = None,
     seed: int = 0,
 ) -> None:
     """Make the paper's tables and figure again, beside its own numbers.
@@ -49,10 +49,11 @@ def reproduce(
         models: Networks by their role, as "adv=path,twin=path"; the roles are orig, adv, twin and fl. Empty for those
             of saved_models.
         plans: More quantized rows, as "name=plan.json,name=plan.json".
-        network: Other networks of the data set than those in place of the paper's: madry or separable for mnist.
-        examples: Number of test images for the paper's quick attacks; the data set's own unless told.
+        network: Other networks of the data set than those in place of the paper's: madry or separable for mnist, wrn4
+            for cifar10.
+        clean_examples: Number of test images for accuracies without an attack; the data set's own unless told.
+        examples: The same for the paper's quick attacks.
         strong_examples: The same for CW-L2 and the worst case.
-        curve_examples: The same for figure1.
         seed: Seed of the random attacks.
     """
     import tf_laq as laq
@@ -69,9 +70,9 @@ def reproduce(
         plans=chosen,
         network=network,
         seed=seed,
+        clean_examples=clean_examples,
         examples=examples,
         strong_examples=strong_examples,
-        curve_examples=curve_examples,
     )
 
 

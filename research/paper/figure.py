@@ -85,7 +85,7 @@ def bits_figure(study: Study, command: str) -> Result:
 
 def bits_curve(study: Study, role: str) -> Mapping[str, Correct]:
     """Return where the network in a role is right under each setting: "float32", "linear 3" and so on."""
-    count, network = min(study.settings.curve_examples, len(study.data)), study.networks.trained[role]
+    count, network = min(study.settings.clean_examples, len(study.data)), study.networks.trained[role]
     shown = Split(study.data.images[:count], study.data.labels[:count])
 
     def make() -> dict[str, Correct]:

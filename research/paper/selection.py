@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from research.paper.roles import UNIFORM_BITS, Network, Networks
 from research.paper.settings import GRADIENT_FREE, PGD_COLUMN as PGD
 from research.paper.study import WORST_CASE, Study
 from tf_laq import datasets, policies, training
+from tf_laq.attacks import Attack
 from tf_laq.errors import InputError
 from tf_laq.evaluation import Difference, drop
 from tf_laq.plan import FLOAT_BITS, QuantizationPlan
@@ -28,7 +29,9 @@ _COLUMNS = {"clean": "no attack", PGD: "PGD", GRADIENT_FREE: "then Square", WORS
 _IN_THE_TABLES = {("linear", UNIFORM_BITS): "q1", ("log", UNIFORM_BITS): "q2"}
 _TITLES = {"q1": "q1 (linear 3)", "q2": "q2 (log 3)", "lq": "lq (Algorithm 1)"}
 # Kinds of candidates that share the plan of another -> the ending of their names.
-_AFTER_THE_PLAN = {"corrected": "bc", "recalibrated": "bn", "fine-tuned": "ft"}
+_AFTER_THE_PLAN = {"corrected": "bc", "recalibrated": "bn", "textures": "tx", "matched": "sm", "fine-tuned": "ft"}
+# The training images that `calibrated` looks at, of those there are.
+_CALIBRATED_ON = 64
 _MARKS = {
     "float32": ("*", PALETTE["black"]),
     "linear": ("s", PALETTE["blue"]),
@@ -37,6 +40,8 @@ _MARKS = {
     "clipped": ("h", PALETTE["yellow"]),
     "policy": ("o", PALETTE["green"]),
     "recalibrated": ("P", PALETTE["orange"]),
+    "textures": ("<", PALETTE["orange"]),
+    "matched": (">", PALETTE["vermilion"]),
     "corrected": ("X", PALETTE["sky"]),
     "fine-tuned": ("^", PALETTE["vermilion"]),
 }
@@ -74,9 +79,10 @@ def selection_table(study: Study, command: str) -> Result:
     standings = [Standing(*each) for each in zip(judged, sizes, lost, best, strict=True)]
     headers = ["network", "average bits", "kB", *_COLUMNS.values(), "below `adv`", "bits by layer"]
     body = [
-        f"Accuracy in %, with its 95 % Wilson interval over {judged[0].share(WORST_CASE).count} images; points of the "
-        "worst case below `adv`, on the same images. kB: the codes of the weights, and float32 for the rest. In bold: "
-        "no other one is as small and as robust.",
+        f"Accuracy in %, with its 95 % Wilson interval over {judged[0].share(WORST_CASE).count} images "
+        f"({judged[0].share('clean').count} without an attack); points of the worst case below `adv`, on the same "
+        "images. kB: the codes of the weights, and float32 for the rest. In bold: no other one is as small and as "
+        "robust.",
         markdown_table(headers, [_row(each) for each in standings]),
     ]
     return Result(
@@ -110,7 +116,7 @@ def candidates(study: Study) -> Iterator[Candidate]:
     """Yield the candidates of a data set, `adv` first; what is done after the plan comes after all plans.
 
     The kinds: "float32", a quantizer for uniform settings, "policy", "corrected" (the biases), "recalibrated" (the
-    batch normalisation) or "fine-tuned".
+    batch normalisation), "matched" (the statistics, on images or on "textures") or "fine-tuned".
     """
     chosen, model = study.settings.selection, study.networks.adv.model
     found = [Candidate("float32", "adv", None)]
@@ -122,14 +128,25 @@ def candidates(study: Study) -> Iterator[Candidate]:
     for name, network in study.networks.quantized.items():
         if name not in _IN_THE_TABLES.values():
             found.append(Candidate("policy", name, network.plan))
-    found += [Candidate("policy", name, plan) for name, plan in _by_policy(study)]
+    by_limit = _by_limit(study)
+    found.append(Candidate("policy", "guarded", laq.search(model, progress=False)))
+    for name, quantizers in chosen["guarded"].items():
+        plan = laq.search(model, policy=policies.Guarded(quantizers=tuple(quantizers)), progress=False)
+        found.append(Candidate("policy", f"guarded-{name}", plan))
+    for name, limits in chosen["by_limit"].items():
+        found += [Candidate("policy", f"{name}-{bits:g}", by_limit[name](bits)) for bits in limits]
     yield from found
     plans = {candidate.name: candidate.plan for candidate in found}
-    for kind, ending in _AFTER_THE_PLAN.items():
-        yield from (Candidate(kind, f"{base}+{ending}", plans[base], base) for base in chosen[kind])
+    for kind, bases in chosen["after"].items():
+        for base in bases:
+            if base not in plans:
+                name, _, bits = base.rpartition("-")
+                plans[base] = by_limit[name](float(bits))
+            yield Candidate(kind, f"{base}+{_AFTER_THE_PLAN[kind]}", plans[base], base)
 
 
-def _by_policy(study: Study) -> Iterator[tuple[str, QuantizationPlan]]:
+def _by_limit(study: Study) -> Mapping[str, Callable[[float], QuantizationPlan]]:
+    """Return the policies that keep to average bits, by name."""
     chosen, model = study.settings.selection, study.networks.adv.model
     train = datasets.load(study.dataset).train
     batch = train.images[: chosen["images"]], train.labels[: chosen["images"]]
@@ -144,10 +161,13 @@ def _by_policy(study: Study) -> Iterator[tuple[str, QuantizationPlan]]:
         limit = Limit(average_bits=bits)
         return plan(policies.Hawq(*batch, limit=limit, seed=study.seed))
 
+    def calibrated(bits: float) -> QuantizationPlan:
+        images = batch[0][:_CALIBRATED_ON]
+        return plan(policies.Calibrated(images, limit=Limit(average_bits=bits), attack=_pgd(study), seed=study.seed))
+
     @functools.cache
     def noise() -> policies.BitsBySensitivity:
-        attack = study.paper.only([PGD]).columns[0].attacks["white"]
-        return policies.NoiseSensitivity(*batch, attack=attack, seed=study.seed).measure(model)
+        return policies.NoiseSensitivity(*batch, attack=_pgd(study), seed=study.seed).measure(model)
 
     def ans(bits: float) -> QuantizationPlan:
         # This policy has no limit on the size, but it grows with the bits of the most sensitive layer.
@@ -160,13 +180,11 @@ def _by_policy(study: Study) -> Iterator[tuple[str, QuantizationPlan]]:
     def random(bits: float) -> QuantizationPlan:
         return plan(policies.RandomBits(limit=Limit(average_bits=bits), seed=study.seed))
 
-    by_limit = {"budget": budget, "hawq": hawq, "ans": ans, "random": random}
-    yield "guarded", plan(policies.Guarded())
-    for name, quantizers in chosen["guarded"].items():
-        yield f"guarded-{name}", plan(policies.Guarded(quantizers=tuple(quantizers)))
-    for name, limits in chosen["by_limit"].items():
-        for bits in limits:
-            yield f"{name}-{bits:g}", by_limit[name](bits)
+    return {"budget": budget, "calibrated": calibrated, "hawq": hawq, "ans": ans, "random": random}
+
+
+def _pgd(study: Study) -> Attack:
+    return study.paper.only([PGD]).columns[0].attacks["white"]
 
 
 def _networks(study: Study) -> Iterator[tuple[Candidate, Network]]:
@@ -189,6 +207,10 @@ def _weights(study: Study, candidate: Candidate, plan: QuantizationPlan) -> list
         baked = training.correct_biases(baked, adv.model, images)
     elif candidate.kind == "recalibrated":
         baked = training.recalibrate_batch_norm(baked, images)
+    elif candidate.kind == "matched":
+        baked = training.match_statistics(baked, adv.model, images, attack=_pgd(study), seed=study.seed)
+    elif candidate.kind == "textures":
+        baked = training.match_statistics(baked, adv.model, training.textures(adv.model, seed=study.seed))
     weights: list[npt.NDArray[Any]] = baked.get_weights()
     return weights
 
@@ -264,12 +286,18 @@ def _values(standings: Sequence[Standing]) -> dict[str, str]:
 def _facts(study: Study) -> Iterator[str]:
     few = study.settings.selection["images"]
     yield "Not in the paper. `lq` is the paper's own way; none of the others is mixed into it."
-    yield f"PGD: `{study.paper.only([PGD]).columns[0].attacks['white']}`. {worst_case_fact(study)}"
+    yield f"PGD: `{_pgd(study)}`. {worst_case_fact(study)}"
     yield (
         "`budget`, `hawq`, `ans` and `random` followed by the bits a weight that they may take; the seed of `random` "
         f"is that of the table. `hawq` and `ans` look at the first {few} training images, as do `+bc`, the correction "
         "of the biases, and `+bn`, the recalibration of the batch normalisation."
     )
+    if {"matched", "textures"} & set(study.settings.selection["after"]):
+        yield (
+            f"`calibrated` looks at the first {min(few, _CALIBRATED_ON)} training images. `+sm`: statistics matched on "
+            f"the first {few} training images without labels, half of them examples of that PGD; `+tx`: matched on "
+            "images of noise, without data."
+        )
     for name, quantizers in study.settings.selection["guarded"].items():
         yield f"`guarded-{name}`: `guarded` with these quantizers alone: {', '.join(quantizers)}."
     changes = ", ".join(f"{name} {value}" for name, value in study.settings.selection["recipe"].items())

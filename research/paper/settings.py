@@ -22,9 +22,9 @@ class PaperSettings:
     """What is run on a data set.
 
     Attributes:
-        examples: Number of the first test images that the paper's quick attacks see.
+        clean_examples: Number of the first test images for accuracies without an attack.
+        examples: The same for the paper's quick attacks.
         strong_examples: The same for CW-L2 and for the worst case.
-        curve_examples: The same for the clean accuracy by bits.
         plan_examples: The same for the many plans that are compared by their norms.
         plan_queries: Queries of Square on those.
         plan_count: Number of those plans, at most.
@@ -32,11 +32,13 @@ class PaperSettings:
         batch_size: Number of images attacked at a time.
         budget_bits: Average bits of the plan `budget`, not the paper's: those of the paper's `lq` by its table.
         attacks: Settings changed in the presets' attacks, by column.
-        selection: What the selections of bits are compared on: "uniform" settings by quantizer; further plans of
-            "guarded", by name the quantizers that they choose from; "by_limit" the policies that keep to average bits
-            (budget, hawq, ans, random), and these; the number of training "images" that policies look at; the names of
-            plans that are "corrected" (their biases), "recalibrated" (their batch normalisation) and "fine-tuned";
-            changes to the "recipe" of fine-tuning; further changes in "attacks".
+        selection: What the selections of bits are compared on: "clean_examples" in place of those above; "uniform"
+            settings by quantizer; further plans of "guarded", by name the quantizers that they choose from; "by_limit"
+            the policies that keep to average bits (budget, calibrated, hawq, ans, random), and these; the number of
+            training "images" that policies and corrections look at; "after" the plan, the names of plans that are
+            "corrected" (their biases), "recalibrated" (their batch normalisation), "matched" (their statistics, on
+            images or on "textures") and "fine-tuned"; changes to the "recipe" of fine-tuning; further changes in
+            "attacks".
 
     Raises:
         InputError: A number is out of range.
@@ -46,9 +48,9 @@ class PaperSettings:
         100
     """
 
+    clean_examples: int
     examples: int
     strong_examples: int
-    curve_examples: int
     plan_examples: int
     plan_queries: int
     plan_count: int
@@ -59,7 +61,7 @@ class PaperSettings:
     selection: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        counts = ("examples", "strong_examples", "curve_examples", "plan_examples", "plan_queries", "plan_count")
+        counts = ("clean_examples", "examples", "strong_examples", "plan_examples", "plan_queries", "plan_count")
         for name in (*counts, "batch_size"):
             whole(name, getattr(self, name))
         real("small_epsilon", self.small_epsilon)
@@ -88,10 +90,15 @@ class PaperSettings:
         return cls(**{**content, **{name: value for name, value in changes.items() if value is not None}})
 
     def for_selection(self) -> PaperSettings:
-        """Return the settings that selections of bits are judged with: the same images in all columns, own attacks."""
+        """Return the settings that selections of bits are judged with: the same images for all attacks, own ones."""
         changes: Mapping[str, Mapping[str, Any]] = self.selection["attacks"]
         changed = {name: {**self.attacks.get(name, {}), **change} for name, change in changes.items()}
-        return dataclasses.replace(self, examples=self.strong_examples, attacks={**self.attacks, **changed})
+        return dataclasses.replace(
+            self,
+            clean_examples=self.selection["clean_examples"],
+            examples=self.strong_examples,
+            attacks={**self.attacks, **changed},
+        )
 
     def paper_battery(self, dataset: str) -> Battery:
         """Return the paper's attacks as they are: without the gradient-free one and without a second search.

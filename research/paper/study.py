@@ -22,6 +22,8 @@ from tf_laq.evaluation import Correct, RobustnessReport
 Announce = Callable[[str], object]
 
 WORST_CASE = "worst_case"
+# Columns that see the images of the worst case alone.
+_FEW_IMAGES = (*SLOW, GRADIENT_FREE, WORST_CASE)
 # A kill loses no more than the work on so many batches.
 _BATCHES = 4
 
@@ -88,8 +90,12 @@ class Study:
 
     def count(self, column: str) -> int:
         """Return the number of images that a column is measured on."""
-        slow = column in (*SLOW, GRADIENT_FREE, WORST_CASE)
-        return min(self.settings.strong_examples if slow else self.settings.examples, len(self.data))
+        settings = self.settings
+        if column in _FEW_IMAGES:
+            wanted = settings.strong_examples
+        else:
+            wanted = settings.clean_examples if self.has(column, "none") else settings.examples
+        return min(wanted, len(self.data))
 
     def correct(self, network: str, column: str, knowledge: str) -> Correct:
         """Return where a network is right under one of the paper's attacks, of the images that the attack sees."""
@@ -193,7 +199,9 @@ class Study:
     def _plain(self, network: str, column: str) -> Correct:
         """Return where a network is right without an attack or under noise."""
         battery = part_of(self.paper, self.paper.names, "none")
-        shown = np.ones(max(self.count(column), self.count(WORST_CASE)), np.bool_)
+        settings = self.settings
+        most = max(settings.clean_examples, settings.examples, settings.strong_examples)
+        shown = np.ones(min(most, len(self.data)), np.bool_)
         evaluated = {network: self.networks.evaluated[network]}
         return self.evaluate(f"plain-{network}", evaluated, battery, shown).correct(network, column)
 

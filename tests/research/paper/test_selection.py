@@ -28,17 +28,17 @@ def test_the_candidates_keep_the_limit_in_their_name(study):
         **study.settings.selection,
         "guarded": {"even": ["linear", "clipped"]},
         "by_limit": limits,
-        "corrected": ["guarded"],
-        "recalibrated": ["budget-3.5"],
+        "after": {"corrected": ["guarded"], "matched": ["budget-3.5", "calibrated-3"], "fine-tuned": ["lq"]},
     }
     settings = dataclasses.replace(study.settings, selection=few)
     found = {candidate.name: candidate for candidate in candidates(dataclasses.replace(study, settings=settings))}
     limited = ["budget-3.5", "hawq-3.5", "ans-3.5", "random-3.5"]
     policies = ["lq", "guarded", "guarded-even", *limited]
-    assert list(found) == ["adv", "q2", *policies, "guarded+bc", "budget-3.5+bn", "lq+ft"]
+    assert list(found) == ["adv", "q2", *policies, "guarded+bc", "budget-3.5+sm", "calibrated-3+sm", "lq+ft"]
     assert {entry.quantizer for entry in found["guarded-even"].plan.entries} <= {"linear", "clipped"}
     assert "kmeans" in {entry.quantizer for entry in found["guarded"].plan.entries}
     assert all(found[name].plan.average_bits <= 3.5 for name in limited)
+    assert found["calibrated-3+sm"].plan.average_bits <= 3.0
     assert found["lq+ft"].plan == found["lq"].plan == study.networks.quantized["lq"].plan
 
 

@@ -42,6 +42,13 @@ def test_another_network_of_a_data_set_has_its_own_selection_and_else_the_settin
     assert dataclasses.replace(own, selection=settings.selection, attacks=settings.attacks) == settings
 
 
+def test_a_network_of_real_size_has_fewer_images_and_all_of_them_without_an_attack():
+    settings = PaperSettings.of("cifar10", "wrn4")
+    assert (settings.clean_examples, settings.examples, settings.strong_examples) == (1000, 200, 100)
+    assert settings.for_selection().clean_examples == 1000
+    assert _queries(settings, "cifar10") == _queries(settings.for_selection(), "cifar10") == 1000
+
+
 @pytest.mark.parametrize(
     ("dataset", "network"), [("mnist", ""), ("mnist", "madry"), ("mnist", "separable"), ("cifar10", "")]
 )
