@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import textwrap
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -132,6 +134,16 @@ class QuantizationPlan(Document):
     def satisfied(self) -> bool:
         """Whether the policy's conditions are met by every entry."""
         return all(entry.satisfied for entry in self.entries)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of what the plan chooses: its `.tflite` file carries it.
+
+        It is that of the JSON text [[layer, weight, quantizer, bits], ...] of the entries, so that plans that make
+        the same file have the same, whatever else they know of the model.
+        """
+        chosen = [[entry.layer, entry.weight, entry.quantizer, entry.bits] for entry in self.entries]
+        return hashlib.sha256(json.dumps(chosen).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON-ready values; without the file's sizes where they are not known."""

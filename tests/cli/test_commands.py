@@ -174,6 +174,11 @@ def test_export_takes_a_layout_and_inspect_shows_what_is_in_the_file(saved, tmp_
     assert (code, errors) == (0, "")
     assert "conv1/kernel" in output
     assert "CALL_ONCE" in output
+    assert laq_command("inspect", tmp_path / "m.tflite", "--plan", tmp_path / "plan.json")[:2] == (0, output)
+    laq.uniform(load_model(saved), "log", 5).save(tmp_path / "other.json")
+    code, output, errors = laq_command("inspect", tmp_path / "m.tflite", "--plan", tmp_path / "other.json")
+    assert (code, output) == (2, "")
+    assert f"plan: expected the one that {tmp_path / 'm.tflite'} was made by ({plan.digest})" in errors
     code, _, errors = laq_command(*arguments, "--strict", "--overwrite")
     assert (code, errors.startswith("error: layer '")) == (2, True)
 

@@ -371,6 +371,20 @@ def test_inspecting_a_file_shows_tensors_levels_and_operators(small_cnn, tmp_pat
     assert "dense1/kernel" in str(found)
     assert "oldest runtime: TensorFlow Lite 2.18" in str(found)
     assert str(laq.tflite.inspect(f"{path}.gz")) == str(found)
+    assert f"plan: SHA-256 {plan.digest}" in str(found)
+
+
+def test_a_file_names_the_plan_that_it_was_made_by(small_cnn, tmp_path):
+    path, plan = tmp_path / "m.tflite", laq.uniform(small_cnn, "linear", 3)
+    known = laq.tflite.with_file_bytes(small_cnn, plan)
+    assert known.checksum != plan.checksum
+    assert known.digest == plan.digest != laq.uniform(small_cnn, "log", 3).digest
+    for given in (plan, known):
+        for layout in ("int8", "packed"):
+            assert laq.export_tflite(small_cnn, path, given, layout=layout).file_bytes == known.file_bytes[layout]
+            assert laq.tflite.inspect(path).plan == plan.digest
+    laq.export_tflite(small_cnn, path, "float32")
+    assert laq.tflite.inspect(path).plan == ""
 
 
 @pytest.mark.parametrize(

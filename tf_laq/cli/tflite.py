@@ -91,13 +91,22 @@ def _known_plan(path: str, model: Any) -> QuantizationPlan | None:
     return QuantizationPlan.load(beside)
 
 
-def inspect(path: str, *, max_bytes: int = MAX_BYTES) -> None:
+def inspect(path: str, *, plan: str = "", max_bytes: int = MAX_BYTES) -> None:
     """Print what a TensorFlow Lite file holds: its weights with their bits and levels, its operators, its runtime.
 
     Args:
         path: The file; .gz and .xz are read too.
+        plan: A plan's JSON file: refuse a file that was made by another plan.
         max_bytes: The limit of the decompressed file, of all constants in it together, and of every tensor.
     """
+    expected = QuantizationPlan.load(plan).digest if plan else ""
     from tf_laq import tflite
 
-    print(tflite.inspect(path, max_bytes=max_bytes))
+    contents = tflite.inspect(path, max_bytes=max_bytes)
+    if expected and contents.plan != expected:
+        raise InputError(
+            "plan",
+            expected=f"the one that {path} was made by ({contents.plan or 'it names none'})",
+            received=f"{plan} ({expected})",
+        )
+    print(contents)

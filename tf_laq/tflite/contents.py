@@ -65,12 +65,21 @@ class StoredTensor:
 
 @dataclasses.dataclass(frozen=True)
 class FileContents:
-    """The weight tensors of a file, its operators (name -> version), the oldest runtime it names, and its size."""
+    """What a file holds.
+
+    Attributes:
+        tensors: Its weight tensors.
+        operators: Name -> version.
+        runtime: The oldest runtime that it names, or "".
+        file_bytes: Its size.
+        plan: The `digest` of the plan that it was made by, or "".
+    """
 
     tensors: tuple[StoredTensor, ...]
     operators: dict[str, int]
     runtime: str
     file_bytes: int
+    plan: str = ""
 
     def __str__(self) -> str:
         headers = ["tensor", "shape", "encoding", "bits", "bytes", "zeros", "levels", "factors", "codebook"]
@@ -96,6 +105,7 @@ class FileContents:
                 else "no weight tensors",
                 f"operators and versions: {operators}",
                 f"oldest runtime: TensorFlow Lite {self.runtime or 'not named'}",
+                f"plan: {f'SHA-256 {self.plan}' if self.plan else 'not named'}",
                 f"file: {self.file_bytes:,} bytes",
             ]
         )
@@ -127,7 +137,8 @@ def read_contents(content: bytes, source: str = "content", max_bytes: int = MAX_
         counted: set[int] = set()
         variables = _variables(graph)
         found = {key: tensor for s in graph.subgraphs for key, tensor in _tensors(graph, s, variables, counted)}
-        return FileContents(tuple(found.values()), graph.operators_used(), graph.runtime(), len(content))
+        operators, runtime, plan = graph.operators_used(), graph.runtime(), graph.plan()
+        return FileContents(tuple(found.values()), operators, runtime, len(content), plan)
     except Exception as error:  # Numbers of a damaged file lead anywhere.
         received = f"{len(content):,} bytes that do not hold together ({error!r})"
         raise InputError(source, expected="a whole TensorFlow Lite file", received=received) from error

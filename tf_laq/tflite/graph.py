@@ -20,6 +20,7 @@ from tf_laq.tflite import sealing
 _IDENTIFIER = b"TFL3"
 _BUFFER_ALIGNMENT = 16
 RUNTIME_METADATA = "min_runtime_version"
+PLAN_METADATA = "tf_laq_plan_sha256"
 _RUNTIME_FIELD_BYTES = 16
 _LAST_SHORT_CODE = 127
 
@@ -130,11 +131,17 @@ class Graph:
 
     def runtime(self) -> str:
         """Return the oldest runtime that the file says it needs, or "" if it says nothing."""
-        for entry in self.model.metadata or []:
-            if text(entry.name) == RUNTIME_METADATA:
-                data = self.model.buffers[entry.buffer].data
-                return "" if data is None else bytes(bytearray(data)).rstrip(b"\0").decode("ascii", "replace")
-        return ""
+        return self._metadata(RUNTIME_METADATA).rstrip(b"\0").decode("ascii", "replace")
+
+    def plan(self) -> str:
+        """Return the digest of the plan that the file was made by, or "" if it names none."""
+        return self._metadata(PLAN_METADATA).hex()
+
+    def _metadata(self, name: str) -> bytes:
+        """Return the first metadata of this name, or nothing."""
+        places = (entry.buffer for entry in self.model.metadata or [] if text(entry.name) == name)
+        data = next((self.model.buffers[place].data for place in places), None)
+        return b"" if data is None else bytes(bytearray(data))
 
     def drop_descriptions(self) -> None:
         """Drop what no runtime needs: descriptions, and the names of all tensors but the inputs and outputs."""
@@ -205,13 +212,15 @@ class Graph:
         self.model.subgraphs.append(subgraph)
         return len(self.model.subgraphs) - 1, subgraph
 
-    def to_bytes(self, runtime: str) -> bytes:
-        """Return the file without buffers that nothing refers to, with its checksum and the oldest runtime for it."""
-        checksum = np.frombuffer(sealing.BLANK, np.uint8)
-        self.model.metadata = [
-            schema.MetadataT(name=RUNTIME_METADATA, buffer=self.add_buffer(_padded(runtime))),
-            schema.MetadataT(name=sealing.NAME, buffer=self.add_buffer(checksum)),
-        ]
+    def to_bytes(self, runtime: str, plan: str = "") -> bytes:
+        """Return the file without buffers that nothing refers to, and with what it says of itself.
+
+        That is its checksum, the oldest runtime for it, and the digest of its plan if there is one.
+        """
+        said = {RUNTIME_METADATA: _padded(runtime), sealing.NAME: np.frombuffer(sealing.BLANK, np.uint8)}
+        if plan:
+            said[PLAN_METADATA] = np.frombuffer(bytes.fromhex(plan), np.uint8)
+        self.model.metadata = [schema.MetadataT(name=n, buffer=self.add_buffer(data)) for n, data in said.items()]
         self._drop_orphans()
         return sealing.sealed(_to_bytes(self.model))
 

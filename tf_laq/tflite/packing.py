@@ -133,7 +133,8 @@ def pack(
     constants = graph.float_constants()
     matches = match(constants, planned)
     written: dict[tuple[str, ...], bytes] = {}
-    contents = {layout: encoded(float_content, matches, layout, min_runtime, written) for layout in LAYOUTS}
+    digest = plan.digest if plan else ""
+    contents = {layout: encoded(float_content, matches, layout, min_runtime, digest, written) for layout in LAYOUTS}
     return PackedModel(plain, tensors, float_content, constants, matches, contents)
 
 
@@ -193,9 +194,10 @@ def encoded(
     matches: Sequence[Match],
     layout: Layout,
     min_runtime: str | None,
+    plan: str = "",
     written: dict[tuple[str, ...], bytes] | None = None,
 ) -> tuple[bytes, list[Choice]]:
-    """Return the file in a layout, and the choice of an encoding for each match.
+    """Return the file in a layout, with the digest of its plan, and the choice of an encoding for each match.
 
     Layouts that choose the same encodings share a file: in `written`, by these.
     """
@@ -213,19 +215,19 @@ def encoded(
             possible.setdefault(tuple(choice.encoding for choice in choices), choices)
     for encodings, choices in possible.items():
         if encodings not in written:
-            written[encodings] = _rewritten(float_content, matches, choices)
+            written[encodings] = _rewritten(float_content, matches, choices, plan)
     candidates = [(written[encodings], choices) for encodings, choices in possible.items()]
     return min(candidates, key=lambda candidate: (sum(not choice.kept for choice in candidate[1]), len(candidate[0])))
 
 
-def _rewritten(float_content: bytes, matches: Sequence[Match], choices: Sequence[Choice]) -> bytes:
+def _rewritten(float_content: bytes, matches: Sequence[Match], choices: Sequence[Choice], plan: str) -> bytes:
     replacements = [
         Replacement(m.constant, m.tensor, choice.encoding) for m, choice in zip(matches, choices, strict=True)
     ]
     if not matches:  # Nothing is changed: it keeps its descriptions.
         graph = Graph(float_content)
-        return graph.to_bytes(graph.runtime())
-    return rewrite(float_content, replacements)
+        return graph.to_bytes(graph.runtime(), plan)
+    return rewrite(float_content, replacements, plan)
 
 
 def _check_runtime(model: Any, needed: str, min_runtime: str | None) -> None:

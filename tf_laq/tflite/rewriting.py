@@ -34,12 +34,13 @@ class Replacement:
     encoding: EncodingName
 
 
-def rewrite(content: bytes, replacements: Sequence[Replacement]) -> bytes:
+def rewrite(content: bytes, replacements: Sequence[Replacement], plan: str = "") -> bytes:
     """Return a file with constants stored in other encodings; its outputs stay as they are, to the bit.
 
     Args:
         content: The file, as it was when its constants were listed.
         replacements: The constants to store otherwise; the rest stays float32.
+        plan: Digest of the plan that says so.
     """
     graph = Graph(content)
     runtime = graph.runtime()
@@ -57,7 +58,7 @@ def rewrite(content: bytes, replacements: Sequence[Replacement]) -> bytes:
     for replacement in halves:
         _store_halves(graph, replacement)
     needed = [encodings.runtime(r.encoding, r.tensor) for r in replacements]
-    return graph.to_bytes(newest(runtime, *needed))
+    return graph.to_bytes(newest(runtime, *needed), plan)
 
 
 def _store_integers(graph: Graph, replacement: Replacement) -> None:
