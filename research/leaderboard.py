@@ -26,14 +26,16 @@ SELECTIONS = {
     "mnist_madry_adv": "mnist_madry_selection",
     "mnist_separable_adv": "mnist_separable_selection",
     "cifar10_adv": "cifar10_selection",
+    "cifar10_wrn4_adv": "cifar10_wrn4_selection",
 }
 """The page of results that a network was quantized for."""
 
 _FULL_PRECISION = "float32"
-_KINDS = (_FULL_PRECISION, "policy", "fine-tuned")
+_KINDS = (_FULL_PRECISION, "policy", "textures", "matched", "fine-tuned")
 _IN_FULL = "the attacks of the table"
 _WORST = "worst case"
-_WORDS = {"adv": "full precision", "lq": "Algorithm 1", "lq+ft": "Algorithm 1, fine-tuned"}
+_WORDS = {"adv": "full precision", "lq": "Algorithm 1"}
+_AFTER = {"ft": "fine-tuned", "sm": "statistics matched", "tx": "statistics matched on noise"}
 
 PAGE = """# Leaderboard
 
@@ -147,8 +149,8 @@ def page(cards: Iterable[Card], results: Path) -> str:
         for dataset, rows in sorted(by_dataset.items())[::-1]
     ]
     described = [
-        "PGD and the other white-box attacks of the paper, Square with 5,000 queries, and Auto-PGD, untargeted and "
-        "targeted; the pages under [Choosing bits](paper/README.md) have their settings.",
+        "PGD and the other white-box attacks of the paper, Square with 5,000 queries (1,000 on `cifar10_wrn4_adv`), and "
+        "Auto-PGD, untargeted and targeted; the pages under [Choosing bits](paper/README.md) have their settings.",
         *(f"{attack}." for attack in attacks[1:]),
     ]
     numbered = "\n".join(f"{number}. {attack}" for number, attack in enumerate(described, 1))
@@ -191,13 +193,11 @@ def _form(name: str) -> str:
     """Return what a row of a table is called, in words.
 
     Example:
-        >>> _form("guarded"), _form("budget-3+ft")
-        ('`guarded`', '`budget-3`, fine-tuned')
+        >>> _form("lq"), _form("budget-3+ft")
+        ('Algorithm 1', '`budget-3`, fine-tuned')
     """
-    if name in _WORDS:
-        return _WORDS[name]
-    plan, tuned, _ = name.partition("+ft")
-    return f"`{plan}`" + (", fine-tuned" if tuned else "")
+    plan, *after = name.split("+")
+    return ", ".join([_WORDS.get(plan, f"`{plan}`"), *(_AFTER[step] for step in after)])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

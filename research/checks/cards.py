@@ -35,6 +35,7 @@ from research import files
 from research.checks.program import SAVED_MODELS
 from tf_laq import attacks, datasets, evaluation, training
 from tf_laq.attacks import Attack, Battery, Column
+from tf_laq.errors import InputError
 from tf_laq.evaluation import Share
 from tf_laq.models import CARD, WEIGHTS, Card
 
@@ -197,6 +198,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--queries", type=int, default=5000, help="queries of Square (default: 5000)")
     options = parser.parse_args(argv)
     record = json.loads(options.model.with_suffix(".training.json").read_text(encoding="utf-8"))
+    network = record["recipe"]["model"]
+    if network is None:
+        expected = "one that tf_laq.models builds, so that its card says which"
+        raise InputError("model", expected=expected, received=f"a network of its own, {options.model}")
     model, content = laq.load_model(options.model), options.model.read_bytes()
     if options.float16:
         model, content = rounded(options.model, np.asarray(datasets.load(record["dataset"]).test.images))
@@ -204,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         name=options.name,
         about=options.about,
         dataset=record["dataset"],
-        network=str(record["recipe"]["model"]),
+        network=network,
         options=record["recipe"]["model_options"],
         recipe=record["recipe"],
         seed=record["seed"],

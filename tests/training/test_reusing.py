@@ -45,6 +45,8 @@ def test_what_was_trained_with_lies_beside_the_model_and_the_same_is_not_trained
 def test_a_network_of_the_users_own_is_trained_again_if_it_or_the_images_changed(reused, few, tmp_path):
     given = models.build("digits_cnn", seed=3, width=2)
     assert not reused(RECIPE, 0, model=given)
+    record = TrainingRecord.load(tmp_path / "adv.training.json")
+    assert (record.recipe["model"], record.recipe["model_options"], len(record.model)) == (None, {}, 64)
     assert reused(RECIPE, 0, model=given)
     assert not reused(RECIPE, 0, model=models.build("digits_cnn", seed=4, width=2))
     changed = dataclasses.replace(few, train=datasets.Split(1 - few.train.images, few.train.labels))

@@ -95,9 +95,10 @@ def trained_model(
     path = Path(path)
     recipe = recipes.recipe(dataset, recipe) if isinstance(recipe, str) else recipe
     data = datasets.load(dataset, seed=seed)
-    if isinstance(model, str):
-        recipe = recipe if recipe.model == model else dataclasses.replace(recipe, model=model, model_options={})
-        model = None
+    if model is not None:
+        name = model if isinstance(model, str) else None
+        recipe = recipe if recipe.model == name else dataclasses.replace(recipe, model=name, model_options={})
+        model = None if name else model
     keras, start = (keras, "") if model is None else (keras_version(model), weights_sha256(model))
     settings = {field: value for field, value in dataclasses.asdict(recipe).items() if field != "about"}
     wanted = TrainingRecord(data.name, data.train.sha256, start, settings, keras, seed, __version__, "")

@@ -1,6 +1,7 @@
 """The programs' arguments, and what they compute from results without running one."""
 
 import importlib
+import json
 import os
 
 import numpy as np
@@ -123,6 +124,14 @@ def test_a_score_says_its_interval_and_count():
     score = cards.score("none", Share(90, 100), seed=3)
     assert (score["accuracy"], score["wilson_95"], score["seed"]) == (0.9, [0.8256, 0.9448], 3)
     assert cards.percent(score) == "90.00 [82.6, 94.5], N = 100"
+
+
+def test_a_network_that_no_name_stands_for_gets_no_card(tmp_path):
+    record = {"dataset": "digits", "recipe": {"model": None, "model_options": {}}, "seed": 0}
+    (tmp_path / "own.training.json").write_text(json.dumps(record))
+    arguments = ["--about", "it", "--minutes", "1", "--command", "laq train", "--model", str(tmp_path / "own.keras")]
+    with pytest.raises(InputError, match=r"model: expected one that tf_laq.models builds.*a network of its own"):
+        cards.main(["digits_own", *arguments])
 
 
 def test_the_page_of_the_trained_networks_is_the_one_of_their_cards():
