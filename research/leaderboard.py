@@ -26,7 +26,6 @@ SELECTIONS = {
     "mnist_madry_adv": "mnist_madry_selection",
     "mnist_separable_adv": "mnist_separable_selection",
     "cifar10_adv": "cifar10_selection",
-    "cifar10_wrn4_adv": "cifar10_wrn4_selection",
 }
 """The page of results that a network was quantized for."""
 
@@ -149,8 +148,8 @@ def page(cards: Iterable[Card], results: Path) -> str:
         for dataset, rows in sorted(by_dataset.items())[::-1]
     ]
     described = [
-        "PGD and the other white-box attacks of the paper, Square with 5,000 queries, or 1,000 on `cifar10_wrn4_adv`, "
-        "and Auto-PGD, untargeted and targeted; the pages under [Choosing bits](paper/README.md) have their settings.",
+        "PGD and the other white-box attacks of the paper, Square with 5,000 queries, and Auto-PGD, untargeted and "
+        "targeted; the pages under [Choosing bits](paper/README.md) have their settings.",
         *(f"{attack}." for attack in attacks[1:]),
     ]
     numbered = "\n".join(f"{number}. {attack}" for number, attack in enumerate(described, 1))
