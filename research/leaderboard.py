@@ -26,6 +26,7 @@ SELECTIONS = {
     "mnist_madry_adv": "mnist_madry_selection",
     "mnist_separable_adv": "mnist_separable_selection",
     "cifar10_adv": "cifar10_selection",
+    "cifar10_wrn4_adv": "cifar10_wrn4_selection",
 }
 """The page of results that a network was quantized for."""
 
@@ -148,8 +149,8 @@ def page(cards: Iterable[Card], results: Path) -> str:
         for dataset, rows in sorted(by_dataset.items())[::-1]
     ]
     described = [
-        "PGD and the other white-box attacks of the paper, Square with 5,000 queries, and Auto-PGD, untargeted and "
-        "targeted; the pages under [Choosing bits](paper/README.md) have their settings.",
+        "PGD and the other white-box attacks of the paper, Square with 5,000 queries (1,000 where N is 100), and "
+        "Auto-PGD, untargeted and targeted; the pages under [Choosing bits](paper/README.md) have their settings.",
         *(f"{attack}." for attack in attacks[1:]),
     ]
     numbered = "\n".join(f"{number}. {attack}" for number, attack in enumerate(described, 1))
