@@ -16,7 +16,7 @@ from research.paper.study import WORST_CASE, Study, without_second_search
 from research.statistics import share
 from tf_laq import quantizers
 from tf_laq.adapters import adapter_of
-from tf_laq.attacks import PGD, Battery, Column
+from tf_laq.attacks import Battery, Column
 from tf_laq.evaluation import Correct, Share
 from tf_laq.plan import PlanEntry, QuantizationPlan
 from tf_laq.policies import Algorithm1, TensorPolicy, Thresholds, UnsatisfiedWarning, make_plan, measured_entry
@@ -124,8 +124,7 @@ def judge(study: Study, name: str, network: Network, epsilon: float) -> dict[str
         network: The network.
         epsilon: L-inf radius in pixel units.
     """
-    pgd = study.paper.only([PGD_COLUMN]).columns[0].attacks["white"]
-    assert isinstance(pgd, PGD)
+    pgd = study.paper.pgd
     if epsilon != pgd.epsilon:
         pgd = dataclasses.replace(pgd, epsilon=epsilon, step_size=None)
     square = dataclasses.replace(study.square, epsilon=epsilon, queries=study.settings.plan_queries)

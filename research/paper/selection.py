@@ -17,7 +17,6 @@ from research.paper.roles import UNIFORM_BITS, Network, Networks
 from research.paper.settings import GRADIENT_FREE, PGD_COLUMN as PGD
 from research.paper.study import WORST_CASE, Study
 from tf_laq import datasets, policies, training
-from tf_laq.attacks import Attack
 from tf_laq.errors import InputError
 from tf_laq.evaluation import Difference, drop
 from tf_laq.plan import FLOAT_BITS, QuantizationPlan
@@ -162,12 +161,12 @@ def _by_limit(study: Study) -> Mapping[str, Callable[[float], QuantizationPlan]]
         return plan(policies.Hawq(*batch, limit=limit, seed=study.seed))
 
     def calibrated(bits: float) -> QuantizationPlan:
-        images = batch[0][:_CALIBRATED_ON]
-        return plan(policies.Calibrated(images, limit=Limit(average_bits=bits), attack=_pgd(study), seed=study.seed))
+        images, limit = batch[0][:_CALIBRATED_ON], Limit(average_bits=bits)
+        return plan(policies.Calibrated(images, limit=limit, attack=study.paper.pgd, seed=study.seed))
 
     @functools.cache
     def noise() -> policies.BitsBySensitivity:
-        return policies.NoiseSensitivity(*batch, attack=_pgd(study), seed=study.seed).measure(model)
+        return policies.NoiseSensitivity(*batch, attack=study.paper.pgd, seed=study.seed).measure(model)
 
     def ans(bits: float) -> QuantizationPlan:
         # This policy has no limit on the size, but it grows with the bits of the most sensitive layer.
@@ -181,10 +180,6 @@ def _by_limit(study: Study) -> Mapping[str, Callable[[float], QuantizationPlan]]
         return plan(policies.RandomBits(limit=Limit(average_bits=bits), seed=study.seed))
 
     return {"budget": budget, "calibrated": calibrated, "hawq": hawq, "ans": ans, "random": random}
-
-
-def _pgd(study: Study) -> Attack:
-    return study.paper.only([PGD]).columns[0].attacks["white"]
 
 
 def _networks(study: Study) -> Iterator[tuple[Candidate, Network]]:
@@ -208,7 +203,7 @@ def _weights(study: Study, candidate: Candidate, plan: QuantizationPlan) -> list
     elif candidate.kind == "recalibrated":
         baked = training.recalibrate_batch_norm(baked, images)
     elif candidate.kind == "matched":
-        baked = training.match_statistics(baked, adv.model, images, attack=_pgd(study), seed=study.seed)
+        baked = training.match_statistics(baked, adv.model, images, attack=study.paper.pgd, seed=study.seed)
     elif candidate.kind == "textures":
         baked = training.match_statistics(baked, adv.model, training.textures(adv.model, seed=study.seed))
     weights: list[npt.NDArray[Any]] = baked.get_weights()
@@ -286,7 +281,7 @@ def _values(standings: Sequence[Standing]) -> dict[str, str]:
 def _facts(study: Study) -> Iterator[str]:
     few = study.settings.selection["images"]
     yield "Not in the paper. `lq` is the paper's own way; none of the others is mixed into it."
-    yield f"PGD: `{_pgd(study)}`. {worst_case_fact(study)}"
+    yield f"PGD: `{study.paper.pgd}`. {worst_case_fact(study)}"
     yield (
         "`budget`, `hawq`, `ans` and `random` followed by the bits a weight that they may take; the seed of `random` "
         f"is that of the table. `hawq` and `ans` look at the first {few} training images, as do `+bc`, the correction "
