@@ -85,6 +85,9 @@ def claims(study: Study, command: str) -> Result:
 def _plain_training(study: Study) -> tuple[str, dict[str, str]]:
     """Loss of clean accuracy from quantization, and of what withstands weak attacks, by the kind of training."""
     roles = [role for role in CURVE_ROLES if role in study.networks.trained]
+    others = [role for role in roles if role != "adv"]
+    if not others:
+        return "Not judged: it takes a network of the same structure that was trained in another way.", {}
     curves = {role: bits_curve(study, role) for role in roles}
     settings = [f"{name} {bits}" for name in QUANTIZERS for bits in BITS if bits in _LOW_BITS]
     clean = {role: {name: curves[role][name] for name in (FLOAT, *settings)} for role in roles}
@@ -96,7 +99,6 @@ def _plain_training(study: Study) -> tuple[str, dict[str, str]]:
         (f"worst case {small}", {role: found[WORST_CASE] for role, found in weak.items()}),
     ]
     rows, values = [], {}
-    others = [role for role in roles if role != "adv"]
     for about, right in judged:
         for name in settings:
             losses = {role: (right[role][FLOAT], right[role][name]) for role in roles}

@@ -108,5 +108,6 @@ def inspect(path: str, *, plan: str = "", max_bytes: int = MAX_BYTES) -> None:
             "plan",
             expected=f"the one that {path} was made by ({contents.plan or 'it names none'})",
             received=f"{plan} ({expected})",
+            remedy="Give the plan that the exported model was quantized by, or export the model of this one.",
         )
     print(contents)

@@ -65,6 +65,17 @@ def test_the_claims_have_their_numbers_and_stand_in_the_index(study, tmp_path):
     assert (tmp_path / "digits_claims.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
+def test_the_first_claim_is_not_judged_without_a_network_of_another_training(study, tmp_path):
+    trained = {role: study.networks.trained[role] for role in ("adv", "twin")}
+    networks = dataclasses.replace(study.networks, trained=trained)
+    page = claims(dataclasses.replace(study, networks=networks), "the command").write(tmp_path).read_text("utf-8")
+    first = page.partition("## 1. ")[2].partition("## 2. ")[0]
+    assert "Not judged" in first
+    assert "|" not in first
+    assert "Left out, for want of a network: `orig` (trained without an attack)" in page
+
+
 def test_a_row_of_a_table_counts_the_images_that_the_network_gets_right(table, study):
     rows = rows_of(table, "digits_table3")
     assert {row["network"] for row in rows} == {"adv", "q2", "lq"}
