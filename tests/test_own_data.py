@@ -9,6 +9,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import assume, given, strategies as st
 
 from tf_laq import datasets
 from tf_laq.datasets import pixels
@@ -61,6 +62,42 @@ def test_parts_that_are_given_stay_whole_and_in_order() -> None:
     assert sizes(data) == [15, 6, 9]
     np.testing.assert_array_equal(data.test.images, np.divide(images[21:], 255, dtype=np.float32))
     np.testing.assert_array_equal(data.validation.labels, labels[15:21])
+
+
+@given(
+    counts=st.lists(st.integers(4, 40), min_size=2, max_size=5),
+    blocks=st.integers(1, 2),
+    falling=st.booleans(),
+)
+def test_images_that_come_class_by_class_are_mixed_so_that_the_first_stand_for_all(counts, blocks, falling) -> None:
+    labels = np.tile(np.repeat(np.arange(len(counts)), counts), blocks)
+    labels = labels[::-1] if falling else labels
+    images = np.arange(len(labels), dtype=np.float32).reshape(-1, 1, 1, 1) / len(labels)
+    mixed = datasets.from_arrays(images, labels, test=(images, labels)).test
+    assert rows(mixed) == rows(datasets.Split(images, labels))
+    shares = np.bincount(labels) / len(labels)
+    for first in range(len(labels)):
+        found = np.bincount(mixed.labels[:first], minlength=len(counts))
+        assert np.abs(found - first * shares).max() < len(counts)
+
+
+@given(st.permutations([0, 1, 2] * 4 + [0, 1, 2, 2, 1, 0] * 3))
+def test_images_in_an_order_of_their_own_keep_it(order) -> None:
+    labels = np.array(order)
+    assume(np.mean(labels[1:] == labels[:-1]) < 0.6)
+    images = np.arange(len(labels), dtype=np.float32).reshape(-1, 1, 1, 1) / len(labels)
+    data = datasets.from_arrays(images, labels, test=(images, labels))
+    np.testing.assert_array_equal(data.test.images, images)
+    np.testing.assert_array_equal(data.test.labels, labels)
+
+
+def test_the_first_images_of_a_folder_are_of_all_its_classes(tmp_path) -> None:
+    write_images(tmp_path / "train", pictures(90), numbers(90))
+    write_images(tmp_path / "test", pictures(30, seed=1), numbers(30))
+    data = datasets.load(tmp_path)
+    for split in (data.train, data.validation, data.test):
+        assert np.bincount(split.labels[:3]).tolist() == [1, 1, 1]
+    assert datasets.load(tmp_path).test.sha256 == data.test.sha256
 
 
 def test_where_there_are_training_and_validation_images_the_latter_are_the_test_images() -> None:
@@ -202,9 +239,12 @@ def test_resized_images_of_a_folder_are_those_of_keras(tmp_path) -> None:
     expected = keras.utils.image_dataset_from_directory(
         tmp_path / "test", image_size=(8, 6), shuffle=False, batch_size=None, verbose=False
     )
-    for image, (theirs, _) in zip(data.test.images, expected.as_numpy_iterator(), strict=True):
-        assert np.abs(image * 255 - theirs).max() <= 0.51
-    assert data.test.labels.tolist() == [0] * 12 + [1] * 12
+    theirs, labels = (np.stack(values) for values in zip(*expected.as_numpy_iterator(), strict=True))
+    assert len(data.test) == len(labels)
+    apart = np.abs(data.test.images[:, None] * 255 - theirs).max(axis=(2, 3, 4))
+    assert apart.min(axis=1).max() <= 0.51
+    assert sorted(apart.argmin(axis=1)) == list(range(len(labels)))
+    assert data.test.labels.tolist() == labels[apart.argmin(axis=1)].tolist()
 
 
 def test_grey_images_stay_grey_alpha_is_dropped_and_of_sixteen_bits_the_upper_are_kept(tmp_path) -> None:

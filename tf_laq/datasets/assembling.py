@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from tf_laq._internal.batches import ImageData, images_and_labels
 from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import checked_images, checked_labels, real, whole
-from tf_laq.datasets.parts import Dataset, Split, stratified
+from tf_laq.datasets.parts import Dataset, Split, come_by_class, in_proportion, stratified
 from tf_laq.datasets.pixels import room_for, rows_of
 from tf_laq.errors import InputError
 
@@ -43,7 +43,8 @@ def from_arrays(
     """Return a data set of arrays, or of batches such as those of a `tf.data.Dataset`, which are joined.
 
     Without test images, a fifth of the images given become the test images: always the same ones, in the proportions of
-    the classes. Without validation images, these are then cut from the training images, as in `load`.
+    the classes. Without validation images, these are then cut from the training images, as in `load`. A part that comes
+    class by class is mixed, as there; any other order is kept.
 
     Args:
         images: uint8 images, or floating-point images in [0, 1], of shape (n, height, width, channels) or
@@ -227,6 +228,7 @@ def _numbered(
 
 
 _Part = tuple[NDArray[Any], NDArray[np.int64]]
+_GivenPart = TypeVar("_GivenPart", _Part, _Part | None)
 
 
 def _cut(parts: dict[str, _Part], seed: int, validation_fraction: float) -> tuple[_Part | None, _Part | None, _Part]:
@@ -235,9 +237,7 @@ def _cut(parts: dict[str, _Part], seed: int, validation_fraction: float) -> tupl
         validation, test = None, validation
     if whole is None:
         assert test is not None
-        return None, validation, test
-    if test is not None and validation is not None:
-        return whole, validation, test
+        return None, _mixed(validation), _mixed(test)
     # The positions of all parts first: images are copied once.
     rows, labels = np.arange(len(whole[1])), whole[1]
     if test is None:
@@ -246,12 +246,22 @@ def _cut(parts: dict[str, _Part], seed: int, validation_fraction: float) -> tupl
     if validation is None:
         kept, validated = stratified(labels[rows], round(validation_fraction * len(rows)), seed)
         validation, rows = _rows(whole, rows[validated]), rows[kept]
-    return _rows(whole, rows), validation, test
+    train = whole if len(rows) == len(labels) else _rows(whole, rows)
+    return _mixed(train), _mixed(validation), _mixed(test)
 
 
 def _rows(part: _Part, rows: NDArray[np.intp]) -> _Part:
+    """Return some images of a part, the first of which stand for all: evaluations, corrections, policies take these."""
     images, labels = part
+    if come_by_class(labels[rows]):
+        rows = rows[in_proportion(labels[rows], seed=0)]
     return rows_of(images, rows), labels[rows]
+
+
+def _mixed(part: _GivenPart) -> _GivenPart:
+    if part is None or not come_by_class(part[1]):
+        return part
+    return _rows(part, np.arange(len(part[1])))
 
 
 def _check_classes(name: str, names: tuple[str, ...], parts: Mapping[str, _Part | None]) -> None:

@@ -116,12 +116,39 @@ class Dataset:
 
 def stratified(labels: NDArray[np.int64], taken: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Split the positions of `labels` into (rest, taken), both sorted, in the proportions of the classes."""
+    ranked = in_proportion(labels, seed)
+    return np.sort(ranked[taken:]), np.sort(ranked[:taken])
+
+
+def in_proportion(labels: NDArray[np.int64], seed: int) -> NDArray[np.intp]:
+    """Return the positions of `labels` in a random order of which every first n have the classes in their proportions.
+
+    Example:
+        >>> labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+        >>> labels[in_proportion(labels, seed=0)].reshape(4, 2).sum(axis=1).tolist()
+        [1, 1, 1, 1]
+    """
     random = np.random.default_rng(seed)
     order = random.permutation(len(labels))
-    # Walking through each class in step puts every prefix in the classes' proportions, for any number taken.
+    # Walking through each class in step does it.
     position = np.empty(len(labels))
     for label in np.unique(labels):
         members = order[labels[order] == label]
         position[members] = (np.arange(len(members)) + random.random()) / len(members)
-    ranked = np.argsort(position, kind="stable")
-    return np.sort(ranked[taken:]), np.sort(ranked[:taken])
+    return np.argsort(position, kind="stable")
+
+
+def come_by_class(labels: NDArray[np.int64]) -> bool:
+    """Return whether images come class by class: neighbours share theirs more often than in any mixed order.
+
+    That is for more than half of those neighbours that would not do so by chance.
+
+    Example:
+        >>> come_by_class(np.array([0, 0, 0, 0, 1, 1, 1, 1])), come_by_class(np.array([0, 1, 1, 0, 1, 0, 0, 1]))
+        (True, False)
+    """
+    if len(labels) < 2:
+        return False
+    shares = np.unique(labels, return_counts=True)[1] / len(labels)
+    by_chance = float(np.sum(shares**2))
+    return float(np.mean(labels[1:] == labels[:-1])) > (1.0 + by_chance) / 2.0
