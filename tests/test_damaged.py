@@ -106,7 +106,7 @@ DOCUMENTS: list[Document] = [
     ),
     TrainingRecord("mnist", SHA256, "", {"epochs": 3, "attack": {"epsilon": 0.3}}, 2, 0, "0.1", SHA256),
     CompressionInputs(
-        release="0.1", model=SHA256, classifier={"bounds": None}, images=SHA256, attack={"name": "pgd"}, layout="auto",
+        release="0.1", model={"sha256": SHA256}, images=SHA256, attack={"name": "pgd"}, layout="auto",
         seed=0,
     ),
     Making(policy="Guarded()", tuning=None, matched=True),

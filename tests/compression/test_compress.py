@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 
+import keras
 import numpy as np
 import pytest
 import tf_keras
@@ -270,10 +271,60 @@ def test_the_folder_of_another_model_is_left_as_it_is(compressed, compressing, n
     assert (tmp_path / "other" / "compression.json").read_text() == before
 
 
+def test_the_folder_of_a_model_of_the_same_weights_is_left_as_it_is(compressed, compressing, network, tmp_path):
+    folder, _ = compressed
+    shutil.copytree(folder, tmp_path / "other")
+
+    def with_elu(layer):
+        settings = layer.get_config()
+        changed = {"activation": "elu"} if settings.get("activation") == "relu" else {}
+        return type(layer).from_config({**settings, **changed})
+
+    other = keras.models.clone_model(network, clone_function=with_elu)
+    other.set_weights(network.get_weights())
+    images = np.random.default_rng(0).random((4, 8, 8, 1), np.float32)
+    assert not np.allclose(other(images), network(images), atol=0.1)
+    with pytest.raises(InputError, match="expected no compression, or one of the same model"):
+        compressing(tmp_path / "other", model=other)
+
+
+def test_fine_tuning_is_refused_before_any_work_where_the_model_gives_no_logits(compressing, network, tmp_path):
+    model = keras.Sequential([network, keras.layers.Softmax()])
+    with pytest.raises(InputError, match="expected logits"):
+        compressing(tmp_path / "out", model=model, fine_tune=training.recipe("digits", "finetune"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_model_of_one_sigmoid_unit_is_compressed_to_the_end(compressing, digits, tmp_path):
+    parts = (Split(part.images, part.labels % 2) for part in (digits.train, digits.validation, digits.test))
+    data = Dataset("odd", ("even", "odd"), *parts)
+    layers = [tf_keras.layers.Flatten(), tf_keras.layers.Dense(16, activation="relu")]
+    model = tf_keras.Sequential([tf_keras.Input((8, 8, 1)), *layers, tf_keras.layers.Dense(1, activation="sigmoid")])
+    model.compile("adam", "binary_crossentropy")
+    model.fit(data.train.images, data.train.labels, epochs=5, verbose=0)
+    found, _ = compressing(tmp_path / "out", model=model, data=data)
+    assert found.file_check.same == found.file_check.count
+
+
+@pytest.mark.slow
+def test_recipes_that_differ_in_more_than_their_epochs_are_not_the_same(compressed, compressing, tmp_path):
+    folder, _ = compressed
+    shutil.copytree(folder, tmp_path / "two")
+    recipe = dataclasses.replace(training.recipe("digits", "finetune"), epochs=1)
+    policy = laq.policies.Uniform(laq.quantizers.get("log", 2))
+    tuned = [
+        Candidate(name=name, policy=policy, tuning=dataclasses.replace(recipe, learning_rate=rate))
+        for name, rate in (("fast", recipe.learning_rate), ("slow", recipe.learning_rate / 10), ("again", 0.0))
+    ]
+    tuned[2] = dataclasses.replace(tuned[0], name="fast-again")
+    found, _ = compressing(tmp_path / "two", also=tuned, rule=Rule(max_loss=100.0))
+    assert found.model("slow").verdict != "the same bits as fast"
+    assert found.model("fast-again").verdict in ("the same bits as fast", found.model("slow").verdict)
+
+
 @pytest.mark.slow
 def test_a_model_of_bytes_with_a_softmax_is_compressed_as_it_is(compressed, network, compressing, tmp_path):
-    import keras
-
     inputs = keras.Input((8, 8, 1))
     outputs = keras.layers.Softmax()(network(keras.layers.Rescaling(1 / 255)(inputs)))
     found, _ = compressing(tmp_path / "bytes", model=keras.Model(inputs, outputs))
@@ -364,8 +415,6 @@ def test_a_rule_has_limits_in_range(limits, message):
 
 @pytest.mark.slow
 def test_a_classifier_says_how_a_model_is_called(network, compressing, tmp_path):
-    import keras
-
     inputs = keras.Input((8, 8, 1))
     shifted = keras.Model(inputs, network(keras.layers.Rescaling(0.5, 0.5)(inputs)))
     found, _ = compressing(tmp_path / "out", model=Classifier(shifted, bounds=(-1, 1)))

@@ -120,6 +120,13 @@ def test_outputs_that_are_no_probabilities_are_refused_where_the_user_says_so() 
         settled(dense(keras), outputs="probabilities")
 
 
+def test_one_probability_is_enough_where_the_user_says_so() -> None:
+    seen = Classifier(lambda images: tf.nn.sigmoid(images[:, 0, 0, :1]), outputs="probabilities").settled(
+        IMAGES[:1], LABELS[:1] % 2
+    )
+    np.testing.assert_allclose(np.asarray(seen.logits(IMAGES))[:, 1], IMAGES[:, 0, 0, 0], atol=1e-5)
+
+
 def test_logits_in_the_unit_interval_are_taken_where_the_user_says_so() -> None:
     def model(images):
         return tf.reshape(images, [-1, 64])[:, :5]

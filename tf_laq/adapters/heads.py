@@ -95,15 +95,33 @@ def activation_of(outputs: npt.NDArray[Any]) -> Activation:
         ['softmax', 'sigmoid', '']
     """
     values = np.asarray(outputs, np.float32)
-    values = values.reshape(len(values), -1)
-    if values.shape[1] == 2 and not values[:, 0].any():
-        values = values[:, 1:]
+    found = activation_of_probabilities(values)
+    between = ((values > 0.0) & (values < 1.0)).any()
+    return "" if found == "sigmoid" and not (between and _units(values).size >= _NO_COINCIDENCE) else found
+
+
+def activation_of_probabilities(outputs: npt.NDArray[Any]) -> Activation:
+    """Return the activation of outputs that are said to be probabilities; "" if they are none.
+
+    Args:
+        outputs: As for `activation_of`.
+
+    Example:
+        >>> [activation_of_probabilities(np.array([row])) for row in ([0.25, 0.75], [0.9], [-1.0, 2.0])]
+        ['softmax', 'sigmoid', '']
+    """
+    values = _units(np.asarray(outputs, np.float32))
     if not values.size or not np.isfinite(values).all() or values.min() < 0.0 or values.max() > 1.0:
         return ""
     if values.shape[1] > 1 and np.abs(values.sum(axis=1) - 1.0).max() <= PROBABILITY_TOLERANCE:
         return "softmax"
-    between = ((values > 0.0) & (values < 1.0)).any()
-    return "sigmoid" if between and values.size >= _NO_COINCIDENCE else ""
+    return "sigmoid"
+
+
+def _units(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return one column for each output unit: two classes of one logit have a first column of zeros."""
+    values = values.reshape(len(values), -1)
+    return values[:, 1:] if values.shape[1] == 2 and not values[:, 0].any() else values
 
 
 def logits_of_probabilities(probabilities: tf.Tensor, activation: Activation) -> tf.Tensor:

@@ -97,6 +97,7 @@ class Race:
         self._judge, self._rule, self._announce = judge, rule, announce
         self.models: dict[str, CompressedModel] = {}
         self.winner: str | None = None
+        self._judged: dict[str, Candidate] = {}
         self._screened: dict[str, RobustnessReport] = {}
         self._attacked: dict[str, RobustnessReport] = {}
         self._screen(original)
@@ -124,10 +125,11 @@ class Race:
 
     def judge(self, candidate: Candidate, made: CompressedModel) -> None:
         """Attack a model that was screened as far as it can win, or in full if it is there for a comparison."""
-        verdict = self._cannot_win(made) or self._same_as_another(made)
+        verdict = self._cannot_win(made) or self._same_as_another(candidate, made)
         if verdict is None or candidate.always_attacked:
             verdict = self._attack(made, until=None if candidate.always_attacked else self._loses_beyond_doubt)
         self.models[made.name] = dataclasses.replace(made, verdict=verdict)
+        self._judged[made.name] = candidate
 
     def would_win(self, model: CompressedModel) -> bool:
         """Return whether a model's file would win if it were robust enough."""
@@ -135,17 +137,18 @@ class Race:
         return smaller and not self._is_too_large(model)
 
     def take_nearest(self) -> str:
-        """Return the name of the most robust of the files that are small enough.
+        """Return the name of the most robust of the files that are small enough, or of one that keeps the rule.
 
         What was only screened looks better than it is. So whoever seems best is attacked in full, until the best one
         has been.
         """
         small = [model for model in self.models.values() if not self._is_too_large(model)]
-        while True:
+        while self.winner is None:
             best = max(small, key=lambda model: (self._known_survivors(model.name), -model.bytes))
             if best.name in self._attacked:
                 return best.name
             self.models[best.name] = dataclasses.replace(best, verdict=self._attack(best))
+        return self.winner
 
     def _known_survivors(self, name: str) -> int:
         return self._attacked.get(name, self._screened[name]).worst_case(name).successes
@@ -199,11 +202,12 @@ class Race:
             return f"not smaller than {self.winner}, which keeps the rule"
         return None
 
-    def _same_as_another(self, model: CompressedModel) -> str | None:
+    def _same_as_another(self, candidate: Candidate, model: CompressedModel) -> str | None:
         """Return which model with a verdict has the same bits and was made alike; None if none has."""
-        for other in self.models.values():
-            if other.verdict and other.settings == model.settings and other.steps[1:] == model.steps[1:]:
-                return f"the same bits as {other.name}"
+        for name, other in self._judged.items():
+            alike = (other.tuning, other.matched) == (candidate.tuning, candidate.matched)
+            if alike and self.models[name].settings == model.settings:
+                return f"the same bits as {name}"
         return None
 
     def _is_too_large(self, model: CompressedModel) -> bool:

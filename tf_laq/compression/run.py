@@ -34,6 +34,7 @@ from tf_laq.evaluation.workers import check_executor
 from tf_laq.saving import save_model
 from tf_laq.tflite.encodings import Layout
 from tf_laq.tflite.settings import check_settings
+from tf_laq.training.finetuning import check_can_be_tuned
 from tf_laq.training.recipes import Recipe
 from tf_laq.version import __version__
 
@@ -41,6 +42,8 @@ from tf_laq.version import __version__
 # near to the limit is enough.
 _TRIES = 6
 _NEAR = 0.02
+# Images at the decision boundary may fall to the other side, but not so large a share of all.
+_MOST_OTHERS = 0.1
 
 Made = tuple[Candidate, CompressedModel]
 
@@ -117,6 +120,8 @@ def compress(
     if fine_tune is not None and not task.can_train:
         expected = "None without training images, or for a model that does not take images in [0, 1], channels last"
         raise InputError("fine_tune", expected=expected, received=f"a recipe of {fine_tune.epochs} epochs")
+    if fine_tune is not None:
+        check_can_be_tuned(task.model, task.dataset, fine_tune)
     folder = Path(out)
     _check_folder(folder, overwrite)
     with files.locked(folder / RESULTS):
@@ -260,7 +265,15 @@ def _file_check(judge: Judge, made: CompressedModel) -> FileCheck:
     file = classifier.settled(worst.clean[:1], worst.labels[:1], "file")
     right = np.logical_and.reduce([_right(file, each) for each in found])
     expected = np.logical_and.reduce([each.correct for each in found])
-    return FileCheck(count=len(right), withstood=int(right.sum()), same=int((right == expected).sum()))
+    same = right == expected
+    if (~same).sum() > max(_MOST_OTHERS * len(same), 2):
+        raise InputError(
+            str(judge.bench.file(made)),
+            expected="a file with the verdicts of its Keras model on the images of the attacks",
+            received=f"one with the same verdict on {int(same.sum())} of {len(same)}",
+            remedy="Set overwrite=True to make it anew, and report it if that does not help.",
+        )
+    return FileCheck(count=len(right), withstood=int(right.sum()), same=int(same.sum()))
 
 
 def _right(file: SettledClassifier, examples: AdversarialExamples) -> Correct:

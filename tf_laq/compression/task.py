@@ -88,8 +88,12 @@ class Task:
     @property
     def probe(self) -> npt.NDArray[np.float32] | None:
         """Images to compare files on; None where the model does not take them as they are, or they are too few."""
-        enough = self.takes_images and len(self.test) >= _FIRST_IMAGES
-        return self.test.images[:_FIRST_IMAGES] if enough else None
+        return self.first_images if self.takes_images and len(self.test) >= _FIRST_IMAGES else None
+
+    @property
+    def first_images(self) -> npt.NDArray[np.float32]:
+        """The first test images."""
+        return self.test.images[:_FIRST_IMAGES]
 
     @property
     def can_train(self) -> bool:

@@ -19,6 +19,7 @@ from tf_laq.compression.places import FILE, INPUTS
 from tf_laq.compression.result import ORIGINAL, CompressedModel
 from tf_laq.compression.task import Task
 from tf_laq.errors import InputError
+from tf_laq.evaluation.models import described, same_model
 from tf_laq.plan import QuantizationPlan
 from tf_laq.policies import DataDrivenPolicy, Policy
 from tf_laq.tflite import ExportReport, export_tflite
@@ -40,8 +41,7 @@ class Inputs(Document):
 
     Attributes:
         release: The version of tf_laq.
-        model: SHA-256 of the model's weights.
-        classifier: How the model is called.
+        model: What tells the model, and how it is called, from others.
         images: SHA-256 of the training images, with their labels.
         attack: The attack on them.
         layout: Of the files.
@@ -49,15 +49,22 @@ class Inputs(Document):
     """
 
     document: ClassVar[str] = "tf_laq compression inputs"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     release: str
-    model: str
-    classifier: Mapping[str, Any]
+    model: Mapping[str, Any]
     images: str
     attack: Mapping[str, Any]
     layout: str
     seed: Count
+
+    def are_those_of(self, path: Path) -> bool:
+        """Return whether a file has the same inputs."""
+        try:
+            found = Inputs.load(path)
+        except InputError:  # Another version, or damaged.
+            return False
+        return same_model(found.model, self.model) and dataclasses.replace(found, model=self.model) == self
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,8 +122,7 @@ class Workbench:
         self.path, self._task, self._layout, self._seed, self._progress = path, task, layout, seed, progress
         inputs = Inputs(
             release=__version__,
-            model=task.settled.sha256,
-            classifier=task.classifier.settings,
+            model=described(task.classifier, task.settled, task.first_images),
             images=task.dataset.train.sha256,
             attack=task.attack.to_dict(),
             layout=layout,
@@ -124,7 +130,7 @@ class Workbench:
         )
         files.sweep_tree(path)
         manifest = path / INPUTS
-        if manifest.is_file() and not inputs.is_at(manifest):
+        if manifest.is_file() and not inputs.are_those_of(manifest):
             if not overwrite:
                 raise InputError(
                     f"folder {path.parent}",

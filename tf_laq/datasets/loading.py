@@ -58,8 +58,8 @@ def load(
     whatever the seed. Where there are no validation images, they are drawn from the training images. Both are drawn
     class by class in the proportions of the classes.
 
-    A part that comes class by class, as folders do, is put in an order of which every first n images have the classes in
-    their proportions, always the same one: policies, corrections and evaluations look at the first images. Any other
+    A part that comes class by class, as folders do, is put in an order of which every first n images have the classes
+    in their proportions, always the same one: policies, corrections and evaluations look at the first images. Any other
     order is kept.
 
     A part that takes up to 1 GiB as float32 is held so in memory. The images of a larger one are decoded into a

@@ -14,7 +14,14 @@ from tf_laq._internal import archives
 from tf_laq._internal.validation import called_on, check_logits, one_of, real
 from tf_laq.adapters import adapter_of, is_keras_model, logits_of_arrays
 from tf_laq.adapters.activations import without_activation
-from tf_laq.adapters.heads import Activation, activation_of, class_logits, logits_of_probabilities, only_output
+from tf_laq.adapters.heads import (
+    Activation,
+    activation_of,
+    activation_of_probabilities,
+    class_logits,
+    logits_of_probabilities,
+    only_output,
+)
 from tf_laq.adapters.reaching import takes_bytes
 from tf_laq.attacks.base import Images, Labels, Logits
 from tf_laq.errors import InputError
@@ -221,8 +228,11 @@ class Classifier:
         """Return what the first outputs came through, by what is told of them and by their values."""
         if self.outputs == "logits" or first.shape.rank not in (1, 2):
             return ""
-        found = activation_of(np.asarray(tf.cast(first, tf.float32)))
-        if self.outputs == "probabilities" and not found:
+        values = np.asarray(tf.cast(first, tf.float32))
+        if self.outputs is None:
+            return activation_of(values)
+        found = activation_of_probabilities(values)
+        if not found:
             received = f"values from {tf.reduce_min(first):g} to {tf.reduce_max(first):g}"
             expected = "probabilities, as outputs='probabilities' says"
             raise InputError(subject, expected=expected, received=received, remedy="Leave outputs out.")

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_laq._internal.validation import one_of
-from tf_laq.attacks.base import Logits, has_gradient
+from tf_laq.attacks.base import Images, Logits, has_gradient
 from tf_laq.attacks.cleverhans import cross_entropy
 from tf_laq.errors import InputError
 from tf_laq.evaluation.classifier import Classifier, SettledClassifier
@@ -21,6 +21,8 @@ Key = tuple[object, ...]
 
 # Number of the first images whose outputs tell models apart.
 FINGERPRINT_IMAGES = 4
+# Outputs of the same model on the same images differ by less between two processes.
+SAME_OUTPUTS = 1e-3
 # Above this share of exact zeros, an attack that follows the gradient is blind. Half of the entries are usual: black
 # borders, units that are off. Quantization brings it to four in five and more.
 MANY_ZEROS = 0.7
@@ -71,14 +73,14 @@ class EvaluatedModel:
         settled: The model as attacks see it.
         data: The examples of the evaluation.
         classifier: The model as it was given.
-        outputs: Its logits for the first images, as nested lists.
+        described: What tells it apart from others, JSON-ready.
     """
 
     name: str
     settled: SettledClassifier
     data: Examples
     classifier: Classifier
-    outputs: list[list[float]]
+    described: dict[str, Any]
 
     @property
     def logits(self) -> Logits:
@@ -146,10 +148,7 @@ class EvaluatedModels:
     def described(self) -> dict[str, dict[str, Any]]:
         """What tells all models apart, JSON-ready, by argument and name."""
         return {
-            argument: {
-                name: {"sha256": model.sha256, "settings": model.classifier.settings, "outputs": model.outputs}
-                for name, model in some.items()
-            }
+            argument: {name: model.described for name, model in some.items()}
             for argument, some in self.by_argument.items()
         }
 
@@ -183,5 +182,21 @@ def _evaluated(
 def _checked(argument: str, classifier: Classifier, data: Examples) -> EvaluatedModel:
     numbers = next(iter(data))
     settled = classifier.settled(data.images[numbers], data.labels[numbers], argument)
-    first = np.asarray(settled.logits(tf.constant(data.images[:FINGERPRINT_IMAGES])), np.float64)
-    return EvaluatedModel("", settled, data, classifier, first.tolist())
+    return EvaluatedModel("", settled, data, classifier, described(classifier, settled, data.images))
+
+
+def described(classifier: Classifier, settled: SettledClassifier, images: Images) -> dict[str, Any]:
+    """Return what tells a model apart from others, JSON-ready: `same_model` compares it.
+
+    Weights alone do not: an activation, a stride or the factor of a Rescaling is in none of them.
+    """
+    outputs = np.asarray(settled.logits(tf.constant(images[:FINGERPRINT_IMAGES])), np.float64).tolist()
+    return {"sha256": settled.sha256, "settings": classifier.settings, "outputs": outputs}
+
+
+def same_model(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Return whether two descriptions are of the same model."""
+    outputs, others = np.array(mine["outputs"]), np.array(theirs["outputs"])
+    if any(mine[name] != theirs[name] for name in ("sha256", "settings")) or outputs.shape != others.shape:
+        return False
+    return bool(np.abs(outputs - others).max() <= SAME_OUTPUTS * max(1.0, np.abs(outputs).max()))

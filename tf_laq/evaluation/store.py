@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from tf_laq._internal import archives, files
 from tf_laq._internal.archives import Array
 from tf_laq._internal.documents import Count, Document, Part, Positive, Sha256
@@ -19,14 +17,11 @@ from tf_laq.attacks.battery import Battery
 from tf_laq.errors import InputError
 from tf_laq.evaluation.adversarial import ARRAYS, AdversarialExamples, write_examples
 from tf_laq.evaluation.examples import Examples
-from tf_laq.evaluation.models import EvaluatedModel, EvaluatedModels
+from tf_laq.evaluation.models import EvaluatedModel, EvaluatedModels, same_model
 from tf_laq.evaluation.outcomes import PartResult
 from tf_laq.version import __version__
 
 Worst = Mapping[str, Mapping[str, Array]]
-
-# Outputs of the same model on the same images differ by less between two processes.
-SAME_OUTPUTS = 1e-3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -231,11 +226,4 @@ def different_models(argument: str, mine: Mapping[str, Any], theirs: Mapping[str
     """Return which models of an argument of `evaluate` are not the same, by their descriptions."""
     if list(mine) != list(theirs):
         return [f"{argument} ({', '.join(mine) or 'none'})"]
-    return [f"{argument}[{name!r}]" for name in mine if not _same_model(mine[name], theirs[name])]
-
-
-def _same_model(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
-    outputs, others = np.array(mine["outputs"]), np.array(theirs["outputs"])
-    if any(mine[name] != theirs[name] for name in ("sha256", "settings")) or outputs.shape != others.shape:
-        return False
-    return bool(np.abs(outputs - others).max() <= SAME_OUTPUTS * max(1.0, np.abs(outputs).max()))
+    return [f"{argument}[{name!r}]" for name in mine if not same_model(mine[name], theirs[name])]

@@ -11,15 +11,14 @@ import tensorflow as tf
 from tf_laq._internal.validation import check_logits
 from tf_laq.adapters import adapter_of, carry, keras_module, keras_version, plan_of
 from tf_laq.adapters.reaching import takes_bytes
-from tf_laq.attacks.base import Logits
 from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
 
 _CHECKED = 8
 
 
-def images_to_logits(model: Any, dataset: Dataset) -> Logits:
-    """Return a Keras model as a function from images to float32 logits in inference mode.
+def check_gives_logits(model: Any, dataset: Dataset) -> None:
+    """Refuse what cannot be trained on a data set.
 
     Raises:
         InputError: It is no Keras model, does not take the data set's images, or does not give logits of its classes;
@@ -30,12 +29,8 @@ def images_to_logits(model: Any, dataset: Dataset) -> Logits:
         raise InputError(f"data set {dataset.name}", expected="training images", received="none")
     images = tf.constant(dataset.train.images[:_CHECKED])
     _check_inputs(model, tuple(images.shape[1:]))
-
-    def logits(images: tf.Tensor) -> tf.Tensor:
-        return tf.cast(model(images, training=False), tf.float32)
-
     try:
-        outputs = np.asarray(logits(images))
+        outputs = np.asarray(tf.cast(model(images, training=False), tf.float32))
     except (TypeError, ValueError, tf.errors.OpError) as error:  # Of a model that does not say what it takes.
         expected = f"a model of images of shape {tuple(images.shape[1:])} with one output"
         received = f"an error from it: {str(error).splitlines()[0]}"
@@ -44,7 +39,6 @@ def images_to_logits(model: Any, dataset: Dataset) -> Logits:
         expected = f"logits of {len(dataset.classes)} classes"
         raise InputError("model", expected=expected, received=f"{outputs.shape[1]} outputs")
     check_logits(outputs, dataset.train.labels[:_CHECKED])
-    return logits
 
 
 def _check_inputs(model: Any, shape: tuple[int, ...]) -> None:

@@ -17,7 +17,7 @@ from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
 from tf_laq.plan import QuantizationPlan
 from tf_laq.training import recipes
-from tf_laq.training.copying import copy_of, images_to_logits, with_precision
+from tf_laq.training.copying import check_gives_logits, copy_of, with_precision
 from tf_laq.training.devices import scope_of
 from tf_laq.training.fitting import fit
 from tf_laq.training.recipes import Recipe
@@ -74,15 +74,13 @@ def fine_tune(
         The wrapped model, not compiled: `strip` makes it a plain one with values on the grid.
 
     Raises:
-        InputError: The plan is for another model, the recipe has no attack, the model does not give logits of the data
-            set's classes, or an argument is wrong.
+        InputError: The plan is for another model, the recipe has no attack or a Lipschitz penalty, the model does not
+            give logits of the data set's classes, or an argument is wrong.
     """
     one_of("examples", examples, EXAMPLES)
     dataset = datasets.load(dataset)
     recipe = recipes.recipe(dataset, recipe) if isinstance(recipe, str) else recipe
-    if recipe.attack is None:
-        raise InputError("recipe", expected="one with an attack", received="one without")
-    images_to_logits(model, dataset)
+    check_can_be_tuned(model, dataset, recipe)
     trained = api.apply(with_precision(model, recipe.precision), plan)
     with scope_of(strategy, model):
         trained = trained if strategy is None else copy_of(trained)
@@ -100,6 +98,20 @@ def fine_tune(
     tuned = api.apply(model, plan)
     tuned.set_weights(trained.get_weights())
     return tuned
+
+
+def check_can_be_tuned(model: Any, dataset: Dataset, recipe: Recipe) -> None:
+    """Refuse what `fine_tune` does not train.
+
+    Raises:
+        InputError: As for `fine_tune`, but for the plan.
+    """
+    if recipe.attack is None:
+        raise InputError("recipe", expected="one with an attack", received="one without")
+    if recipe.lipschitz_penalty:
+        expected = "one without lipschitz_penalty, which is for the training of float networks"
+        raise InputError("recipe", expected=expected, received=f"a penalty of {recipe.lipschitz_penalty:g}")
+    check_gives_logits(model, dataset)
 
 
 def _examples_from(wrapped: Any, examples: str) -> Logits | None:

@@ -21,7 +21,7 @@ from tf_laq.errors import InputError
 from tf_laq.training import recipes
 from tf_laq.training.adversarial import AdversarialModel
 from tf_laq.training.checkpoints import Checkpoint
-from tf_laq.training.copying import copy_of, images_to_logits, with_precision
+from tf_laq.training.copying import check_gives_logits, copy_of, with_precision
 from tf_laq.training.devices import BatchesOf, begin_alike, endless, parts, scope_of, statistics_averager
 from tf_laq.training.lipschitz_penalty import add_lipschitz_penalty
 from tf_laq.training.overfitting import ROBUST_ACCURACY
@@ -157,7 +157,7 @@ def new_network(dataset: Dataset, recipe: Recipe, given: Any = None, *, keras: i
         InputError: It does not fit the data set, or there is none.
     """
     if given is not None and not isinstance(given, str):
-        images_to_logits(given, dataset)
+        check_gives_logits(given, dataset)
         return copy_of(given)
     name = recipe.model if given is None else given
     shape = dataset.train.images.shape[1:]
@@ -174,7 +174,7 @@ def new_network(dataset: Dataset, recipe: Recipe, given: Any = None, *, keras: i
         )
     options = recipe.model_options if name == recipe.model else {}
     model = models.build(name, keras=keras, seed=seed, **{"classes": len(dataset.classes), **options})
-    images_to_logits(model, dataset)
+    check_gives_logits(model, dataset)
     return model
 
 
