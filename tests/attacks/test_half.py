@@ -20,6 +20,21 @@ def test_half_of_the_images_become_examples_that_the_model_gets_wrong_more_often
     np.testing.assert_array_equal(seen, half_adversarial(model, images, PGD(epsilon=0.3, steps=10), seed=1))
 
 
+def test_the_examples_do_not_depend_on_how_many_are_attacked_at_a_time(mnist_data) -> None:
+    model, seen = models.load("mnist_orig"), []
+
+    def logits(images):
+        seen.append(len(images))
+        return model(images)
+
+    whole, batched = (
+        half_adversarial(logits, mnist_data.test.images[:21], PGD(epsilon=0.3, steps=4), seed=1, batch_size=size)
+        for size in (128, 4)
+    )
+    np.testing.assert_allclose(batched, whole, atol=1e-5)
+    assert max(seen[-4:]) <= 4
+
+
 def test_a_single_image_is_refused() -> None:
     with pytest.raises(InputError, match="images: expected at least two"):
         half_adversarial(models.load("mnist_orig"), np.zeros((1, 28, 28, 1)), PGD(epsilon=0.3))

@@ -15,8 +15,8 @@ import tensorflow as tf
 from tf_laq.adapters.activations import Head, without_activation
 from tf_laq.adapters.copying import copied, probe
 from tf_laq.adapters.heads import class_logits, only_output
-from tf_laq.adapters.kernels import LayerKinds, attribute, value_of
-from tf_laq.adapters.using import Key, check_used
+from tf_laq.adapters.kernels import LayerKinds, attribute, has_keras_call, value_of
+from tf_laq.adapters.using import Key, check_gradients, check_not_traced, check_used
 from tf_laq.errors import InputError
 from tf_laq.plan import LeftAlone, QuantizationPlan
 from tf_laq.quantizers import Quantizer
@@ -108,8 +108,9 @@ class Adapter(abc.ABC):
         """Return a copy of a model that is proved to be equal, with nothing shared.
 
         Raises:
-            InputError: The model cannot be copied.
+            InputError: The model cannot be copied, or a layer's call is a tf.function.
         """
+        check_not_traced(model)
         return copied(self.keras, model, self._made_anew)
 
     def wrap(self, model: Any, plan: QuantizationPlan) -> Any:
@@ -130,14 +131,27 @@ class Adapter(abc.ABC):
             variables = {path: id(attribute(part, path)) for path in self.kinds.kernels_of(part)}
             return {path: planned[variable] for path, variable in variables.items() if variable in planned}
 
+        wrapped = self._wrapped(twin, weights_in)
+        check_gradients(twin, wrapped, {key: variables[key] for key in quantizers})
+        return wrapped
+
+    def _wrapped(self, twin: Any, weights_in: Callable[[Any], Weights]) -> Any:
+        """Return a model of the same layers, those with weights to quantize in wrappers."""
         if not self._is_graph(twin):
             return self.wrap_whole(twin, weights_in(twin))
+        names = {part.name for part in twin._flatten_layers()}
 
-        def wrapped(path: str, layer: Any) -> Any:
+        def in_wrapper(path: str, layer: Any) -> Any:
             weights = weights_in(layer)
-            return self.wrap_layer(layer, weights) if weights else layer
+            if not weights:
+                return layer
+            name = f"quant_{layer.name}"
+            while name in names:
+                name += "_"
+            names.add(name)
+            return self.wrap_layer(layer, weights, name=name)
 
-        return self._rewired(twin, wrapped)
+        return self._rewired(twin, in_wrapper)
 
     def bake(self, model: Any, plan: QuantizationPlan) -> Any:
         """Return a plain model of the same architecture with quantized values as weights.
@@ -188,7 +202,7 @@ class Adapter(abc.ABC):
         Raises:
             InputError: The model is not built, or has several outputs.
         """
-        if self._is_graph(model) and not model.built:
+        if self._has_graph(model) and not model.built:
             received, remedy = "one without weights", "Build it first."
             raise InputError("model", expected="a built model", received=received, remedy=remedy)
         outputs, inputs = self.outputs(model), probe(model)
@@ -250,7 +264,13 @@ class Adapter(abc.ABC):
             )
 
     def _is_graph(self, model: Any) -> bool:
-        """Return whether a model is made of a graph of layers, which can be rebuilt, or subclassed."""
+        """Return whether a model is made of a graph of layers, which can be rebuilt, or subclassed.
+
+        What a class computes around its graph, in a `call` of its own, would be lost with the class.
+        """
+        return self._has_graph(model) and has_keras_call(model)
+
+    def _has_graph(self, model: Any) -> bool:
         return isinstance(model, self.keras.Sequential) or self.is_functional(model)
 
     def _parts(self, model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -308,6 +328,31 @@ class Adapter(abc.ABC):
         if not self._is_graph(model):
             return self.keras.models.clone_model(model)
         return self._rewired(model, lambda path, layer: type(layer).from_config(layer.get_config()))
+
+    def rebuilt(self, model: Any, config_of: Callable[[Any], dict[str, Any]]) -> Any:
+        """Return a model of the same graph and weights, whose layers are made anew from other configurations.
+
+        Args:
+            model: A built Sequential or functional model; it stays as it is.
+            config_of: From a layer to the configuration of the one in its place.
+
+        Raises:
+            InputError: The model is another one, or one of its layers cannot be made so.
+        """
+        expected = "a built Sequential or functional model, whose layers can be made anew from their configurations"
+        if not (self._is_graph(model) and model.built):
+            raise InputError("model", expected=expected, received=f"{type(model).__name__} {model.name!r}")
+        try:
+            twin = self._rewired(model, lambda path, layer: type(layer).from_config(config_of(layer)))
+            twin.set_weights(model.get_weights())
+        except (TypeError, ValueError, NotImplementedError) as error:
+            received = f"{type(model).__name__} {model.name!r}, for which that fails: {' '.join(str(error).split())}"
+            raise InputError("model", expected=expected, received=received) from error
+        for part in twin._flatten_layers():
+            # Keras 3 keeps in constants what a layer computes from the weights of its adapting.
+            if hasattr(part, "finalize_state"):
+                part.finalize_state()
+        return twin
 
     def _inner(self, path: str, layer: Any) -> Any:
         return layer.layer if isinstance(layer, self.wrapper) else layer

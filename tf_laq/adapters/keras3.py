@@ -191,7 +191,7 @@ class Keras3Adapter(Adapter):
     def known_input_shape(self, model: Any) -> Any:
         """Return what Keras knows of a model's input shape, or None."""
         plain = model.layer if isinstance(model, QuantizedModel) else model
-        if self._is_graph(plain):
+        if self._has_graph(plain):
             return plain.input_shape
         shape = (plain.get_build_config() or {}).get("input_shape")
         # From a file it is a list.

@@ -44,6 +44,7 @@ _PARTS = {
 }
 _NORMALIZATION = (
     "BatchNormalization",
+    "SyncBatchNormalization",
     "LayerNormalization",
     "GroupNormalization",
     "UnitNormalization",
@@ -225,9 +226,14 @@ class LayerKinds:
     def _parts_of(self, layer: Any) -> tuple[str, ...]:
         return next((parts for kind, parts in _PARTS.items() if self._is(layer, kind)), ())
 
+    def is_batch_norm(self, layer: Any) -> bool:
+        """Return whether a layer is a batch normalisation, with running statistics."""
+        return self._is(layer, "BatchNormalization", "SyncBatchNormalization")
+
     def _is(self, layer: Any, *kinds: str) -> bool:
         """Return whether a layer is of one of the kinds, as far as this version of Keras has them."""
-        return isinstance(layer, tuple(filter(None, (getattr(self.keras.layers, kind, None) for kind in kinds))))
+        rooms = (self.keras.layers, getattr(self.keras.layers, "experimental", None))
+        return isinstance(layer, tuple(filter(None, (getattr(room, kind, None) for room in rooms for kind in kinds))))
 
     def _own_kernels(self, layer: Any) -> Kernels:
         if self._is(layer, "SeparableConv1D", "SeparableConv2D"):
@@ -336,6 +342,11 @@ def _step(thing: Any, name: str) -> Any:
     if isinstance(thing, dict):
         return {str(key): item for key, item in thing.items()}[name]
     return thing[int(name)] if isinstance(thing, (list, tuple)) else getattr(thing, name)
+
+
+def has_keras_call(layer: Any) -> bool:
+    """Return whether a layer or model computes what Keras has written, and not what a class of its user does."""
+    return str(getattr(type(layer).call, "__module__", "")).partition(".")[0] in ("keras", "tf_keras")
 
 
 def _check_listed(model: Any, planned: Mapping[int, str]) -> None:

@@ -42,9 +42,10 @@ def steps_of(model: Any) -> list[Any]:
 
 
 def consumers_of(step: Any) -> list[Any]:
-    """Return what takes the outputs of a step, in whatever models they are."""
-    # Keras 2 calls the consumer of a tensor a layer, Keras 3 an operation.
-    return [getattr(node, "operation", None) or node.layer for node in step._outbound_nodes]
+    """Return what takes the outputs of a step, each once, in whatever models they are."""
+    # Keras 2 calls the consumer of a tensor a layer, Keras 3 an operation. A Sequential that was loaded has several
+    # nodes of the same one.
+    return list(dict.fromkeys(getattr(node, "operation", None) or node.layer for node in step._outbound_nodes))
 
 
 def _reached(model: Any, has_kernels: Callable[[Any], bool]) -> set[int]:

@@ -197,4 +197,4 @@ def _consumers(model: Any, tensor: Any) -> list[Any]:
     if not hasattr(tensor, "_keras_history"):
         return []
     own = {id(step) for step in steps_of(model)}
-    return [step for step in dict.fromkeys(consumers_of(tensor._keras_history[0])) if id(step) in own]
+    return [step for step in consumers_of(tensor._keras_history[0]) if id(step) in own]

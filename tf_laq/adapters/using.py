@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_laq.adapters.copying import probe, values_kept
-from tf_laq.adapters.kernels import tensorflow_variable, value_of
+from tf_laq.adapters.kernels import has_keras_call, tensorflow_variable, value_of
 from tf_laq.errors import InputError
 from tf_laq.quantizers import Quantizer
 
@@ -45,6 +45,51 @@ def check_used(model: Any, variables: Mapping[Key, Any], quantizers: Mapping[Key
             if not _changes_outputs(model, inputs, planned[key], quantizers[key]):
                 received = "one that may be quantized without any change of them"
                 raise _refusal(key, "a weight that the outputs of the model depend on", received)
+
+
+def check_gradients(model: Any, wrapped: Any, planned: Mapping[Key, Any]) -> None:
+    """Raise an `InputError` if a weight that the float model can train is cut off from the gradient once it is wrapped.
+
+    Layers of Keras' own are not; those of users may compute through `tf.recompute_grad` or `tf.custom_gradient`, which
+    see variables and not the tensors in their places.
+
+    Args:
+        model: The float model.
+        wrapped: The same with quantized weights, on the same variables.
+        planned: The Keras variables of the weights that are quantized.
+
+    Raises:
+        InputError: There is such a weight.
+    """
+    inputs = probe(model)
+    if inputs is None or all(map(has_keras_call, model._flatten_layers())):
+        return
+    with values_kept(model):
+        lost = set(_without_gradient(wrapped, inputs, planned)) - set(_without_gradient(model, inputs, planned))
+    if lost:
+        layer, weight = min(lost)
+        raise InputError(
+            f"layer {layer!r}, weight {weight!r}",
+            expected="a weight that a training reaches when it is quantized",
+            received="one without a gradient, as behind tf.recompute_grad or tf.custom_gradient",
+            remedy="Take that out of the layer, or use laq.bake, which makes a model without training.",
+        )
+
+
+def check_not_traced(model: Any) -> None:
+    """Refuse layers whose call is a tf.function: what it was traced with stays in it, whatever the weights are then.
+
+    Raises:
+        InputError: There is one.
+    """
+    for part in model._flatten_layers():
+        if isinstance(getattr(type(part), "call", None), tf.types.experimental.PolymorphicFunction):
+            raise InputError(
+                f"layer {part.name!r} ({type(part).__name__})",
+                expected="a call that runs with the weights of the moment",
+                received="one that is a tf.function, which keeps those that it was traced with",
+                remedy="Remove the decorator @tf.function from its call: Keras compiles the model anyway.",
+            )
 
 
 def _refusal(key: Key, expected: str, received: str) -> InputError:

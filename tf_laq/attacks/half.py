@@ -7,13 +7,15 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tf_laq._internal.typed import typed
-from tf_laq._internal.validation import called_on, checked_images
+from tf_laq._internal.validation import called_on, checked_images, whole
 from tf_laq.attacks.base import Attack, Images, Logits
 from tf_laq.errors import InputError
 
 
 @typed
-def half_adversarial(logits: Logits, images: npt.ArrayLike, attack: Attack, *, seed: int = 0) -> Images:
+def half_adversarial(
+    logits: Logits, images: npt.ArrayLike, attack: Attack, *, seed: int = 0, batch_size: int = 128
+) -> Images:
     """Return images, the second half of them as adversarial examples.
 
     The examples lead away from what the model takes the images for, so that no labels are needed.
@@ -23,6 +25,7 @@ def half_adversarial(logits: Logits, images: npt.ArrayLike, attack: Attack, *, s
         images: Floating-point images (n, height, width, channels) in [0, 1], at least two.
         attack: Makes the examples.
         seed: Seed of the attack.
+        batch_size: Images attacked at a time.
 
     Returns:
         float32 images of the same shape.
@@ -37,9 +40,15 @@ def half_adversarial(logits: Logits, images: npt.ArrayLike, attack: Attack, *, s
         [0.75, 0.5]
     """
     images = checked_images(images)
+    whole("batch_size", batch_size)
     if len(images) < 2:
         raise InputError("images", expected="at least two, the second half of which is attacked", received="one")
     clean, attacked = np.split(images, [len(images) // 2])
+    batches = np.array_split(np.arange(len(attacked)), -(-len(attacked) // batch_size))
     with called_on(images.shape[1:]):
-        predicted = np.argmax(np.asarray(logits(tf.constant(attacked))), axis=1)
-    return np.concatenate([clean, attack(logits, attacked, predicted, seed=seed)])
+        predicted = [np.argmax(np.asarray(logits(tf.constant(attacked[rows]))), axis=1) for rows in batches]
+    found = [
+        attack(logits, attacked[rows], classes, seed=seed, indices=rows)
+        for rows, classes in zip(batches, predicted, strict=True)
+    ]
+    return np.concatenate([clean, *found])

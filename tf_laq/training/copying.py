@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from tf_laq._internal.validation import check_logits
-from tf_laq.adapters import adapter_of, carry, keras_module, keras_version, plan_of
+from tf_laq.adapters import adapter_of, carry, keras_version, plan_of
 from tf_laq.adapters.reaching import takes_bytes
 from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
 
-_CHECKED = 8
+_CHECKED, _COMPARED = 8, 4
 
 
 def check_gives_logits(model: Any, dataset: Dataset) -> None:
@@ -41,6 +41,12 @@ def check_gives_logits(model: Any, dataset: Dataset) -> None:
     check_logits(outputs, dataset.train.labels[:_CHECKED])
 
 
+def first_outputs(model: Any, dataset: Dataset) -> npt.NDArray[np.float32]:
+    """Return the outputs for the first training images, which tell networks of the same weights apart."""
+    images = tf.constant(dataset.train.images[:_COMPARED])
+    return np.asarray(tf.cast(model(images, training=False), tf.float32))
+
+
 def _check_inputs(model: Any, shape: tuple[int, ...]) -> None:
     """Refuse a model that takes images of another shape or range."""
     taken = adapter_of(model).known_input_shape(model)
@@ -61,38 +67,29 @@ def _check_inputs(model: Any, shape: tuple[int, ...]) -> None:
         )
 
 
-def copy_of(model: Any, clone_function: Callable[[Any], Any] | None = None) -> Any:
+def copy_of(model: Any) -> Any:
     """Return a Keras model of the same layers and weights, with nothing shared.
 
-    Args:
-        model: A built Sequential or functional model.
-        clone_function: From a layer to the one in its place, as for Keras's own `clone_model`.
-
     Raises:
-        InputError: Keras cannot clone the model: it is subclassed, or not built.
+        InputError: The model cannot be copied.
     """
-    if clone_function is None:
-        return carry(adapter_of(model).copy(model), plan_of(model))
-    keras = keras_module(keras_version(model))
-    try:
-        copied = keras.models.clone_model(model, clone_function=clone_function)
-        copied.set_weights(model.get_weights())
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise InputError(
-            "model",
-            expected="a built Sequential or functional model, which can be copied",
-            received=f"{type(model).__name__} {model.name!r}, whose copy fails with: {' '.join(str(error).split())}",
-        ) from error
-    return carry(copied, plan_of(model))
+    return carry(adapter_of(model).copy(model), plan_of(model))
 
 
 def with_precision(model: Any, precision: str) -> Any:
-    """Return a copy of a network that computes in `precision`, "float32" or "mixed_bfloat16", but for its logits."""
+    """Return a copy of a network that computes in `precision`, "float32" or "mixed_bfloat16", but for its logits.
+
+    Raises:
+        InputError: The model cannot be copied.
+    """
     if precision == "float32":
         return copy_of(model)
+    last = model.layers[-1]
+    while getattr(last, "layers", None):
+        last = last.layers[-1]
 
-    def copy(layer: Any) -> Any:
-        dtype = "float32" if layer is model.layers[-1] else precision
-        return type(layer).from_config({**layer.get_config(), "dtype": dtype})
+    def config_of(layer: Any) -> dict[str, Any]:
+        config: dict[str, Any] = layer.get_config()
+        return {**config, "dtype": "float32" if layer is last else precision} if "dtype" in config else config
 
-    return copy_of(model, copy)
+    return carry(adapter_of(model).rebuilt(model, config_of), plan_of(model))

@@ -68,8 +68,9 @@ def match_statistics(
             kind that the network was trained on.
         attack: Perturbs the second half of the images on the float twin, as `attacks.half_adversarial` does; None for
             images as they are.
-        batch_size: Images in a call; the result does not depend on it but for rounding. The model is called once on
-            images that fit into one call; more images take a pass over all of them for each layer that is corrected.
+        batch_size: Images in a call, of which the attack takes half as many; the result does not depend on it but for
+            rounding. The model is called once on images that fit into one call; more images take a pass over all of
+            them for each layer that is corrected.
         seed: Of the attack.
 
     Raises:
@@ -96,7 +97,9 @@ def match_statistics(
     whole("batch_size", batch_size)
     whole("seed", seed, minimum=0)
     if attack is not None:
-        images = half_adversarial(logits_function(float_twin), images, attack, seed=seed)
+        # The gradient takes more memory than the outputs.
+        fewer = max(batch_size // 2, 1)
+        images = half_adversarial(logits_function(float_twin), images, attack, seed=seed, batch_size=fewer)
     matched = copy_of(model)
     batch_norms = paired(normalisations, matched, float_twin)
     biases = [
@@ -247,10 +250,10 @@ def _shift_bias(layer: Any, found: Moments, wanted: Moments) -> None:
 
 def _is_normalised(layer: Any, model: Any) -> bool:
     """Return whether nothing but normalisations takes what a layer of a float model gives, as its kernel gives it."""
-    keras = adapter_of(model).keras
+    adapter = adapter_of(model)
     consumers = consumers_of(layer)
-    only_normalisations = all(isinstance(step, keras.layers.BatchNormalization) for step in consumers)
-    return layer.activation in (None, keras.activations.linear) and bool(consumers) and only_normalisations
+    only_normalisations = all(map(adapter.kinds.is_batch_norm, consumers))
+    return layer.activation in (None, adapter.keras.activations.linear) and bool(consumers) and only_normalisations
 
 
 def _described(model: Any, missing: str) -> str:

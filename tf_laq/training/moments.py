@@ -13,6 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tf_laq.adapters import adapter_of
+from tf_laq.adapters.kernels import has_keras_call
 from tf_laq.adapters.observing import before_activation, observed
 from tf_laq.errors import InputError
 
@@ -76,17 +77,21 @@ class Place:
 def normalisations(model: Any) -> list[Place]:
     """Return the batch normalisations of a model, wherever they are in it, with their inputs."""
     adapter = adapter_of(model)
-    found = [layer for layer in adapter.layers(model) if isinstance(layer, adapter.keras.layers.BatchNormalization)]
+    found = [layer for layer in adapter.layers(model) if adapter.kinds.is_batch_norm(layer)]
     return [Place(layer, layer.axis, lambda inputs: inputs) for layer in found]
 
 
 def layers_with_bias(model: Any) -> list[Place]:
-    """Return the layers that have a kernel, a bias per channel and an activation, with their outputs before that."""
+    """Return Keras' layers that have a kernel, a bias per channel and an activation, with their outputs before that.
+
+    What a layer of the user's own does with its bias is not known: it need not shift the mean of any output.
+    """
     adapter = adapter_of(model)
     found = [
         layer
         for layer in adapter.layers(model)
-        if _is_vector(getattr(layer, "bias", None))
+        if has_keras_call(layer)
+        and _is_vector(getattr(layer, "bias", None))
         and hasattr(layer, "activation")
         # The cell of a recurrent layer takes states beside its inputs.
         and not hasattr(layer, "state_size")

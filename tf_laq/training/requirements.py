@@ -62,7 +62,7 @@ def check_steps(model: Any, steps: int) -> None:
     """
     adapter = adapter_of(model)
     for layer in adapter.layers(model):
-        if isinstance(layer, adapter.keras.layers.BatchNormalization) and not np.any(layer.moving_mean):
+        if adapter.kinds.is_batch_norm(layer) and not np.any(layer.moving_mean):
             left = layer.momentum**steps
             if left > _MOST_LEFT:
                 warnings.warn(

@@ -28,7 +28,7 @@ class Keras2Adapter(Adapter):
         raise InputError(
             "model",
             expected="a Sequential or functional model (only these can be rebuilt with wrapped layers)",
-            received=f"the subclassed model {type(model).__name__} {model.name!r}",
+            received=f"the subclassed model {type(model).__name__} {model.name!r}, which has a call of its own",
             remedy="Use laq.bake(model, plan), or build the model with the functional API.",
         )
 
@@ -45,4 +45,4 @@ class Keras2Adapter(Adapter):
 
     def known_input_shape(self, model: Any) -> Any:
         """Return what Keras knows of a model's input shape, or None."""
-        return getattr(model, "input_shape" if self._is_graph(model) else "_build_input_shape", None)
+        return getattr(model, "input_shape" if self._has_graph(model) else "_build_input_shape", None)

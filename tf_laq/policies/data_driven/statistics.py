@@ -29,8 +29,7 @@ class MatchedStatistics:
 
     def __init__(self, model: Any, images: tf.Tensor) -> None:
         adapter = adapter_of(model)
-        kind = adapter.keras.layers.BatchNormalization
-        layers = [layer for layer in adapter.layers(model) if isinstance(layer, kind)]
+        layers = [layer for layer in adapter.layers(model) if adapter.kinds.is_batch_norm(layer)]
         found: dict[int, list[Moments]] = {}
 
         def recorder(layer: Any) -> Callable[[Any], None]:
