@@ -168,7 +168,7 @@ def calls(folder):
         ),
         "half_adversarial": (
             attacks.half_adversarial,
-            {"logits": model, "images": IMAGES, "attack": attack, "seed": 0},
+            {"logits": model, "images": IMAGES, "attack": attack, "seed": 0, "batch_size": 2},
         ),
         "attacks.get": (attacks.get, {"name": "pgd", "epsilon": 0.1}),
         "attacks.from_dict": (attacks.from_dict, {"content": attack.to_dict()}),

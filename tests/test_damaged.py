@@ -104,7 +104,7 @@ DOCUMENTS: list[Document] = [
         check_strength=True,
         expected_clean={"m": 0.98},
     ),
-    TrainingRecord("mnist", SHA256, "", {"epochs": 3, "attack": {"epsilon": 0.3}}, 2, 0, "0.1", SHA256),
+    TrainingRecord("mnist", SHA256, "", ((0.5,),), {"epochs": 3, "attack": {"epsilon": 0.3}}, 2, 0, "0.1", SHA256),
     CompressionInputs(
         release="0.1", model={"sha256": SHA256}, images=SHA256, attack={"name": "pgd"}, layout="auto",
         seed=0,

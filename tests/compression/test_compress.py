@@ -88,6 +88,13 @@ def test_what_is_written_is_what_was_attacked(compressed, digits):
     assert (np.asarray(model(worst.images, training=False)).argmax(axis=1) == worst.predicted).all()
 
 
+def test_few_images_are_told_before_anything_else(compressed, compressing, tmp_path):
+    folder, _ = compressed
+    shutil.copytree(folder, tmp_path / "few")
+    found, _ = compressing(tmp_path / "few", rule=Rule(max_loss=1.5))
+    assert "These 64 images cannot tell a loss of 1.5 points: one of them is 1.6 points." in str(found.recommendation)
+
+
 def test_the_file_withstands_what_its_model_withstands(compressed):
     _, result = compressed
     check = result.file_check
@@ -176,7 +183,7 @@ def test_a_candidate_that_was_to_be_made_in_another_way_is_not_taken_for_whole(
     record = (place / "made.json").read_text()
     other = laq.compression.Candidate(name="budget-3", policy=laq.policies.Guarded(error=0.9))
     task = Task.of(network, digits, epsilon=0.06, norm="linf", preset="quick", examples=64)
-    bench = Workbench(tmp_path / "out" / "work", task, "packed", 0, overwrite=False, progress=False)
+    bench = Workbench(tmp_path / "out" / "work", task, "packed", 0, batch_size=128, overwrite=False, progress=False)
     (place / "export.json").unlink()
     (place / "export.json").mkdir()  # So that making it fails halfway.
     with pytest.raises((OSError, InputError)):
@@ -340,6 +347,8 @@ def test_a_model_that_withstands_nothing_is_told_and_judged_without_an_attack(co
     model = tf_keras.Sequential([tf_keras.Input((8, 8, 1)), tf_keras.layers.Flatten(), tf_keras.layers.Dense(10)])
     found, _ = compressing(tmp_path / "weak", model=model, epsilon=0.5)
     assert "The original is not robust itself" in found.recommendation.reason
+    assert any(line.startswith("warning: original, clean_accuracy") for line in found.warnings())
+    assert all(line[:60] in str(found) for line in found.warnings())
 
 
 @pytest.mark.parametrize(
@@ -391,7 +400,7 @@ def test_without_training_images_statistics_are_matched_on_textures(digits, tmp_
     model = keras.Sequential([keras.Input((8, 8, 1)), *parts])
     data = dataclasses.replace(digits, train=Split(digits.train.images[:0], digits.train.labels[:0]))
     task = Task.of(model, data, epsilon=None, norm="linf", preset="standard", examples=32)
-    bench = Workbench(tmp_path, task, "packed", 0, overwrite=False, progress=False)
+    bench = Workbench(tmp_path, task, "packed", 0, batch_size=128, overwrite=False, progress=False)
     plain, matched = (
         bench.make(Candidate(name=name, policy=laq.policies.Uniform(laq.quantizers.get("linear", 3)), matched=matched))
         for name, matched in (("plain", False), ("matched", True))

@@ -25,6 +25,26 @@ BATTERY = Battery(name="short", columns=(Column(name="fgsm", attacks={"white": F
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluating(Attack):
+    """Evaluates a second time while the first is at work."""
+
+    name: ClassVar[str] = "evaluating"
+    folder: str
+
+    def _perturb(self, logits, images, labels, seed, indices):
+        with pytest.raises(InputError, match="which another run is writing"):
+            evaluate({"m": logits}, images, labels, battery=BATTERY, folder=self.folder)
+        return images
+
+
+def test_a_second_evaluation_in_a_folder_is_refused_until_the_first_has_ended(linear, images, labels, tmp_path):
+    attack = Evaluating(folder=str(tmp_path))
+    battery = Battery(name="two", columns=(Column(name="two", attacks={"white": attack}),))
+    evaluate({"m": linear[0]}, images, labels, battery=battery, folder=tmp_path)
+    assert not list(tmp_path.glob(".*"))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Failing(Attack):
     """Notes what it was asked for, and fails at one example as long as it is told to."""
 

@@ -61,6 +61,10 @@ def test_a_seed_fixes_the_weights_even_of_a_run_that_was_interrupted(trained, di
     power_cut = tf_keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: cut(epoch))
     with pytest.raises(PowerCutError):
         train(digits, short, seed=1, checkpoint=tmp_path, callbacks=[power_cut])
+    others = ({"seed": 2}, {"recipe": dataclasses.replace(short, learning_rate=0.5)})
+    for changes in others:
+        with pytest.raises(InputError, match=r"state\.npz.*of the same data, recipe, seed and network.*of another"):
+            train(digits, **{"recipe": short, "seed": 1, "checkpoint": tmp_path, **changes})
     resumed = train(digits, short, seed=1, checkpoint=tmp_path)
     for a, b in zip(resumed.get_weights(), trained[0].get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -119,7 +119,7 @@ def test_a_second_run_on_the_same_file_is_refused_until_the_first_is_dead(tmp_pa
 
 
 @pytest.mark.parametrize("keras", KERAS)
-def test_a_damaged_checkpoint_and_that_of_another_model_are_refused_by_name(keras, tmp_path):
+def test_a_damaged_checkpoint_and_that_of_another_training_are_refused_by_name(keras, tmp_path):
     k = keras_module(keras)
 
     def compiled(units):
@@ -127,17 +127,21 @@ def test_a_damaged_checkpoint_and_that_of_another_model_are_refused_by_name(kera
         model.compile("adam", "mse")
         return model
 
+    def checkpoint(model, training="mine", outputs=((0.5, 0.25),)):
+        return Checkpoint(tmp_path, model, training, outputs)
+
     model = compiled(2)
-    assert Checkpoint(tmp_path, model).restore() == 0
+    assert checkpoint(model).restore() == 0
     model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
-    Checkpoint(tmp_path, model).save(7)
+    checkpoint(model).save(7)
     twin = compiled(2)
-    assert Checkpoint(tmp_path, twin).restore() == 7
+    assert checkpoint(twin).restore() == 7
     for found, expected in zip(twin.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(found, expected)
-    with pytest.raises(InputError, match=r"state\.npz.*that of another model\. Remove it to train from the start"):
-        Checkpoint(tmp_path, compiled(5)).restore()
+    for other in ({"training": "other"}, {"outputs": ((0.5, 0.3),)}, {"outputs": ((0.5,),)}):
+        with pytest.raises(InputError, match=r"state\.npz.*that of another\. Remove it to train from the start"):
+            checkpoint(compiled(2), **other).restore()
     content = (tmp_path / "state.npz").read_bytes()
     (tmp_path / "state.npz").write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match=r"state\.npz.*Remove it to train from the start"):
-        Checkpoint(tmp_path, compiled(2)).restore()
+        checkpoint(compiled(2)).restore()

@@ -56,6 +56,21 @@ def test_a_network_of_the_users_own_is_trained_again_if_it_or_the_images_changed
     assert lines[0].startswith("Train")
 
 
+def test_a_network_of_the_same_weights_and_another_activation_is_trained_anew(reused):
+    import tf_keras
+
+    def network(activation):
+        layers = [tf_keras.layers.Flatten(), tf_keras.layers.Dense(8, activation), tf_keras.layers.Dense(10)]
+        model = tf_keras.Sequential([tf_keras.Input((8, 8, 1)), *layers])
+        random = np.random.default_rng(0)
+        model.set_weights([random.normal(size=weight.shape) for weight in model.get_weights()])
+        return model
+
+    assert not reused(RECIPE, 0, model=network("relu"))
+    assert reused(RECIPE, 0, model=network("relu"))
+    assert not reused(RECIPE, 0, model=network("elu"))
+
+
 @pytest.mark.slow
 def test_another_seed_recipe_or_a_damaged_file_is_trained_anew(reused, tmp_path):
     path = tmp_path / "adv.keras"

@@ -16,6 +16,9 @@ from tf_laq.errors import InputError
 # The sum of probabilities is off by at most so much in bfloat16.
 PROBABILITY_TOLERANCE = 4e-3
 
+# Outputs of one model on the same images differ by less between two processes.
+_SAME_OUTPUTS = 1e-3
+
 # What the libraries below take for a seed, a size or a label.
 LARGEST_WHOLE = 2**63 - 1
 
@@ -239,3 +242,16 @@ def check_logits(logits: npt.NDArray[Any], labels: npt.NDArray[np.int64], subjec
             received="probabilities: every row is in [0, 1] and sums to 1",
             remedy="Give logits: remove the softmax at the end.",
         )
+
+
+def same_outputs(mine: npt.ArrayLike, theirs: npt.ArrayLike) -> bool:
+    """Return whether outputs for some images can be those of the same model in two processes.
+
+    Example:
+        >>> same_outputs([[1.0, 2.0]], [[1.0, 2.0001]]), same_outputs([[1.0, 2.0]], [[1.0, 2.1]])
+        (True, False)
+    """
+    ours, others = np.asarray(mine, np.float64), np.asarray(theirs, np.float64)
+    if ours.shape != others.shape:
+        return False
+    return bool(np.abs(ours - others).max(initial=0.0) <= _SAME_OUTPUTS * max(1.0, np.abs(ours).max(initial=0.0)))

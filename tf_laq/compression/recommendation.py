@@ -13,6 +13,12 @@ def recommend(race: Race, rule: Rule) -> Recommendation:
     reason = _reason(race, name)
     if race.winner is None:
         reason = f"No candidate keeps the rule: {rule}. {reason}"
+    weight = 100 / race.robustness.count
+    if weight > rule.max_loss and name != ORIGINAL:
+        reason = (
+            f"These {race.robustness.count:,} images cannot tell a loss of {points(rule.max_loss)}: one of them is "
+            f"{points(round(weight, 1))}. {reason}"
+        )
     withstands = race.robustness.worst_case(ORIGINAL)
     if withstands.value <= 1 / race.robustness.classes[ORIGINAL]:
         reason += (

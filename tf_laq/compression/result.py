@@ -13,6 +13,7 @@ from tf_laq._internal.tables import fitted
 from tf_laq.compression.rule import Rule
 from tf_laq.errors import InputError
 from tf_laq.evaluation import Difference, RobustnessReport, drop
+from tf_laq.evaluation.report import OK
 from tf_laq.plan import FLOAT_BITS, QuantizationPlan
 from tf_laq.tflite import ExportReport
 
@@ -200,6 +201,11 @@ class Compression(Document):
             )
         return headers, rows
 
+    def warnings(self) -> list[str]:
+        """Return what could make the figures of the original and of the model to ship misleading, as the checks say."""
+        told = (ORIGINAL, self.recommendation.name)
+        return [str(check) for check in self.robustness.checks if check.model in told and check.verdict != OK]
+
     def notes(self) -> list[str]:
         """Return the lines that say how the table was made and what it does not show."""
         quick = ", ".join(column for column in self.screening.battery.names if column != CLEAN)
@@ -226,8 +232,11 @@ class Compression(Document):
         """Return the recommendation and the table, as wide as the terminal; in files and pipes, 120 characters."""
         width = terminal_width()
         table = fitted(*self.rows(), width, spare=_SPARE)
-        below = [textwrap.fill(line, width) for line in (str(self.file_check), *self.notes())]
-        return "\n\n".join([textwrap.fill(self.recommendation.reason, width), table, "\n".join(below)])
+        above, below = (
+            "\n".join(textwrap.fill(line, width) for line in lines)
+            for lines in ((self.recommendation.reason, *self.warnings()), (str(self.file_check), *self.notes()))
+        )
+        return f"{above}\n\n{table}\n\n{below}"
 
     def _loss_cell(self, name: str) -> str:
         if self.attacked(name):

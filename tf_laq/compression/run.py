@@ -125,7 +125,8 @@ def compress(
     folder = Path(out)
     _check_folder(folder, overwrite)
     with files.locked(folder / RESULTS):
-        bench = Workbench(folder / WORK, task, layout, seed, overwrite=overwrite, progress=progress)
+        makes: Any = {"batch_size": batch_size, "overwrite": overwrite, "progress": progress}
+        bench = Workbench(folder / WORK, task, layout, seed, **makes)
         judge = Judge(task=task, bench=bench, batch_size=batch_size, seed=seed, executor=executor, progress=progress)
         race = _raced(judge, rule, fine_tune, also, _timed(announce))
         recommendation = recommend(race, rule)

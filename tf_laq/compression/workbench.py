@@ -111,6 +111,7 @@ class Workbench:
         task: The model, which stays as it is, and the data that the makers may look at.
         layout: Of the files.
         seed: Of the corrections and the fine-tuning.
+        batch_size: Images that the corrections attack at a time.
         overwrite: Remove what was made of other inputs.
         progress: Show progress bars; in files and pipes, a line a minute.
 
@@ -118,8 +119,11 @@ class Workbench:
         InputError: The folder has candidates of other inputs.
     """
 
-    def __init__(self, path: Path, task: Task, layout: Layout, seed: int, *, overwrite: bool, progress: bool) -> None:
+    def __init__(
+        self, path: Path, task: Task, layout: Layout, seed: int, *, batch_size: int, overwrite: bool, progress: bool
+    ) -> None:
         self.path, self._task, self._layout, self._seed, self._progress = path, task, layout, seed, progress
+        self._batch_size = batch_size
         inputs = Inputs(
             release=__version__,
             model=described(task.classifier, task.settled, task.first_images),
@@ -216,7 +220,8 @@ class Workbench:
 
             def matched(plan: QuantizationPlan) -> Any:
                 baked = api.bake(model, plan)
-                return training.match_statistics(baked, model, images, attack=task.attack, seed=seed)
+                settings: Any = {"attack": task.attack, "batch_size": 2 * self._batch_size, "seed": seed}
+                return training.match_statistics(baked, model, images, **settings)
 
             return (f"statistics matched on {len(images)} training images",), matched
         # Running statistics can be asked instead of training images.

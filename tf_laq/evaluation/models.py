@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_laq._internal.validation import one_of
+from tf_laq._internal.validation import one_of, same_outputs
 from tf_laq.attacks.base import Images, Logits, has_gradient
 from tf_laq.attacks.cleverhans import cross_entropy
 from tf_laq.errors import InputError
@@ -21,8 +21,6 @@ Key = tuple[object, ...]
 
 # Number of the first images whose outputs tell models apart.
 FINGERPRINT_IMAGES = 4
-# Outputs of the same model on the same images differ by less between two processes.
-SAME_OUTPUTS = 1e-3
 # Above this share of exact zeros, an attack that follows the gradient is blind. Half of the entries are usual: black
 # borders, units that are off. Quantization brings it to four in five and more.
 MANY_ZEROS = 0.7
@@ -196,7 +194,5 @@ def described(classifier: Classifier, settled: SettledClassifier, images: Images
 
 def same_model(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
     """Return whether two descriptions are of the same model."""
-    outputs, others = np.array(mine["outputs"]), np.array(theirs["outputs"])
-    if any(mine[name] != theirs[name] for name in ("sha256", "settings")) or outputs.shape != others.shape:
-        return False
-    return bool(np.abs(outputs - others).max() <= SAME_OUTPUTS * max(1.0, np.abs(outputs).max()))
+    told = all(mine[name] == theirs[name] for name in ("sha256", "settings"))
+    return told and same_outputs(mine["outputs"], theirs["outputs"])

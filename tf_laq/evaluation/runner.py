@@ -29,7 +29,7 @@ from tf_laq.evaluation.plausibility import (
     plausibility_checks,
 )
 from tf_laq.evaluation.report import Check, RobustnessReport
-from tf_laq.evaluation.store import EvaluationFolder, Inputs
+from tf_laq.evaluation.store import EvaluationFolder, Inputs, opened_folder
 from tf_laq.evaluation.strength import strength_checks
 from tf_laq.evaluation.tasks import Task, cells_of, tasks_of
 from tf_laq.evaluation.workers import FinishedPart, check_executor, finished_parts, packed
@@ -114,7 +114,8 @@ def evaluate(
     Raises:
         InputError: An argument is not as above, a model's outputs are not finite logits of these classes, an attack
             cannot be made on such images or has a radius above their diameter, or the folder has an evaluation of
-            other inputs; a model cannot be sent to other processes, or one of these has ended.
+            other inputs or is in use by another run; a model cannot be sent to other processes, or one of these has
+            ended.
 
     Example:
         >>> import tensorflow as tf
@@ -136,40 +137,41 @@ def evaluate(
     data = dataclasses.replace(data, batch_size=parts[0].batch_size)
     checked = EvaluatedModels.of(models, surrogates or {}, float_twins or {}, data)
     expected = checked_expectations(expected_clean, [model.name for model in checked.models])
-    kept = None
-    if folder is not None:
-        inputs = Inputs.of(checked, data, battery, part_size, check_strength, expected)
-        kept = EvaluationFolder(folder, inputs, overwrite=overwrite)
-        report = _kept_report(kept)
-        if report is not None:
-            return report
-    checked.check_sources()
-    tasks = tasks_of(battery, checked)
-    result = _run(parts, tasks, battery, checked, kept, until, executor, progress)
-    report = RobustnessReport(
-        models=tuple(model.name for model in checked.models),
-        surrogates=tuple(source.name for source in checked.surrogates),
-        battery=battery,
-        count=result.count,
-        seed=data.seed,
-        outcomes=result.outcomes(cells_of(tasks, battery, checked)),
-        classes={model.name: model.classes for model in checked.models},
-        steps={m.name: m.settled.steps for m in (*checked.models, *checked.surrogates) if m.settled.steps},
-    )
-    if report.count < len(data.images):
-        return report
-    found = [
-        check
-        for model in checked.models
-        for check in (
-            *plausibility_checks(report, model.name, data.images, data.labels, expected.get(model.name)),
-            *_checks(report, model, data, result, check_strength),
+    with contextlib.ExitStack() as held:
+        kept = None
+        if folder is not None:
+            inputs = Inputs.of(checked, data, battery, part_size, check_strength, expected)
+            kept = held.enter_context(opened_folder(folder, inputs, overwrite=overwrite))
+            report = _kept_report(kept)
+            if report is not None:
+                return report
+        checked.check_sources()
+        tasks = tasks_of(battery, checked)
+        result = _run(parts, tasks, battery, checked, kept, until, executor, progress)
+        report = RobustnessReport(
+            models=tuple(model.name for model in checked.models),
+            surrogates=tuple(source.name for source in checked.surrogates),
+            battery=battery,
+            count=result.count,
+            seed=data.seed,
+            outcomes=result.outcomes(cells_of(tasks, battery, checked)),
+            classes={model.name: model.classes for model in checked.models},
+            steps={m.name: m.settled.steps for m in (*checked.models, *checked.surrogates) if m.settled.steps},
         )
-    ]
-    report = dataclasses.replace(report, checks=tuple(found))
-    if kept is not None:
-        report.save(kept.report)
-    return report
+        if report.count < len(data.images):
+            return report
+        found = [
+            check
+            for model in checked.models
+            for check in (
+                *plausibility_checks(report, model.name, data.images, data.labels, expected.get(model.name)),
+                *_checks(report, model, data, result, check_strength),
+            )
+        ]
+        report = dataclasses.replace(report, checks=tuple(found))
+        if kept is not None:
+            report.save(kept.report)
+        return report
 
 
 def _kept_report(kept: EvaluationFolder) -> RobustnessReport | None:

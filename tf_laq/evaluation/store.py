@@ -23,6 +23,8 @@ from tf_laq.version import __version__
 
 Worst = Mapping[str, Mapping[str, Array]]
 
+REPORT = "report.json"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Inputs(Document):
@@ -104,7 +106,7 @@ class EvaluationFolder:
 
     def __init__(self, path: str | os.PathLike[str], inputs: Inputs, *, overwrite: bool = False) -> None:
         self.path, self.inputs = Path(path), inputs
-        self.report = self.path / "report.json"
+        self.report = self.path / REPORT
         files.sweep(self.path)
         manifest = self.path / "inputs.json"
         different = self._differences(manifest)
@@ -206,7 +208,7 @@ class EvaluationFolder:
 
     def _results(self) -> list[Path]:
         # Report and outcomes first: without them, nothing counts as finished.
-        patterns = ("report.json", "outcomes.npz", "examples-*.npz", "part-*.npz")
+        patterns = (REPORT, "outcomes.npz", "examples-*.npz", "part-*.npz")
         return [path for pattern in patterns for path in self.path.glob(pattern)]
 
     def _clear(self) -> None:
@@ -216,6 +218,16 @@ class EvaluationFolder:
     def _remove_parts(self) -> None:
         for path in self.path.glob("part-*.npz"):
             path.unlink()
+
+
+@contextlib.contextmanager
+def opened_folder(path: str | os.PathLike[str], inputs: Inputs, *, overwrite: bool) -> Iterator[EvaluationFolder]:
+    """Give the folder of an evaluation, which no other run can use meanwhile.
+
+    Arguments and errors are those of `EvaluationFolder`.
+    """
+    with files.locked(Path(path) / REPORT):
+        yield EvaluationFolder(path, inputs, overwrite=overwrite)
 
 
 def _opened(path: Path) -> contextlib.AbstractContextManager[Mapping[str, Array]]:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tf_laq._internal import archives
+from tf_laq._internal.validation import same_outputs
 from tf_laq.errors import InputError
 from tf_laq.training.devices import from_first_worker, state_of, writes_files
 
@@ -24,29 +26,32 @@ class Checkpoint:
     Args:
         folder: Where the file is kept.
         model: A model that is built and compiled.
+        training: What tells the training from others: its data, recipe, seed and first weights, as text.
+        outputs: Those of the model before the training, for some images: weights do not tell of activations.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], model: Any) -> None:
+    def __init__(self, folder: str | os.PathLike[str], model: Any, training: str, outputs: npt.ArrayLike) -> None:
         self._path, self._model = Path(folder, _STATE), model
+        self._about = {"training": np.array(training), "outputs": np.asarray(outputs, np.float32)}
 
     def save(self, epochs: int) -> None:
         """Write the state after a number of epochs; until all is written, the file of before stays."""
         # All workers read: what each replica has of its own is read by all of them together.
         arrays = {str(number): array for number, array in enumerate(self._arrays())}
         if writes_files(self._model):
-            archives.write(self._path, {"epochs": np.array(epochs), **arrays})
+            archives.write(self._path, {"epochs": np.array(epochs), **self._about, **arrays})
 
     def restore(self) -> int:
         """Give the model the state in the file, if there is one, and return the number of epochs it has behind it.
 
         Raises:
-            InputError: The file is damaged, or of another model.
+            InputError: The file is damaged, or of another training.
         """
         # All workers do the same: they agree on the values of each variable that is made, read or assigned.
         self._model.optimizer.build(self._model.trainable_variables)
         epochs, arrays = np.array(0), self._arrays()
         if writes_files(self._model) and self._path.exists():
-            epochs, arrays = self._read([array.shape for array in arrays])
+            epochs, arrays = self._read()
         epochs, *arrays = from_first_worker(self._model, [epochs, *arrays])
         if epochs:
             for variable, array in zip(state_of(self._model), arrays, strict=True):
@@ -56,14 +61,15 @@ class Checkpoint:
     def _arrays(self) -> list[Any]:
         return [_exact(variable.numpy()) for variable in state_of(self._model)]
 
-    def _read(self, shapes: list[tuple[int, ...]]) -> tuple[Any, list[Any]]:
-        expected, remedy = "the state of this training", "Remove it to train from the start."
+    def _read(self) -> tuple[Any, list[Any]]:
+        expected = "the state of this training: of the same data, recipe, seed and network"
+        remedy = "Remove it to train from the start."
         with archives.opened_whole(self._path, expected, remedy) as content:
-            epochs = content["epochs"]
-            arrays = [content[str(number)] for number in range(len(content) - 1)]
-        if [array.shape for array in arrays] != shapes:
-            raise InputError(str(self._path), expected=expected, received="that of another model", remedy=remedy)
-        return epochs, arrays
+            alike = set(self._about) <= set(content) and str(content["training"]) == str(self._about["training"])
+            if not (alike and same_outputs(content["outputs"], self._about["outputs"])):
+                raise InputError(str(self._path), expected=expected, received="that of another", remedy=remedy)
+            numbers = sorted(map(int, set(content) - {"epochs", *self._about}))
+            return content["epochs"], [content[str(number)] for number in numbers]
 
 
 def epochs_behind(folder: str | os.PathLike[str]) -> int:

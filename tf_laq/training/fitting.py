@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -10,10 +13,11 @@ from typing import Any
 import tensorflow as tf
 
 from tf_laq import datasets, models
+from tf_laq._internal import archives
 from tf_laq._internal.progress import progress_bar
 from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import one_of, whole
-from tf_laq.adapters import keras_module, keras_version
+from tf_laq.adapters import keras_module, keras_version, plan_of
 from tf_laq.attacks.base import Logits
 from tf_laq.attacks.pgd import PGD
 from tf_laq.datasets import Dataset, ScaledImages, Split
@@ -21,12 +25,13 @@ from tf_laq.errors import InputError
 from tf_laq.training import recipes
 from tf_laq.training.adversarial import AdversarialModel
 from tf_laq.training.checkpoints import Checkpoint
-from tf_laq.training.copying import check_gives_logits, copy_of, with_precision
+from tf_laq.training.copying import check_gives_logits, copy_of, first_outputs, with_precision
 from tf_laq.training.devices import BatchesOf, begin_alike, endless, parts, scope_of, statistics_averager
 from tf_laq.training.lipschitz_penalty import add_lipschitz_penalty
 from tf_laq.training.overfitting import ROBUST_ACCURACY
 from tf_laq.training.recipes import Recipe
 from tf_laq.training.requirements import check_steps
+from tf_laq.version import __version__
 
 _VALIDATION_IMAGES = 1000
 
@@ -60,9 +65,9 @@ def train(
         seed: At least 0. Two seeds give two independent models, as gray-box attacks need.
         callbacks: Further callbacks of that Keras; in the logs of each epoch they see "val_accuracy" and, in
             adversarial training, "val_robust_accuracy" on at most 1,000 validation images.
-        checkpoint: A folder to keep the state of the training in, renewed after each epoch. A training that finds one
-            there goes on from it; it stays until you have saved the model and remove it. Of several workers, the first
-            one writes and reads it.
+        checkpoint: A folder to keep the state of the training in, renewed after each epoch. A training that finds its
+            own there goes on from it, and refuses another's; it stays until you have saved the model and remove it. Of
+            several workers, the first one writes and reads it.
         strategy: A `MirroredStrategy` for several devices of this machine, or, with a network of Keras 2, a
             `MultiWorkerMirroredStrategy` for workers that all make this call. They share each batch.
         progress: Show a bar; in files and pipes, a line a minute.
@@ -71,8 +76,8 @@ def train(
         The trained model, which outputs logits.
 
     Raises:
-        InputError: Unknown names, no training images, images or classes that the network does not have, or a strategy
-            that it cannot be trained with.
+        InputError: Unknown names, no training images, images or classes that the network does not have, a strategy
+            that it cannot be trained with, or a checkpoint of another training.
     """
     one_of("keras", keras, (2, 3))
     whole("seed", seed, minimum=0)
@@ -127,7 +132,8 @@ def fit(
     begin_alike(fitted)
     begun, kept = 0, []
     if checkpoint is not None:
-        state = Checkpoint(checkpoint, fitted)
+        told = _told_apart(model, dataset, recipe, seed)
+        state = Checkpoint(checkpoint, fitted, told, first_outputs(model, dataset))
         begun = state.restore()
         kept = [module.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: state.save(epoch + 1))]
         if begun == recipe.epochs:  # Keras 2 cannot fit for no epoch.
@@ -187,6 +193,13 @@ def _adversarial(model: Any, recipe: Recipe, steps: int, seed: int, examples_fro
         examples_from=examples_from,
         seed=seed,
     )
+
+
+def _told_apart(model: Any, dataset: Dataset, recipe: Recipe, seed: int) -> str:
+    """Return what tells a training that has not begun from others, as a SHA-256."""
+    plan = plan_of(model)
+    about: list[Any] = [dataclasses.asdict(recipe), dataset.train.sha256, seed, archives.sha256(model.get_weights())]
+    return hashlib.sha256(json.dumps([*about, plan and plan.digest, __version__]).encode()).hexdigest()
 
 
 def _optimizer(keras: Any, recipe: Recipe, steps: int) -> Any:

@@ -16,6 +16,7 @@ from tf_laq._internal import files
 from tf_laq._internal.documents import Count, Document
 from tf_laq._internal.messages import Announce, print_now
 from tf_laq._internal.typed import typed
+from tf_laq._internal.validation import same_outputs
 from tf_laq.adapters import keras_module, keras_version
 from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
@@ -23,6 +24,7 @@ from tf_laq.models import weights_sha256
 from tf_laq.saving import check_path, load_model, save_model
 from tf_laq.training import recipes
 from tf_laq.training.checkpoints import epochs_behind
+from tf_laq.training.copying import check_gives_logits, first_outputs
 from tf_laq.training.fitting import new_network, train_network
 from tf_laq.training.recipes import Recipe
 from tf_laq.version import __version__
@@ -36,6 +38,7 @@ class TrainingRecord(Document):
         dataset: Name of the data set.
         images: SHA-256 of its training images and their labels.
         model: SHA-256 of the weights that the training began with; empty for those of the seed.
+        outputs: Those of that network for the first training images: weights do not tell of activations.
         recipe: The fields of the recipe, without its description.
         keras: The version of Keras, 2 or 3.
         seed: The seed.
@@ -44,16 +47,22 @@ class TrainingRecord(Document):
     """
 
     document: ClassVar[str] = "tf_laq training record"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     dataset: str
     images: str
     model: str
+    outputs: tuple[tuple[float, ...], ...]
     recipe: Mapping[str, Any]
     keras: Count
     seed: Count
     release: str
     sha256: str
+
+    def is_of_the_same_training(self, other: TrainingRecord) -> bool:
+        """Return whether two records differ in nothing but by rounding, whatever their files are."""
+        alike = dataclasses.replace(self, outputs=other.outputs, sha256=other.sha256) == other
+        return alike and same_outputs(self.outputs, other.outputs)
 
 
 @typed
@@ -99,11 +108,15 @@ def trained_model(
         name = model if isinstance(model, str) else None
         recipe = recipe if recipe.model == name else dataclasses.replace(recipe, model=name, model_options={})
         model = None if name else model
-    keras, start = (keras, "") if model is None else (keras_version(model), weights_sha256(model))
+    start, outputs = "", tuple[tuple[float, ...], ...]()
+    if model is not None:
+        keras, start = keras_version(model), weights_sha256(model)
+        check_gives_logits(model, data)
+        outputs = tuple(map(tuple, first_outputs(model, data).tolist()))
     settings = {field: value for field, value in dataclasses.asdict(recipe).items() if field != "about"}
-    wanted = TrainingRecord(data.name, data.train.sha256, start, settings, keras, seed, __version__, "")
+    wanted = TrainingRecord(data.name, data.train.sha256, start, outputs, settings, keras, seed, __version__, "")
     record = path.with_suffix(".training.json")
-    begun = path.with_suffix(f".{wanted.checksum[:8]}.checkpoint")
+    begun = path.with_suffix(f".{dataclasses.replace(wanted, outputs=()).checksum[:8]}.checkpoint")
     files.sweep(path.parent)
     if not retrain and _is_there(path, wanted):
         announce(f"Use the model trained earlier: {path} (same data set, recipe and seed)")
@@ -154,4 +167,5 @@ def _is_there(path: Path, wanted: TrainingRecord) -> bool:
         saved = TrainingRecord.load(path.with_suffix(".training.json"))
     except InputError:  # None yet, or damaged: the model is trained anew.
         return False
-    return path.is_file() and saved == _with_sha256(wanted, path)
+    whole = path.is_file() and saved.sha256 == _with_sha256(wanted, path).sha256
+    return whole and saved.is_of_the_same_training(wanted)
