@@ -220,11 +220,18 @@ def test_a_folder_has_a_folder_for_each_class(tmp_path) -> None:
     assert rows(data.train, data.validation, data.test) == rows(everything)
 
 
-def test_a_folder_may_have_folders_of_parts(tmp_path) -> None:
-    write_images(tmp_path / "train", pictures(12), numbers(12))
-    write_images(tmp_path / "val", pictures(6), numbers(6))
-    write_images(tmp_path / "test", pictures(9), numbers(9))
+@pytest.mark.parametrize("parts", [("train", "val", "test"), ("Train", "VALID", "Test")])
+def test_a_folder_may_have_folders_of_parts(tmp_path, parts) -> None:
+    for part, count in zip(parts, (12, 6, 9), strict=True):
+        write_images(tmp_path / part, pictures(count), numbers(count))
     assert sizes(datasets.load(tmp_path)) == [12, 6, 9]
+
+
+def test_a_class_with_images_of_its_own_has_those_in_folders_below_too(tmp_path) -> None:
+    write_images(tmp_path, pictures(30), numbers(30))
+    write_images(tmp_path / "cat", pictures(6, seed=1), numbers(6, 2), names=("tabby", "siamese"))
+    data = datasets.load(tmp_path)
+    assert data.classes == CLASSES and sum(sizes(data)) == 36
 
 
 def test_resized_images_of_a_folder_are_those_of_keras(tmp_path) -> None:
@@ -404,6 +411,15 @@ def class_beside_a_part(folder):
     write_images(folder, IMAGES, LABELS, names=("cat", "train", "ship"))
 
 
+def one_level_too_high(folder):
+    write_images(folder / "nested", IMAGES, LABELS)
+
+
+def parts_of_another_name(folder):
+    write_images(folder / "Training", IMAGES, LABELS)
+    write_images(folder / "Testing", IMAGES, LABELS)
+
+
 def validation_images_twice(folder):
     for part in ("test", "val", "validation"):
         write_images(folder / part, IMAGES, LABELS)
@@ -414,6 +430,8 @@ def validation_images_twice(folder):
     [
         (class_beside_a_part, r"folders of classes, or of the parts .*cat beside train. Rename a class"),
         (validation_images_twice, r"one folder of validation images. Received: val and validation. Join the two"),
+        (one_level_too_high, r"the class 'nested' in the folder itself. .*, cat and 2 more. .*, give \S+nested, or"),
+        (parts_of_another_name, r"images of the class 'Testing' .* call it train, validation or test"),
         (empty, r"expected a folder for each class, with its images"),
         (empty_class, r"fox: expected images of the class 'fox' \(.bmp"),
         (several_sizes, r"size: expected a size for images of several sizes. .*\(3, 5\) of .*png beside \(6, 5\)"),

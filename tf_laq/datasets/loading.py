@@ -46,8 +46,9 @@ def load(
       `x_test` and `y_test` of Keras's own files do too. Images are bytes, or floating-point numbers in [0, 1]; labels
       are as in `from_arrays`. A file with pickled objects is refused, since to load them is to run code.
     - The path of a folder with a folder of images for each class, named like the class; or with folders `train`,
-      `test` and, if there is one, `validation` of such. The images are BMP, GIF, JPEG or PNG files. They are grey if
-      all are, else grey ones become colour ones; `keras.utils.image_dataset_from_directory` makes all of them colour
+      `test` and, if there is one, `validation` (or `val`, `valid`) of such, in capitals or not. A class has images in
+      its folder itself, and may have more in folders below. The images are BMP, GIF, JPEG or PNG files. They are grey
+      if all are, else grey ones become colour ones; `keras.utils.image_dataset_from_directory` makes all of them colour
       ones unless told. As there, alpha channels are dropped, and of 16 bits the upper eight are kept; resizing is the
       same.
     - A `Dataset`, which is returned as it is.
