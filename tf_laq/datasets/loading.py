@@ -81,7 +81,11 @@ def load(
 
     Raises:
         InputError: There is no such data set; its files cannot be read; images or labels are not as above; there are no
-            images, or none of a class; or an argument is out of range.
+            images, or none of a class; the bytes of a part are all the same, or none above 1; or an argument is out of
+            range.
+
+    Warns:
+        DarkImagesWarning: The brightest byte of a part is below 32.
 
     Example:
         >>> digits = load("digits")
