@@ -220,11 +220,18 @@ def test_a_folder_has_a_folder_for_each_class(tmp_path) -> None:
     assert rows(data.train, data.validation, data.test) == rows(everything)
 
 
-def test_a_folder_may_have_folders_of_parts(tmp_path) -> None:
-    write_images(tmp_path / "train", pictures(12), numbers(12))
-    write_images(tmp_path / "val", pictures(6), numbers(6))
-    write_images(tmp_path / "test", pictures(9), numbers(9))
+@pytest.mark.parametrize("parts", [("train", "val", "test"), ("Train", "VALID", "Test")])
+def test_a_folder_may_have_folders_of_parts(tmp_path, parts) -> None:
+    for part, count in zip(parts, (12, 6, 9), strict=True):
+        write_images(tmp_path / part, pictures(count), numbers(count))
     assert sizes(datasets.load(tmp_path)) == [12, 6, 9]
+
+
+def test_a_class_with_images_of_its_own_has_those_in_folders_below_too(tmp_path) -> None:
+    write_images(tmp_path, pictures(30), numbers(30))
+    write_images(tmp_path / "cat", pictures(6, seed=1), numbers(6, 2), names=("tabby", "siamese"))
+    data = datasets.load(tmp_path)
+    assert data.classes == CLASSES and sum(sizes(data)) == 36
 
 
 def test_resized_images_of_a_folder_are_those_of_keras(tmp_path) -> None:
@@ -345,6 +352,31 @@ def test_arrays_that_make_no_data_set_say_why(arrays, message) -> None:
 
 
 @pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (IMAGES % 2, "test: images: expected bytes from 0 to 255. Received: none above 1. Bytes are divided by 255"),
+        (IMAGES * 0, "test: images: expected bytes from 0 to 255. Received: none above 0"),
+        (IMAGES * 0 + 200, "test: images: expected images. Received: 200 in every pixel"),
+    ],
+)
+def test_bytes_that_are_no_images_are_refused(images, message) -> None:
+    with pytest.raises(InputError, match=message):
+        datasets.from_arrays(IMAGES, LABELS, test=(images, LABELS))
+
+
+def test_bytes_that_are_almost_black_are_warned_of_at_the_call_of_the_user(tmp_path) -> None:
+    dark = np.concatenate([pictures(40) % 9, pictures(40) % 17])
+    message = r"train: images: the brightest pixel is 16 of 255: .* give floats in \[0, 1\]"
+    with pytest.warns(datasets.DarkImagesWarning, match=message) as caught:
+        datasets.from_arrays(dark, numbers(80))
+    assert [warning.filename for warning in caught] == [__file__]
+    write_images(tmp_path, dark.astype(np.uint16)[..., :1] << 8, numbers(80))
+    with pytest.warns(datasets.DarkImagesWarning, match=message):
+        datasets.load(tmp_path)
+    assert not datasets.from_arrays(np.float32(dark / 16), numbers(80)).train.images.min()
+
+
+@pytest.mark.parametrize(
     ("more", "message"),
     [
         ({"test": (IMAGES[:, :3], LABELS)}, r"images of one shape.*\(6, 5, 3\) in train, \(3, 5, 3\) in test"),
@@ -404,6 +436,19 @@ def class_beside_a_part(folder):
     write_images(folder, IMAGES, LABELS, names=("cat", "train", "ship"))
 
 
+def lower_bits_only(folder):
+    write_images(folder, IMAGES[..., :1].astype(np.uint16), LABELS)
+
+
+def one_level_too_high(folder):
+    write_images(folder / "nested", IMAGES, LABELS)
+
+
+def parts_of_another_name(folder):
+    write_images(folder / "Training", IMAGES, LABELS)
+    write_images(folder / "Testing", IMAGES, LABELS)
+
+
 def validation_images_twice(folder):
     for part in ("test", "val", "validation"):
         write_images(folder / part, IMAGES, LABELS)
@@ -414,6 +459,9 @@ def validation_images_twice(folder):
     [
         (class_beside_a_part, r"folders of classes, or of the parts .*cat beside train. Rename a class"),
         (validation_images_twice, r"one folder of validation images. Received: val and validation. Join the two"),
+        (one_level_too_high, r"the class 'nested' in the folder itself. .*, cat and 2 more. .*, give \S+nested, or"),
+        (parts_of_another_name, r"images of the class 'Testing' .* call it train, validation or test"),
+        (lower_bits_only, r"expected bytes from 0 to 255. Received: none above 0. .* of 16 bits only the upper eight"),
         (empty, r"expected a folder for each class, with its images"),
         (empty_class, r"fox: expected images of the class 'fox' \(.bmp"),
         (several_sizes, r"size: expected a size for images of several sizes. .*\(3, 5\) of .*png beside \(6, 5\)"),

@@ -45,7 +45,7 @@ def search(
         policy: What chooses: "guarded" for the fewest bits within relative limits, "paper" for Algorithm 1, "budget"
             for the least predicted loss within a size, none of which needs data; or an object of `tf_laq.policies`.
         average_bits: Most bits a weight on average, for "budget"; either this or `max_bytes`.
-        max_bytes: Most bytes of all codes, for "budget".
+        max_bytes: Most bytes of all codes, for "budget". The file is larger: `laq.Rule` limits that of `laq.compress`.
         quantizers: Names of the quantizers to choose from; None for linear and log with "paper", for all with the
             others.
         max_bits: Widest setting to try; None for the policy's own.

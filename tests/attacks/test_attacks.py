@@ -206,10 +206,12 @@ LABELS = np.array([0, 1, 0])
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"images": IMAGES + 1}, "images: .* values from 1.5 to 1.5"),
-        ({"images": IMAGES * 255}, "images: .* Divide by 255"),
-        ({"images": IMAGES - 1}, "images: .* values from -0.5"),
-        ({"images": IMAGES * np.nan}, "images: .* values from nan"),
+        ({"images": IMAGES + 1}, "images: .* values from 1.5 to 1.5. Divide by their largest possible value"),
+        ({"images": IMAGES * 510}, "images: .* Divide by 255"),
+        ({"images": IMAGES * 8190}, "images: .* to 4095. Divide by their largest possible value"),
+        ({"images": IMAGES - 1}, "images: .* values from -0.5 to -0.5. Scale them"),
+        ({"images": IMAGES * np.nan}, r"images: .* Received: NaN. Replace the values that are not finite"),
+        ({"images": IMAGES * np.inf}, "images: .* values from inf to inf. Replace the values that are not finite"),
         ({"images": np.ones((3, 4, 4, 1), np.uint8)}, "images: .* dtype uint8"),
         ({"images": IMAGES[..., None]}, r"images: .* shape \(3, 4, 4, 1, 1\)"),
         ({"images": IMAGES[:0]}, "images: expected at least one"),

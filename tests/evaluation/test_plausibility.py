@@ -32,7 +32,8 @@ def run(digits, network):
 def test_a_clean_accuracy_at_chance_is_warned_of(wrong, run, network) -> None:
     check = run("clean_accuracy", lambda images: network(wrong(images)))
     assert check.verdict == "warning"
-    assert "where chance gives" in check.sentence and "see Classifier" in check.sentence
+    assert "where always naming the most frequent class would give" in check.sentence
+    assert "see Classifier" in check.sentence
 
 
 def test_one_far_above_chance_is_not(run) -> None:
@@ -44,6 +45,13 @@ def test_chance_is_the_share_of_the_most_frequent_class(run, digits) -> None:
     labels = digits[1][1200 : 1200 + COUNT]
     most = np.bincount(labels).max() / COUNT
     assert run("clean_accuracy").figures["chance"] == pytest.approx(most, rel=1e-2)
+
+
+def test_for_images_of_one_class_chance_is_to_guess(run, digits) -> None:
+    images, labels = (part[digits[1] == 3][:COUNT] for part in digits)
+    check = run("clean_accuracy", images=images, labels=labels)
+    assert (check.verdict, check.figures["chance"]) == ("ok", 0.1)
+    assert "where guessing would give 10.0%" in check.sentence
 
 
 @pytest.mark.parametrize("expected", [1.0, {"m": 0.99}])

@@ -141,10 +141,18 @@ def checked_images(images: npt.ArrayLike) -> npt.NDArray[np.float32]:
         raise InputError("images", expected=f"at least one of {expected}", received=f"shape {array.shape}")
     lowest, highest = float(array.min()), float(array.max())
     if not (lowest >= 0.0 and highest <= 1.0):
-        remedy = "Divide by 255." if highest > 2.0 and lowest >= 0.0 else "Scale them to [0, 1] first."
-        received = f"values from {lowest:g} to {highest:g}"
-        raise InputError("images", expected=expected, received=received, remedy=remedy)
+        received = "NaN" if math.isnan(lowest) else f"values from {lowest:g} to {highest:g}"
+        raise InputError("images", expected=expected, received=received, remedy=_to_unit_range(lowest, highest))
     return array.astype(np.float32, copy=False)
+
+
+def _to_unit_range(lowest: float, highest: float) -> str:
+    """Return what to do with images of another range."""
+    if not math.isfinite(highest - lowest):
+        return "Replace the values that are not finite."
+    if lowest < 0.0:
+        return "Scale them to [0, 1] first."
+    return "Divide by 255." if 128.0 < highest <= 255.0 else "Divide by their largest possible value."
 
 
 def checked_indices(indices: npt.ArrayLike | None, count: int) -> npt.NDArray[np.int64]:

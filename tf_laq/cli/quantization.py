@@ -63,7 +63,7 @@ def quantize(
         bits: Bit width, for uniform.
         max_bits: Widest setting to try; for noise_sensitivity, that of the most sensitive layer.
         average_bits: Most bits a weight on average, for budget, random, calibrated and hawq; either this or max_bytes.
-        max_bytes: Most bytes of all codes, for the same.
+        max_bytes: Most bytes of all codes, for the same. The file is larger: laq compress --max_bytes limits the file.
         data: For calibrated, hawq and noise_sensitivity, a data set: digits, mnist, cifar10 or another name of
             TensorFlow Datasets, an .npz file, or a folder of images by class.
         examples: Number of its training images to measure on; unless told 64 for calibrated, 256 for the others.

@@ -13,7 +13,7 @@ from tf_laq._internal.batches import ImageData, images_and_labels
 from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import checked_images, checked_labels, real, whole
 from tf_laq.datasets.parts import Dataset, Split, come_by_class, in_proportion, stratified
-from tf_laq.datasets.pixels import room_for, rows_of
+from tf_laq.datasets.pixels import check_brightness, room_for, rows_of
 from tf_laq.errors import InputError
 
 Size = int | tuple[int, int]
@@ -64,11 +64,15 @@ def from_arrays(
 
     Raises:
         InputError: Images and labels are not as above or do not fit each other, the parts have images of different
-            shapes, a number is left out, or a class is in the training images and not in the test images, or the other
-            way round.
+            shapes, a number is left out, a class is in the training images and not in the test images, or the other
+            way round, or the bytes of a part are all the same, or none above 1.
+
+    Warns:
+        DarkImagesWarning: The brightest byte of a part is below 32.
 
     Example:
-        >>> images, labels = np.zeros((20, 8, 8), np.uint8), ["cat", "dog"] * 10
+        >>> images = np.random.default_rng(0).integers(256, size=(20, 8, 8), dtype=np.uint8)
+        >>> labels = ["cat", "dog"] * 10
         >>> pets = from_arrays(images, labels, name="pets")
         >>> pets.classes, pets.train, pets.test
         (('cat', 'dog'), Split(14 images of 8x8x1), Split(4 images of 8x8x1))
@@ -103,7 +107,10 @@ def assembled(
     arrays = {}
     for part, (images, _) in parts.items():
         with _naming(f"{name}, {part}"):
-            arrays[part] = _sized(_checked(images, len(numbers[part])), sides)
+            checked = _checked(images, len(numbers[part]))
+            arrays[part] = _sized(checked, sides)
+        if checked.dtype == np.uint8 and checked.size:
+            check_brightness(f"{name}, {part}: images", checked)
     shapes = {part: array.shape[1:] for part, array in arrays.items()}
     if len(set(shapes.values())) > 1:
         received = ", ".join(f"{shape} in {part}" for part, shape in shapes.items())

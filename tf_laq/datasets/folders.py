@@ -24,8 +24,8 @@ def read(folder: Path, size: tuple[int, int] | None) -> Pairs:
     """Return the images, as bytes, and the class names in a folder by part.
 
     Raises:
-        InputError: There are no images in it or in one of its classes, a part is there twice or beside other folders,
-            an image cannot be read, or they have several sizes and `size` is None.
+        InputError: There are no images in it or in one of its classes, or only in folders below a class; a part is
+            there twice or beside other folders; an image cannot be read; or they have several sizes and `size` is None.
     """
     listed = {part: _listed(inner) for part, inner in _parts(folder).items()}
     found = {part: (*_images(paths, size), labels) for part, (paths, labels) in listed.items()}
@@ -36,9 +36,9 @@ def read(folder: Path, size: tuple[int, int] | None) -> Pairs:
 def _parts(folder: Path) -> dict[str, Path]:
     """Return the folder of each part: the folder itself where it has none."""
     parts: dict[str, Path] = {}
-    others = [inner.name for inner in _folders(folder) if inner.name not in PARTS]
-    for inner in [inner for inner in _folders(folder) if inner.name in PARTS]:
-        part = PARTS[inner.name]
+    others = [inner.name for inner in _folders(folder) if inner.name.lower() not in PARTS]
+    for inner in [inner for inner in _folders(folder) if inner.name.lower() in PARTS]:
+        part = PARTS[inner.name.lower()]
         if others:
             raise InputError(
                 str(folder),
@@ -71,6 +71,16 @@ def _listed(folder: Path) -> tuple[list[Path], list[str]]:
                 expected=f"images of the class {inner.name!r} ({', '.join(ENDINGS)})",
                 received="none",
                 remedy="Remove the folder if it is no class.",
+            )
+        if not any(path.parent == inner for path in images):
+            below = sorted({path.relative_to(inner).parts[0] for path in images})
+            more = f" and {len(below) - 1} more" if len(below) > 1 else ""
+            raise InputError(
+                str(inner),
+                expected=f"images of the class {inner.name!r} in the folder itself",
+                received=f"images in the folders in it only, {below[0]}{more}",
+                remedy=f"If these are the classes, give {inner}, or call it train, validation or test if it is a part; "
+                f"if all are of the class {inner.name!r}, put their images into it.",
             )
         paths += images
         labels += [inner.name] * len(images)

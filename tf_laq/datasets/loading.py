@@ -46,8 +46,9 @@ def load(
       `x_test` and `y_test` of Keras's own files do too. Images are bytes, or floating-point numbers in [0, 1]; labels
       are as in `from_arrays`. A file with pickled objects is refused, since to load them is to run code.
     - The path of a folder with a folder of images for each class, named like the class; or with folders `train`,
-      `test` and, if there is one, `validation` of such. The images are BMP, GIF, JPEG or PNG files. They are grey if
-      all are, else grey ones become colour ones; `keras.utils.image_dataset_from_directory` makes all of them colour
+      `test` and, if there is one, `validation` (or `val`, `valid`) of such, in capitals or not. A class has images in
+      its folder itself, and may have more in folders below. The images are BMP, GIF, JPEG or PNG files. They are grey
+      if all are, else grey ones become colour ones; `keras.utils.image_dataset_from_directory` makes all of them colour
       ones unless told. As there, alpha channels are dropped, and of 16 bits the upper eight are kept; resizing is the
       same.
     - A `Dataset`, which is returned as it is.
@@ -80,7 +81,11 @@ def load(
 
     Raises:
         InputError: There is no such data set; its files cannot be read; images or labels are not as above; there are no
-            images, or none of a class; or an argument is out of range.
+            images, or none of a class; the bytes of a part are all the same, or none above 1; or an argument is out of
+            range.
+
+    Warns:
+        DarkImagesWarning: The brightest byte of a part is below 32.
 
     Example:
         >>> digits = load("digits")

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tf_laq._internal import archives
 from tf_laq.datasets import pixels
 
-PARTS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
-"""What a part may be called in a file or folder, and is called here."""
+PARTS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
+"""What a part may be called in a file or folder, there in capitals too, and is called here."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,10 +1,11 @@
-"""Arrays of images: in memory, or, where they would fill it, in a temporary file."""
+"""Arrays of images: in memory, or, where they would fill it, in a temporary file; and whether they are nearly black."""
 
 from __future__ import annotations
 
 import math
 import os
 import tempfile
+import warnings
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,12 @@ LARGEST_IN_MEMORY = 2**28
 """Values in the images of a part, which take 1 GiB as float32."""
 
 _AT_A_TIME = 32
+# Below, the brightest pixel of a part is darker than an eighth of white.
+_DARK = 32
+
+
+class DarkImagesWarning(UserWarning):
+    """Images that are held as bytes are nearly black: their values may not be of 0 to 255."""
 
 
 def room_for(shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> NDArray[Any]:
@@ -58,3 +65,44 @@ def rows_of(images: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
         some = slice(first, first + _AT_A_TIME)
         taken[some] = images[rows[some]]
     return taken
+
+
+def check_brightness(subject: str, pixels: NDArray[np.uint8]) -> None:
+    """Refuse bytes whose values are not those of images, in one pass that ends where one is bright.
+
+    Args:
+        subject: How an error and a warning name the images.
+        pixels: At least one byte.
+
+    Raises:
+        InputError: No value is above 1, or all are the same.
+
+    Warns:
+        DarkImagesWarning: No value is above 31.
+
+    Example:
+        >>> check_brightness("images", np.ones((2, 8, 8, 1), np.uint8))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        tf_laq.errors.InputError: images: expected bytes from 0 to 255. Received: none above 1. Bytes are divided by ...
+    """
+    lowest, highest = 255, 0
+    for first in range(0, len(pixels), _AT_A_TIME):
+        some = pixels[first : first + _AT_A_TIME]
+        lowest, highest = min(lowest, int(some.min())), max(highest, int(some.max()))
+        if lowest < highest and highest >= _DARK:
+            return
+    remedy = (
+        "Bytes are divided by 255, and of files of 16 bits only the upper eight are kept: scale the values to the "
+        "whole range, or give floats in [0, 1]."
+    )
+    if highest <= 1:
+        raise InputError(subject, expected="bytes from 0 to 255", received=f"none above {highest}", remedy=remedy)
+    if lowest == highest:
+        remedy = "Check how the images were made."
+        raise InputError(subject, expected="images", received=f"{highest} in every pixel", remedy=remedy)
+    warnings.warn(
+        f"{subject}: the brightest pixel is {highest} of 255: the model will see almost black images. {remedy}",
+        DarkImagesWarning,
+        stacklevel=5,
+    )

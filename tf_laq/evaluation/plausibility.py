@@ -75,11 +75,14 @@ def _clean_accuracy(report: RobustnessReport, model: str, labels: Labels, expect
     clean = next(c.name for c in report.battery.columns if any(isinstance(a, Clean) for a in c.attacks.values()))
     share = report.accuracy(model, clean)
     counts = np.bincount(labels)
-    chance = max(1.0 / report.classes[model], float(counts.max() / len(labels)) if (counts > 0).sum() > 1 else 0.0)
+    # Of images of one class, naming it is no chance.
+    several = (counts > 0).sum() > 1
+    chance = float(counts.max() / len(labels)) if several else 1.0 / report.classes[model]
+    blind = "always naming the most frequent class" if several else "guessing"
     at_chance = share.interval[0] <= chance
     below = expected is not None and share.interval[1] < expected - BELOW
     told = {} if expected is None else {"expected": expected}
-    fact = f"without an attack, {share.value:.1%} are right, where chance gives {chance:.1%}"
+    fact = f"without an attack, {share.value:.1%} are right, where {blind} would give {chance:.1%}"
     return verdict(
         model,
         "clean_accuracy",
