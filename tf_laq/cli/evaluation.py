@@ -94,15 +94,16 @@ def evaluate(
 
     battery = battery_of(data, preset, epsilon, norm)
     battery = battery.only(words(attacks)) if attacks else battery
-    test = first_images(source, "test", examples)
+    dataset = source.load()
+    test = first_images(dataset, "test", examples)
     with executor_of(workers) as executor:
         found = evaluation.evaluate(
-            load_classifiers(models, "models", seam, unsafe),
+            load_classifiers(models, "models", seam, dataset, unsafe),
             test.images,
             test.labels,
             battery=battery,
-            surrogates=load_classifiers(surrogates, "surrogates", seam, unsafe),
-            float_twins=load_classifiers(float_twins, "float_twins", seam, unsafe),
+            surrogates=load_classifiers(surrogates, "surrogates", seam, dataset, unsafe),
+            float_twins=load_classifiers(float_twins, "float_twins", seam, dataset, unsafe),
             expected_clean=expected_clean(models, data),
             batch_size=batch_size,
             part_size=_PART if executor is None else min(_PART, -(-len(test) // workers)),
@@ -200,9 +201,10 @@ def curve(
 
     # Attacks of one norm only have no such setting.
     chosen = attacks.get(attack, epsilon=strengths[-1], **({"norm": norm} if norm != "linf" else {}))
-    test = first_images(source, "test", examples)
+    dataset = source.load()
+    test = first_images(dataset, "test", examples)
     found = evaluation.accuracy_curve(
-        load_classifiers(models, "models", seam, unsafe),
+        load_classifiers(models, "models", seam, dataset, unsafe),
         test.images,
         test.labels,
         attack=chosen,
