@@ -27,6 +27,7 @@ _PART = 1000
 
 def evaluate(
     models: str,
+    *,
     data: str = "digits",
     out: str = "evaluation",
     surrogates: str = "",
@@ -121,7 +122,7 @@ def evaluate(
 
 
 def pictures(
-    folder: str = "evaluation/examples", out: str = "examples.png", count: int = 8, overwrite: bool = False
+    folder: str = "evaluation/examples", *, out: str = "examples.png", count: int = 8, overwrite: bool = False
 ) -> None:
     """Draw saved adversarial examples: clean, adversarial, the difference times ten, and the predicted classes.
 
@@ -145,6 +146,7 @@ def pictures(
 
 def curve(
     models: str,
+    *,
     data: str = "digits",
     out: str = "curve",
     attack: str = "apgd_ce",

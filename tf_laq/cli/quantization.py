@@ -28,6 +28,7 @@ from tf_laq.saving import save_model
 
 def quantize(
     model: str,
+    *,
     out: str = "quantized.keras",
     policy: str = policies.DEFAULT,
     quantizers: str = "",

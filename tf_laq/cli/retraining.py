@@ -20,6 +20,7 @@ from tf_laq.plan import QuantizationPlan
 def finetune(
     model: str,
     plan: str,
+    *,
     data: str = "digits",
     out: str = "tuned.keras",
     recipe: str = "finetune",
@@ -72,6 +73,7 @@ def finetune(
 def match(
     model: str,
     float_twin: str,
+    *,
     data: str = "digits",
     out: str = "matched.keras",
     images: int = 256,
@@ -120,6 +122,7 @@ def match(
 def correct(
     model: str,
     float_twin: str,
+    *,
     data: str = "digits",
     out: str = "corrected.keras",
     images: int = 1000,
@@ -157,6 +160,7 @@ def correct(
 
 def recalibrate(
     model: str,
+    *,
     data: str = "digits",
     float_twin: str = "",
     out: str = "recalibrated.keras",
