@@ -258,6 +258,12 @@ def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, sa
         ),
         (["quantize", "SAVED", "--average-bit=3"], "Did you mean --average_bits?"),
         (["inspect", "SAVED", "more"], "laq inspect: expected PATH <flags>"),
+        (
+            ["evaluate", "a=SAVED", "b=none.keras"],
+            "laq evaluate: expected MODELS <flags>. Received: b=none.keras. Separate models, and what else is a list, "
+            "by commas without spaces.",
+        ),
+        (["export", "SAVED", "m.tflite", "p.json"], "laq export: expected MODEL [PATH] <flags>. Received: p.json."),
         (["quantize", "SAVED", "--out"], "--out: expected a value"),
         (["train", "--retrain", "anew"], "--retrain: expected no value. Received: 'anew'."),
         (["quantize", "none.keras"], "none.keras: expected a saved Keras model"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import keras as keras3
 import numpy as np
 import pytest
@@ -89,6 +91,39 @@ def test_every_command_takes_data_of_the_users_own(trained, tmp_path, laq_comman
     assert found.battery == laq.attacks.Battery.within(8 / 255, norm=radius[3], preset="quick")
     run("curve", model, *data, *radius[2:], "--epsilons", "2/255,8/255", "--attack", "pgd", *arguments)
     assert AccuracyCurve.load(tmp_path / "e" / "curve.json").epsilons == (0.0, 2 / 255, 8 / 255)
+
+
+def test_a_model_is_not_attacked_on_names_of_fewer_classes_which_have_other_numbers(folder, laq_command, tmp_path):
+    save_model(network(tf_keras), tmp_path / "m.keras")
+    shutil.rmtree(folder / "class3")
+    (tmp_path / "few").mkdir()
+    folder.rename(tmp_path / "few" / "test")
+    data = ("--data", tmp_path / "few", "--size", "8", "--out", tmp_path / "out")
+    for command in (
+        ("evaluate", f"a={tmp_path / 'm.keras'}", "--epsilon", "0.1"),
+        ("curve", f"a={tmp_path / 'm.keras'}"),
+    ):
+        code, _, errors = laq_command(*command, *data)
+        assert code == 2
+        assert "--data: expected images of 10 classes, as many as the models['a'] has. Received: " in errors
+
+
+def test_test_images_alone_may_lack_a_class_number(digits, laq_command, tmp_path):
+    images, labels = digits
+    network_of_all = network(tf_keras)
+    save_model(network_of_all, tmp_path / "m.keras")
+    for number, missing in enumerate((3, 9)):
+        seen = labels != missing
+        np.savez(tmp_path / "few.npz", test_images=images[seen], test_labels=labels[seen])
+        out = tmp_path / f"e{number}"
+        code, _, errors = laq_command(
+            "evaluate", tmp_path / "m.keras", "--data", tmp_path / "few.npz", "--epsilon", "0.1", "--out", out,
+            "--attacks", "clean",
+        )  # fmt: skip
+        assert (code, errors) == (0, "")
+        predicted = network_of_all.predict(images[seen] / 255, verbose=0).argmax(axis=1)
+        clean = RobustnessReport.load(out / "robustness.json").accuracy("m", "clean")
+        assert clean.value == pytest.approx(np.mean(predicted == labels[seen]))
 
 
 @pytest.mark.parametrize(

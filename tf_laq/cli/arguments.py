@@ -57,18 +57,25 @@ def load_model(path: str, unsafe: bool = False) -> Any:
     return read_model(path, safe_mode=not unsafe, remedies=_ON_THE_COMMAND_LINE)
 
 
-def load_classifiers(text: str, argument: str, settings: Mapping[str, Any], unsafe: bool = False) -> Mapping[str, Any]:
+def load_classifiers(
+    text: str, argument: str, settings: Mapping[str, Any], dataset: Dataset, unsafe: bool = False
+) -> Mapping[str, Any]:
     """Return "name=path,path" as classifiers of these settings by name; without a name, a model has its file's.
 
     A path that ends in .tflite, .tflite.gz or .tflite.xz is a TensorFlow Lite file, any other a Keras model.
 
     Raises:
-        InputError: Two models have the same name, or a file cannot be loaded.
+        InputError: Two models have the same name, a file cannot be loaded, or a model is not one of the data set's
+            images and classes.
     """
     from tf_laq.evaluation import Classifier
+    from tf_laq.evaluation.classifier import settled_on
 
     models = {name: _load(path, unsafe) for name, path in named_paths(text, argument).items()}
-    return {name: Classifier(model, **settings) for name, model in models.items()}
+    classifiers = {name: Classifier(model, **settings) for name, model in models.items()}
+    for name, classifier in classifiers.items():
+        settled_on(classifier, dataset, f"{argument}[{name!r}]")
+    return classifiers
 
 
 def seam_settings(output: str, outputs: str, bounds: str, data_format: str) -> dict[str, Any]:
@@ -183,17 +190,16 @@ def _load(path: str, unsafe: bool) -> Any:
     return load_model(path, unsafe)
 
 
-def first_images(data: DataArguments, part: Literal["train", "test"], count: int, argument: str = "examples") -> Split:
+def first_images(dataset: Dataset, part: Literal["train", "test"], count: int, argument: str = "examples") -> Split:
     """Return the first images of a part of a data set with their labels: `count`, or all if there are fewer.
 
     Raises:
-        InputError: The data set cannot be loaded, the part has no images, or the count is not a whole number of at
-            least 1.
+        InputError: The part has no images, or the count is not a whole number of at least 1.
     """
     whole(argument, count)
-    split: Split = getattr(data.load(), part)
+    split: Split = getattr(dataset, part)
     if not len(split):
-        raise InputError(f"data set {data.data}", expected="training images", received="none")
+        raise InputError(f"data set {dataset.name}", expected="training images", received="none")
     return Split(split.images[:count], split.labels[:count])
 
 

@@ -17,6 +17,7 @@ from tf_laq.compression.rule import Rule
 
 
 def demo(
+    *,
     data: str = "digits",
     out: str = "results",
     recipe: str = "fast",
@@ -77,6 +78,7 @@ def demo(
 
 
 def train(
+    *,
     data: str = "digits",
     out: str = "model.keras",
     model: str = "",

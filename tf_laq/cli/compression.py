@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 def compress(
     model: str,
+    *,
     data: str = "digits",
     out: str = "compressed",
     epsilon: str = "",

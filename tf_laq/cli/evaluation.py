@@ -27,6 +27,7 @@ _PART = 1000
 
 def evaluate(
     models: str,
+    *,
     data: str = "digits",
     out: str = "evaluation",
     surrogates: str = "",
@@ -94,15 +95,16 @@ def evaluate(
 
     battery = battery_of(data, preset, epsilon, norm)
     battery = battery.only(words(attacks)) if attacks else battery
-    test = first_images(source, "test", examples)
+    dataset = source.load()
+    test = first_images(dataset, "test", examples)
     with executor_of(workers) as executor:
         found = evaluation.evaluate(
-            load_classifiers(models, "models", seam, unsafe),
+            load_classifiers(models, "models", seam, dataset, unsafe),
             test.images,
             test.labels,
             battery=battery,
-            surrogates=load_classifiers(surrogates, "surrogates", seam, unsafe),
-            float_twins=load_classifiers(float_twins, "float_twins", seam, unsafe),
+            surrogates=load_classifiers(surrogates, "surrogates", seam, dataset, unsafe),
+            float_twins=load_classifiers(float_twins, "float_twins", seam, dataset, unsafe),
             expected_clean=expected_clean(models, data),
             batch_size=batch_size,
             part_size=_PART if executor is None else min(_PART, -(-len(test) // workers)),
@@ -120,7 +122,7 @@ def evaluate(
 
 
 def pictures(
-    folder: str = "evaluation/examples", out: str = "examples.png", count: int = 8, overwrite: bool = False
+    folder: str = "evaluation/examples", *, out: str = "examples.png", count: int = 8, overwrite: bool = False
 ) -> None:
     """Draw saved adversarial examples: clean, adversarial, the difference times ten, and the predicted classes.
 
@@ -144,6 +146,7 @@ def pictures(
 
 def curve(
     models: str,
+    *,
     data: str = "digits",
     out: str = "curve",
     attack: str = "apgd_ce",
@@ -200,9 +203,10 @@ def curve(
 
     # Attacks of one norm only have no such setting.
     chosen = attacks.get(attack, epsilon=strengths[-1], **({"norm": norm} if norm != "linf" else {}))
-    test = first_images(source, "test", examples)
+    dataset = source.load()
+    test = first_images(dataset, "test", examples)
     found = evaluation.accuracy_curve(
-        load_classifiers(models, "models", seam, unsafe),
+        load_classifiers(models, "models", seam, dataset, unsafe),
         test.images,
         test.labels,
         attack=chosen,

@@ -116,14 +116,21 @@ def _refusal(commands: Commands, name: str, program: str, complaint: str) -> Inp
     parameters = inspect.signature(commands[name]).parameters if name in commands else {}
     unknown = complaint.removeprefix("Could not consume arg: ")
     if unknown == complaint or not unknown.startswith("-"):
-        required = [each.upper() for each, parameter in parameters.items() if parameter.default is parameter.empty]
-        required = required if name in commands else ["COMMAND"]
-        expected, nearest = " ".join([*required, "<flags>"]), ""
+        in_place = [_shown(parameter) for parameter in parameters.values() if parameter.kind != parameter.KEYWORD_ONLY]
+        in_place = in_place if name in commands else ["COMMAND"]
+        expected = " ".join([*in_place, "<flags>"])
+        is_left_over = unknown != complaint and "models" in parameters
+        hint = "Separate models, and what else is a list, by commas without spaces." if is_left_over else ""
     else:
-        expected, complaint = "one of its flags", unknown
+        expected = "one of its flags"
         word = unknown.lstrip("-").partition("=")[0].replace("-", "_")
-        nearest = _nearest(word, parameters, "--")
-    return InputError(asked, expected=expected, received=complaint, remedy=f"{nearest} See {asked} --help.".lstrip())
+        hint = _nearest(word, parameters, "--")
+    return InputError(asked, expected=expected, received=unknown, remedy=f"{hint} See {asked} --help.".lstrip())
+
+
+def _shown(parameter: inspect.Parameter) -> str:
+    """Return an argument without a flag as help shows it."""
+    return parameter.name.upper() if parameter.default is parameter.empty else f"[{parameter.name.upper()}]"
 
 
 def _nearest(word: str, known: Iterable[str], prefix: str = "") -> str:

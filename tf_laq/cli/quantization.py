@@ -28,6 +28,7 @@ from tf_laq.saving import save_model
 
 def quantize(
     model: str,
+    *,
     out: str = "quantized.keras",
     policy: str = policies.DEFAULT,
     quantizers: str = "",
@@ -174,7 +175,7 @@ def _calibrated(
 ) -> DataDrivenPolicy:
     limit = policies.Limit(average_bits=average_bits, max_bytes=max_bytes)
     attack = battery_of(data.data, "standard", epsilon, attack_norm).correction_attack
-    images = first_images(data, "train", examples).images
+    images = first_images(data.load(), "train", examples).images
     return policies.Calibrated(images, limit=limit, attack=attack, quantizers=quantizers, max_bits=max_bits, seed=seed)
 
 
@@ -188,7 +189,7 @@ def _hawq(
     seed: int = 0,
 ) -> DataDrivenPolicy:
     limit = policies.Limit(average_bits=average_bits, max_bytes=max_bytes)
-    seen = first_images(data, "train", examples)
+    seen = first_images(data.load(), "train", examples)
     return policies.Hawq(seen.images, seen.labels, limit=limit, quantizers=quantizers, max_bits=max_bits, seed=seed)
 
 
@@ -202,7 +203,7 @@ def _noise_sensitivity(
     seed: int = 0,
 ) -> DataDrivenPolicy:
     attack = battery_of(data.data, "standard", epsilon, attack_norm).pgd
-    seen = first_images(data, "train", examples)
+    seen = first_images(data.load(), "train", examples)
     return policies.NoiseSensitivity(
         seen.images, seen.labels, attack=attack, initial_bits=max_bits, quantizers=quantizers, seed=seed
     )

@@ -20,6 +20,7 @@ from tf_laq.plan import QuantizationPlan
 def finetune(
     model: str,
     plan: str,
+    *,
     data: str = "digits",
     out: str = "tuned.keras",
     recipe: str = "finetune",
@@ -72,6 +73,7 @@ def finetune(
 def match(
     model: str,
     float_twin: str,
+    *,
     data: str = "digits",
     out: str = "matched.keras",
     images: int = 256,
@@ -112,7 +114,7 @@ def match(
     from tf_laq.training import match_statistics
 
     attack = battery_of(data, "standard", epsilon, norm).correction_attack
-    clean = first_images(source, "train", images, "images").images
+    clean = first_images(source.load(), "train", images, "images").images
     quantized, twin = (load_model(path, unsafe) for path in (model, float_twin))
     save(match_statistics(quantized, twin, clean, attack=attack, seed=seed), out)
 
@@ -120,6 +122,7 @@ def match(
 def correct(
     model: str,
     float_twin: str,
+    *,
     data: str = "digits",
     out: str = "corrected.keras",
     images: int = 1000,
@@ -151,12 +154,13 @@ def correct(
     check_new(out, overwrite=overwrite)
     from tf_laq.training import correct_biases
 
-    seen = first_images(source, "train", images, "images")
+    seen = first_images(source.load(), "train", images, "images")
     save(correct_biases(load_model(model, unsafe), load_model(float_twin, unsafe), seen.images), out)
 
 
 def recalibrate(
     model: str,
+    *,
     data: str = "digits",
     float_twin: str = "",
     out: str = "recalibrated.keras",
@@ -199,12 +203,15 @@ def recalibrate(
     check_new(out, overwrite=overwrite)
     from tf_laq.adapters import logits_function
     from tf_laq.attacks import PGD
+    from tf_laq.evaluation.classifier import Classifier, settled_on
     from tf_laq.training import recalibrate_batch_norm
 
     settings = recipe_of(data, "fast", epsilon, norm or "linf").attack if float_twin else None
-    clean = first_images(source, "train", images, "images")
+    dataset = source.load()
+    clean = first_images(dataset, "train", images, "images")
     seen = clean.images
     if settings is not None:
-        logits = logits_function(load_model(float_twin, unsafe))
-        seen = PGD(**settings)(logits, seen, clean.labels, seed=seed or 0)
+        twin = load_model(float_twin, unsafe)
+        settled_on(Classifier(twin), dataset, "float_twin")
+        seen = PGD(**settings)(logits_function(twin), seen, clean.labels, seed=seed or 0)
     save(recalibrate_batch_norm(load_model(model, unsafe), seen), out)

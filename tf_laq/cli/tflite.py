@@ -18,6 +18,7 @@ from tf_laq.tflite.verifying import MAX_BYTES
 def export(
     model: str,
     path: str = "model.tflite",
+    *,
     plan: str = "",
     layout: str = "auto",
     compress: str = "",

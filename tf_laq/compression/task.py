@@ -15,9 +15,8 @@ from tf_laq.attacks import PGD, Battery
 from tf_laq.datasets import Dataset, Split
 from tf_laq.errors import InputError
 from tf_laq.evaluation import Classifier
-from tf_laq.evaluation.classifier import UNIT, SettledClassifier
+from tf_laq.evaluation.classifier import FIRST_IMAGES, UNIT, SettledClassifier, settled_on
 
-_FIRST_IMAGES = 32
 _QUICK = ("clean", "pgd")
 
 
@@ -61,14 +60,7 @@ class Task:
         classifier = Classifier.of(model)
         dataset = datasets.load(data)
         test = Split(dataset.test.images[:examples], dataset.test.labels[:examples])
-        settled = classifier.settled(test.images[:_FIRST_IMAGES], test.labels[:_FIRST_IMAGES])
-        if settled.classes != len(dataset.classes):
-            raise InputError(
-                "data",
-                expected=f"images of {settled.classes} classes, as many as the model has",
-                received=f"{dataset.name}, which has {len(dataset.classes)}",
-                remedy="Give data of the classes that the model was trained on.",
-            )
+        settled = settled_on(classifier, dataset)
         if classifier.output is not None:
             remedy = "Compress a model that ends in this output alone, such as keras.Model(model.inputs, output)."
             raise InputError("model", expected="a model of one output", received="one of several", remedy=remedy)
@@ -88,12 +80,12 @@ class Task:
     @property
     def probe(self) -> npt.NDArray[np.float32] | None:
         """Images to compare files on; None where the model does not take them as they are, or they are too few."""
-        return self.first_images if self.takes_images and len(self.test) >= _FIRST_IMAGES else None
+        return self.first_images if self.takes_images and len(self.test) >= FIRST_IMAGES else None
 
     @property
     def first_images(self) -> npt.NDArray[np.float32]:
         """The first test images."""
-        return self.test.images[:_FIRST_IMAGES]
+        return self.test.images[:FIRST_IMAGES]
 
     @property
     def can_train(self) -> bool:

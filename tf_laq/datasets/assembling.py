@@ -64,8 +64,8 @@ def from_arrays(
 
     Raises:
         InputError: Images and labels are not as above or do not fit each other, the parts have images of different
-            shapes, a number is left out, a class is in the training images and not in the test images, or the other
-            way round, or the bytes of a part are all the same, or none above 1.
+            shapes, a class is in the training images and not in the test images, or the other way round, there are
+            training images and a number is left out, or the bytes of a part are all the same, or none above 1.
 
     Warns:
         DarkImagesWarning: The brightest byte of a part is below 32.
@@ -103,7 +103,7 @@ def assembled(
     """
     check_settings(seed, validation_fraction)
     sides = checked_size(size)
-    numbers, names = _numbered(name, parts, classes)
+    numbers, names, are_numbers = _numbered(name, parts, classes)
     arrays = {}
     for part, (images, _) in parts.items():
         with _naming(f"{name}, {part}"):
@@ -119,11 +119,11 @@ def assembled(
     whole_parts = {part: (arrays[part], numbers[part]) for part in parts if len(numbers[part])}
     train, validation, test = _cut(whole_parts, seed, validation_fraction)
     _check_classes(name, names, {"training": train, "validation": validation, "test": test})
-    if classes is None:
+    if classes is None and train is not None:
         _check_numbers(name, numbers)
     nothing = test[0][:0], test[1][:0]
     splits = (Split.of(*(part or nothing)) for part in (train, validation, test))
-    return Dataset(name, names, *splits)
+    return Dataset(name, names, *splits, numbered=are_numbers and classes is None)
 
 
 def check_settings(seed: int, validation_fraction: float) -> None:
@@ -198,8 +198,8 @@ def _checked(images: ArrayLike, count: int) -> NDArray[Any]:
 
 def _numbered(
     name: str, parts: Pairs, classes: Sequence[str] | None
-) -> tuple[dict[str, NDArray[np.int64]], tuple[str, ...]]:
-    """Return the labels of each part as numbers, and the names of the classes."""
+) -> tuple[dict[str, NDArray[np.int64]], tuple[str, ...], bool]:
+    """Return the labels of each part as numbers, the names of the classes, and whether they were given as numbers."""
     labels = {part: np.asarray(of) for part, (_, of) in parts.items()}
     for part, array in labels.items():
         if not array.ndim or array.dtype.kind == "S":
@@ -208,8 +208,8 @@ def _numbered(
     labels = {part: array for part, array in labels.items() if array.size}
     if not labels:
         raise InputError(f"data set {name}", expected="images with labels", received="no images")
-    named = [array.dtype.kind in "SU" for array in labels.values()]
-    if all(named):
+    are_names = all(array.dtype.kind in "SU" for array in labels.values())
+    if are_names:
         labels = {part: array.astype(str).ravel() for part, array in labels.items()}
         found = np.unique(np.concatenate(list(labels.values()))).tolist()
         names = tuple(found if classes is None else classes)
@@ -231,7 +231,7 @@ def _numbered(
     if len(names) < 2:
         raise InputError(f"data set {name}", expected="at least two classes", received=", ".join(names))
     nothing = np.zeros(0, np.int64)
-    return {part: numbers.get(part, nothing).astype(np.int64) for part in parts}, names
+    return {part: numbers.get(part, nothing).astype(np.int64) for part in parts}, names, not are_names
 
 
 _Part = tuple[NDArray[Any], NDArray[np.int64]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -105,6 +105,8 @@ class Dataset:
         train: What weights are fitted on; may be empty.
         validation: What settings are chosen on; may be empty.
         test: What figures are reported on; always the same images, at least one.
+        numbered: Whether the labels were given as numbers. Names are numbered in their order, so a class without
+            images would move the numbers of those after it.
     """
 
     name: str
@@ -112,6 +114,8 @@ class Dataset:
     train: Split
     validation: Split
     test: Split
+    _: KW_ONLY
+    numbered: bool = False
 
 
 def stratified(labels: NDArray[np.int64], taken: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -24,6 +24,7 @@ from tf_laq.adapters.heads import (
 )
 from tf_laq.adapters.reaching import takes_bytes
 from tf_laq.attacks.base import Images, Labels, Logits
+from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
 from tf_laq.evaluation.loading import function_of, loaded
 
@@ -36,6 +37,8 @@ BYTES: Bounds = (0.0, 255.0)
 # So many channels are usual, and fewer rows and columns than so many are not.
 COLOURS = (1, 3)
 LEAST_SIDE = 8
+FIRST_IMAGES = 32
+"""What a classifier is settled on before all else."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,6 +240,28 @@ class Classifier:
             expected = "probabilities, as outputs='probabilities' says"
             raise InputError(subject, expected=expected, received=received, remedy="Leave outputs out.")
         return found
+
+
+def settled_on(classifier: Classifier, dataset: Dataset, subject: str = "model") -> SettledClassifier:
+    """Return a classifier settled on the first test images of a data set that has its classes.
+
+    Test images alone may lack classes if their labels are numbers.
+
+    Raises:
+        InputError: As for `Classifier.settled`, or the data set has another number of classes.
+    """
+    settled = classifier.settled(dataset.test.images[:FIRST_IMAGES], dataset.test.labels[:FIRST_IMAGES], subject)
+    given = len(dataset.classes)
+    may_lack_some = dataset.numbered and not len(dataset.train) and given < settled.classes
+    if given != settled.classes and not may_lack_some:
+        raise InputError(
+            "data",
+            expected=f"images of {settled.classes} classes, as many as the {subject} has",
+            received=f"{dataset.name}, which has {given}",
+            remedy="Give images of every class that the model was trained on; or, to test on some of them, an .npz "
+            "file of test_images and test_labels alone with the class numbers as labels.",
+        )
+    return settled
 
 
 def _logits(outputs: tf.Tensor, activation: Activation) -> tf.Tensor:
