@@ -137,6 +137,32 @@ def quantized(saved, tmp_path, laq_command):
     return out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("match FLOAT QUANTIZED", "MODEL: expected a quantized model, which knows its plan. Received: "),
+        ("match FLOAT FLOAT", "MODEL: expected a quantized model, which knows its plan. Received: "),
+        ("match QUANTIZED QUANTIZED", "FLOAT_TWIN: expected a model in full precision."),
+        ("correct FLOAT FLOAT", "MODEL: expected a quantized model, which knows its plan. Received: "),
+        ("correct QUANTIZED QUANTIZED", "FLOAT_TWIN: expected a model in full precision."),
+        ("recalibrate QUANTIZED --float_twin QUANTIZED", "--float_twin: expected a model in full precision."),
+        ("quantize QUANTIZED", "MODEL: expected a model in full precision. Received: one that was quantized, to 4.00"),
+        ("finetune QUANTIZED PLAN", "MODEL: expected a model in full precision."),
+        ("compress QUANTIZED", "MODEL: expected a model in full precision."),
+        ("evaluate q=QUANTIZED --float_twins q=QUANTIZED", "--float_twins['q']: expected a model in full precision."),
+    ],
+)
+def test_quantized_models_and_float_ones_are_not_taken_for_each_other(
+    arguments, message, quantized, saved, tmp_path, monkeypatch, laq_command
+):
+    monkeypatch.chdir(tmp_path)
+    names = {"FLOAT": saved, "QUANTIZED": quantized, "PLAN": quantized.with_suffix(".plan.json")}
+    for name, path in names.items():
+        arguments = arguments.replace(name, str(path))
+    code, _, errors = laq_command(*arguments.split())
+    assert (code, message in errors) == (2, True), errors
+
+
 def exported_quantizers(folder):
     return {tensor["quantizer"] for tensor in json.loads((folder / "m.export.json").read_text())["tensors"]}
 
