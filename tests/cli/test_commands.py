@@ -91,7 +91,7 @@ def test_evaluate_and_curve_call_models_as_they_are_told(keras, tmp_path, laq_co
     code, _, errors = laq_command("curve", tmp_path / "m.keras", "--attack", "fgsm", "--epsilons", "0.1", *arguments)
     assert code == 0, errors
     code, _, errors = laq_command("evaluate", tmp_path / "m.keras", "--out", tmp_path / "f", *seam[:4])
-    assert (code, "Classifier(model, output='" in errors) == (2, True)
+    assert (code, "Choose one: --output scores." in errors) == (2, True), errors
 
 
 def test_the_clean_accuracy_on_the_card_beside_a_network_is_expected(tmp_path, laq_command):
@@ -316,7 +316,7 @@ def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, sa
             ["export", "SAVED", "m.tflite", "--plan", "float32", "--compress", "zip"],
             "--compress: expected one of gz, xz",
         ),
-        (["inspect", "SAVED"], "a whole TensorFlow Lite file"),
+        (["inspect", "SAVED"], "a whole TensorFlow Lite file. Received: a Keras model. laq export writes"),
         (["inspect", "none.tflite"], "a readable TensorFlow Lite file"),
         (["train", "--data", "imagenet"], "data set imagenet: expected its prepared files"),
         (["finetune", "SAVED", "none.json"], "none.json"),
@@ -334,6 +334,7 @@ def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, sa
         (["train", "--recipe", "slow"], "--recipe for digits"),
         (["demo", "--preset", "hard"], "--preset: expected one of"),
         (["report", "nowhere"], "compression.json"),
+        (["report"], "without it, laq compress writes to compressed"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, message, refusal):
