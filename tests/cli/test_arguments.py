@@ -132,6 +132,16 @@ def test_help_is_as_wide_as_the_terminal(monkeypatch, laq_command):
         (quantization.quantize, "max_bits/a.keras: expected b/max_bits.", "max_bits/a.keras: expected b/max_bits."),
         (evaluation.evaluate, "column: expected one of", "--attacks: expected one of"),
         (evaluation.evaluate, "folder a: set overwrite=True to begin", "folder a: set --overwrite to begin"),
+        (
+            evaluation.evaluate,
+            "Give Classifier(model, data_format='channels_first').",
+            "Give --data_format channels_first.",
+        ),
+        (
+            quantization.quantize,
+            "Give Classifier(model, data_format='channels_first').",
+            "Give Classifier(model, data_format='channels_first').",
+        ),
         (evaluation.evaluate, "load it with download=True (--download)", "load it with --download"),
     ],
 )

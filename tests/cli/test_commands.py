@@ -91,7 +91,7 @@ def test_evaluate_and_curve_call_models_as_they_are_told(keras, tmp_path, laq_co
     code, _, errors = laq_command("curve", tmp_path / "m.keras", "--attack", "fgsm", "--epsilons", "0.1", *arguments)
     assert code == 0, errors
     code, _, errors = laq_command("evaluate", tmp_path / "m.keras", "--out", tmp_path / "f", *seam[:4])
-    assert (code, "Classifier(model, output='" in errors) == (2, True)
+    assert (code, "Choose one: --output scores." in errors) == (2, True), errors
 
 
 def test_the_clean_accuracy_on_the_card_beside_a_network_is_expected(tmp_path, laq_command):
@@ -135,6 +135,32 @@ def quantized(saved, tmp_path, laq_command):
     arguments = ("--policy", "uniform", "--quantizers", "log", "--bits", 4)
     assert laq_command("quantize", saved, "--out", out, *arguments)[0] == 0
     return out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("match FLOAT QUANTIZED", "MODEL: expected a quantized model, which knows its plan. Received: "),
+        ("match FLOAT FLOAT", "MODEL: expected a quantized model, which knows its plan. Received: "),
+        ("match QUANTIZED QUANTIZED", "FLOAT_TWIN: expected a model in full precision."),
+        ("correct FLOAT FLOAT", "MODEL: expected a quantized model, which knows its plan. Received: "),
+        ("correct QUANTIZED QUANTIZED", "FLOAT_TWIN: expected a model in full precision."),
+        ("recalibrate QUANTIZED --float_twin QUANTIZED", "--float_twin: expected a model in full precision."),
+        ("quantize QUANTIZED", "MODEL: expected a model in full precision. Received: one that was quantized, to 4.00"),
+        ("finetune QUANTIZED PLAN", "MODEL: expected a model in full precision."),
+        ("compress QUANTIZED", "MODEL: expected a model in full precision."),
+        ("evaluate q=QUANTIZED --float_twins q=QUANTIZED", "--float_twins['q']: expected a model in full precision."),
+    ],
+)
+def test_quantized_models_and_float_ones_are_not_taken_for_each_other(
+    arguments, message, quantized, saved, tmp_path, monkeypatch, laq_command
+):
+    monkeypatch.chdir(tmp_path)
+    names = {"FLOAT": saved, "QUANTIZED": quantized, "PLAN": quantized.with_suffix(".plan.json")}
+    for name, path in names.items():
+        arguments = arguments.replace(name, str(path))
+    code, _, errors = laq_command(*arguments.split())
+    assert (code, message in errors) == (2, True), errors
 
 
 def exported_quantizers(folder):
@@ -290,7 +316,7 @@ def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, sa
             ["export", "SAVED", "m.tflite", "--plan", "float32", "--compress", "zip"],
             "--compress: expected one of gz, xz",
         ),
-        (["inspect", "SAVED"], "a whole TensorFlow Lite file"),
+        (["inspect", "SAVED"], "a whole TensorFlow Lite file. Received: a Keras model. laq export writes"),
         (["inspect", "none.tflite"], "a readable TensorFlow Lite file"),
         (["train", "--data", "imagenet"], "data set imagenet: expected its prepared files"),
         (["finetune", "SAVED", "none.json"], "none.json"),
@@ -308,6 +334,7 @@ def test_a_registered_quantizer_is_known_to_help_quantize_and_export(ternary, sa
         (["train", "--recipe", "slow"], "--recipe for digits"),
         (["demo", "--preset", "hard"], "--preset: expected one of"),
         (["report", "nowhere"], "compression.json"),
+        (["report"], "without it, laq compress writes to compressed"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, message, refusal):

@@ -126,6 +126,18 @@ def test_test_images_alone_may_lack_a_class_number(digits, laq_command, tmp_path
         assert clean.value == pytest.approx(np.mean(predicted == labels[seen]))
 
 
+def test_it_is_said_that_only_a_part_of_the_images_is_tested_on(archive, digits, laq_command, tmp_path):
+    save_model(network(tf_keras), tmp_path / "m.keras")
+    arguments = ("evaluate", tmp_path / "m.keras", "--epsilon", "0.1", "--attacks", "clean")
+    line = f"48 of the 240 images of {archive}: the part set aside as test images\n"
+    _, output, _ = laq_command(*arguments, "--data", archive, "--out", tmp_path / "part")
+    assert output.startswith(line)
+    np.savez(tmp_path / "test.npz", test_images=digits[0], test_labels=digits[1])
+    _, output, _ = laq_command(*arguments, "--data", tmp_path / "test.npz", "--out", tmp_path / "whole")
+    assert "set aside" not in output
+    assert RobustnessReport.load(tmp_path / "whole" / "robustness.json").count == 240
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,5 +1,5 @@
 from .base import Adapter as Adapter
-from .carrying import carry as carry, plan_of as plan_of
+from .carrying import carry as carry, check_float as check_float, plan_of as plan_of
 from .dispatch import (
     adapter_of as adapter_of,
     is_keras_model as is_keras_model,

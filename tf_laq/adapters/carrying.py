@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from tf_laq._internal.typed import typed
 from tf_laq.adapters.dispatch import adapter_of
+from tf_laq.errors import InputError
 from tf_laq.plan import QuantizationPlan
 from tf_laq.policies.base import measured_entry
 from tf_laq.sensitivity import TensorSensitivity
@@ -54,3 +55,20 @@ def plan_of(model: Any) -> QuantizationPlan | None:
         for tensor in tensors
     ]
     return QuantizationPlan(_FOUND, "spectral", tuple(entries), tuple(left_alone))
+
+
+def check_float(argument: str, model: Any) -> None:
+    """Refuse a model that knows a plan where one in full precision is needed.
+
+    Args:
+        argument: How the error names the model.
+        model: A Keras model. One that was quantized and knows no plan passes.
+    """
+    plan = plan_of(model)
+    if plan is not None:
+        raise InputError(
+            argument,
+            expected="a model in full precision",
+            received=f"one that was quantized, to {plan.average_bits:.2f} bits a weight on average",
+            remedy="Give the full-precision model that it was made from.",
+        )

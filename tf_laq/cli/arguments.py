@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tf_laq import datasets
+from tf_laq._internal.messages import print_now
 from tf_laq._internal.unreadable import Remedies
 from tf_laq._internal.validation import whole
 from tf_laq.datasets import Dataset, Split
@@ -193,6 +194,8 @@ def _load(path: str, unsafe: bool) -> Any:
 def first_images(dataset: Dataset, part: Literal["train", "test"], count: int, argument: str = "examples") -> Split:
     """Return the first images of a part of a data set with their labels: `count`, or all if there are fewer.
 
+    A line says so if test images are only the part that was set aside as such.
+
     Raises:
         InputError: The part has no images, or the count is not a whole number of at least 1.
     """
@@ -200,6 +203,9 @@ def first_images(dataset: Dataset, part: Literal["train", "test"], count: int, a
     split: Split = getattr(dataset, part)
     if not len(split):
         raise InputError(f"data set {dataset.name}", expected="training images", received="none")
+    if part == "test" and dataset.set_aside:
+        total = len(dataset.train) + len(dataset.validation) + len(split)
+        print_now(f"{len(split):,} of the {total:,} images of {dataset.name}: the part set aside as test images")
     return Split(split.images[:count], split.labels[:count])
 
 

@@ -119,7 +119,8 @@ def report(folder: str = "results") -> None:
         folder: Results folder of laq compress or laq demo.
     """
     results = Path(folder) / RESULTS
-    check_file(results, "the results of laq compress or laq demo")
+    remedy = "Give the folder that --out named; without it, laq compress writes to compressed and laq demo to results."
+    check_file(results, "the results of laq compress or laq demo", remedy)
     from tf_laq import compression
 
     print(compression.write_page(folder, compression.Compression.load(results)))

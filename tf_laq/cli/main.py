@@ -84,6 +84,9 @@ def in_flags(text: str, command: Command) -> str:
         '--max_bits: expected 8. Received: 9. Set --overwrite.'
         >>> in_flags("model: expected logits. Received: probabilities.", quantize)
         'MODEL: expected logits. Received: probabilities.'
+        >>> def evaluate(models: str, outputs: str = ""): ...
+        >>> in_flags("Give Classifier(model, outputs='probabilities').", evaluate)
+        'Give --outputs probabilities.'
     """
     parameters = inspect.signature(command).parameters
     flags = {
@@ -93,6 +96,8 @@ def in_flags(text: str, command: Command) -> str:
     named = {alias: flags[name] for alias, name in _ALIASES.items() if name in flags} | flags
     text = re.sub(r"^\w+(?=:|\[| for )", lambda found: named.get(found[0], found[0]), text)
     text = re.sub(r"\b(\w+)=True\b(?: \(--\1\))?", lambda found: flags.get(found[1], found[0]), text)
+    setting = r"Classifier\(model, (\w+)='?([^')]*)'?\)"
+    text = re.sub(setting, lambda found: f"{flags[found[1]]} {found[2]}" if found[1] in flags else found[0], text)
     # A word without an underscore is as a rule no argument, and one in quotes or in a path is the user's.
     argument = r"(?<![\w./'\"-])\w+_\w+(?![\w=/'\"]|\.\w)"
     return re.sub(argument, lambda found: flags.get(found[0], found[0]), text)

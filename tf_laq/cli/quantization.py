@@ -10,6 +10,7 @@ from typing import Any
 from tf_laq import api, lipschitz, policies, quantizers as known_quantizers
 from tf_laq._internal import files
 from tf_laq._internal.validation import one_of
+from tf_laq.adapters import check_float
 from tf_laq.cli.arguments import (
     DataArguments,
     battery_of,
@@ -53,7 +54,7 @@ def quantize(
     """Choose a quantizer and a bit width for every kernel, and save the quantized model and the plan.
 
     Args:
-        model: Saved Keras model.
+        model: Saved Keras model in full precision.
         out: File to write, ending in .keras. It holds the plan, which goes beside it too, into .plan.json.
         policy: What chooses: guarded (the fewest bits within relative limits), paper (Algorithm 1), budget (the least
             predicted loss within a size), random (within a size), uniform (the same everywhere); and, on images of
@@ -106,6 +107,7 @@ def quantize(
         seed=seed,
     )
     network = load_model(model, unsafe)
+    check_float("model", network)
     plan = api.search(
         network,
         policy=chosen,

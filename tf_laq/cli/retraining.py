@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tf_laq._internal.messages import print_now
 from tf_laq._internal.validation import whole
+from tf_laq.adapters import check_float, plan_of
 from tf_laq.cli.arguments import (
     DataArguments,
     battery_of,
@@ -14,6 +17,7 @@ from tf_laq.cli.arguments import (
     save,
 )
 from tf_laq.cli.checks import check_models, check_needed, check_new
+from tf_laq.errors import InputError
 from tf_laq.plan import QuantizationPlan
 
 
@@ -115,7 +119,7 @@ def match(
 
     attack = battery_of(data, "standard", epsilon, norm).correction_attack
     clean = first_images(source.load(), "train", images, "images").images
-    quantized, twin = (load_model(path, unsafe) for path in (model, float_twin))
+    quantized, twin = _pair(model, float_twin, unsafe)
     save(match_statistics(quantized, twin, clean, attack=attack, seed=seed), out)
 
 
@@ -155,7 +159,7 @@ def correct(
     from tf_laq.training import correct_biases
 
     seen = first_images(source.load(), "train", images, "images")
-    save(correct_biases(load_model(model, unsafe), load_model(float_twin, unsafe), seen.images), out)
+    save(correct_biases(*_pair(model, float_twin, unsafe), seen.images), out)
 
 
 def recalibrate(
@@ -212,6 +216,25 @@ def recalibrate(
     seen = clean.images
     if settings is not None:
         twin = load_model(float_twin, unsafe)
+        check_float("float_twin", twin)
         settled_on(Classifier(twin), dataset, "float_twin")
         seen = PGD(**settings)(logits_function(twin), seen, clean.labels, seed=seed or 0)
     save(recalibrate_batch_norm(load_model(model, unsafe), seen), out)
+
+
+def _pair(model: str, float_twin: str, unsafe: bool) -> tuple[Any, Any]:
+    """Return a quantized model and its float twin.
+
+    Raises:
+        InputError: One cannot be loaded, or the first knows no plan.
+    """
+    quantized, twin = load_model(model, unsafe), load_model(float_twin, unsafe)
+    if plan_of(quantized) is None:
+        raise InputError(
+            "model",
+            expected="a quantized model, which knows its plan",
+            received=f"{model}, which knows none",
+            remedy="Give the quantized model first, then the full-precision model that it was made from. In Python, "
+            "laq.training takes models that were quantized by other means too.",
+        )
+    return quantized, twin

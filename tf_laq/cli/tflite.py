@@ -100,6 +100,9 @@ def inspect(path: str, *, plan: str = "", max_bytes: int = MAX_BYTES) -> None:
         plan: A plan's JSON file: refuse a file that was made by another plan.
         max_bytes: The limit of the decompressed file, of all constants in it together, and of every tensor.
     """
+    if Path(path).suffix in (".keras", ".h5"):
+        remedy = "laq export writes a model as a TensorFlow Lite file."
+        raise InputError(path, expected="a whole TensorFlow Lite file", received="a Keras model", remedy=remedy)
     expected = QuantizationPlan.load(plan).digest if plan else ""
     from tf_laq import tflite
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from tf_laq import datasets
 from tf_laq._internal.validation import whole
+from tf_laq.adapters import check_float, is_keras_model
 from tf_laq.attacks import PGD, Battery
 from tf_laq.datasets import Dataset, Split
 from tf_laq.errors import InputError
@@ -61,6 +62,8 @@ class Task:
         dataset = datasets.load(data)
         test = Split(dataset.test.images[:examples], dataset.test.labels[:examples])
         settled = settled_on(classifier, dataset)
+        if is_keras_model(classifier.model):
+            check_float("model", classifier.model)
         if classifier.output is not None:
             remedy = "Compress a model that ends in this output alone, such as keras.Model(model.inputs, output)."
             raise InputError("model", expected="a model of one output", received="one of several", remedy=remedy)

@@ -123,7 +123,8 @@ def assembled(
         _check_numbers(name, numbers)
     nothing = test[0][:0], test[1][:0]
     splits = (Split.of(*(part or nothing)) for part in (train, validation, test))
-    return Dataset(name, names, *splits, numbered=are_numbers and classes is None)
+    set_aside = set(whole_parts) == {"train"}
+    return Dataset(name, names, *splits, numbered=are_numbers and classes is None, set_aside=set_aside)
 
 
 def check_settings(seed: int, validation_fraction: float) -> None:

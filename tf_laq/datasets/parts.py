@@ -107,6 +107,7 @@ class Dataset:
         test: What figures are reported on; always the same images, at least one.
         numbered: Whether the labels were given as numbers. Names are numbered in their order, so a class without
             images would move the numbers of those after it.
+        set_aside: Whether the test images were set aside from one part that was given, since there were no others.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Dataset:
     test: Split
     _: KW_ONLY
     numbered: bool = False
+    set_aside: bool = False
 
 
 def stratified(labels: NDArray[np.int64], taken: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

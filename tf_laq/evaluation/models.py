@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_laq._internal.validation import one_of, same_outputs
+from tf_laq.adapters import check_float, is_keras_model
 from tf_laq.attacks.base import Images, Logits, has_gradient
 from tf_laq.attacks.cleverhans import cross_entropy
 from tf_laq.errors import InputError
@@ -123,7 +124,7 @@ class EvaluatedModels:
 
         Raises:
             InputError: A mapping is none, or a model gives no finite logits for these images and labels, or a twin
-                belongs to no model.
+                belongs to no model or is quantized.
         """
         known: dict[Key, EvaluatedModel] = {}
         evaluated = _evaluated("models", models, data, known)
@@ -131,6 +132,9 @@ class EvaluatedModels:
             one_of("float_twins", name, [model.name for model in evaluated])
         sources = _evaluated("surrogates", surrogates, data, known)
         twins = _evaluated("float_twins", float_twins, data, known)
+        for twin in twins:
+            if is_keras_model(twin.classifier.model):
+                check_float(f"float_twins[{twin.name!r}]", twin.classifier.model)
         return cls(evaluated, sources, {twin.name: twin for twin in twins})
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 from tf_laq._internal.batches import ImageData, images_alone
 from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import called_on, checked_images, whole
-from tf_laq.adapters import adapter_of, logits_function
+from tf_laq.adapters import adapter_of, check_float, logits_function
 from tf_laq.adapters.normalisation import matched_statistics
 from tf_laq.adapters.reaching import consumers_of
 from tf_laq.attacks.base import Attack
@@ -74,8 +74,8 @@ def match_statistics(
         seed: Of the attack.
 
     Raises:
-        InputError: The models have other layers, or none with a bias or batch normalisation, or cannot be copied; or
-            an argument is wrong.
+        InputError: The float twin is quantized, the models have other layers, or none with a bias or batch
+            normalisation, or cannot be copied; or an argument is wrong.
 
     Example:
         >>> import tf_keras
@@ -96,6 +96,7 @@ def match_statistics(
     images = checked_images(images_alone(images))
     whole("batch_size", batch_size)
     whole("seed", seed, minimum=0)
+    check_float("float_twin", float_twin)
     if attack is not None:
         # The gradient takes more memory than the outputs.
         fewer = max(batch_size // 2, 1)
@@ -194,7 +195,8 @@ def correct_biases(model: Any, float_twin: Any, images: ImageData, *, batch_size
         batch_size: Images in a call; the means do not depend on it.
 
     Raises:
-        InputError: The models have other layers, or none with a bias, or cannot be copied; or an argument is wrong.
+        InputError: The float twin is quantized, the models have other layers, or none with a bias, or cannot be copied;
+            or an argument is wrong.
 
     Example:
         >>> import tf_keras
@@ -208,6 +210,7 @@ def correct_biases(model: Any, float_twin: Any, images: ImageData, *, batch_size
     """
     images = checked_images(images_alone(images))
     whole("batch_size", batch_size)
+    check_float("float_twin", float_twin)
     if not layers_with_bias(float_twin):
         received = _described(float_twin, "a bias in a layer with a kernel")
         raise InputError("float_twin", expected="dense or convolutional layers with a bias", received=received)

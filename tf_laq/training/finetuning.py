@@ -11,7 +11,7 @@ import tensorflow as tf
 from tf_laq import api, datasets
 from tf_laq._internal.typed import typed
 from tf_laq._internal.validation import one_of
-from tf_laq.adapters import adapter_of
+from tf_laq.adapters import adapter_of, check_float
 from tf_laq.attacks.base import Logits
 from tf_laq.datasets import Dataset
 from tf_laq.errors import InputError
@@ -74,8 +74,8 @@ def fine_tune(
         The wrapped model, not compiled: `strip` makes it a plain one with values on the grid.
 
     Raises:
-        InputError: The plan is for another model, the recipe has no attack or a Lipschitz penalty, the model does not
-            give logits of the data set's classes, or an argument is wrong.
+        InputError: The plan is for another model, the recipe has no attack or a Lipschitz penalty, the model is
+            quantized or does not give logits of the data set's classes, or an argument is wrong.
     """
     one_of("examples", examples, EXAMPLES)
     dataset = datasets.load(dataset)
@@ -112,6 +112,7 @@ def check_can_be_tuned(model: Any, dataset: Dataset, recipe: Recipe) -> None:
         expected = "one without lipschitz_penalty, which is for the training of float networks"
         raise InputError("recipe", expected=expected, received=f"a penalty of {recipe.lipschitz_penalty:g}")
     check_gives_logits(model, dataset)
+    check_float("model", model)
 
 
 def _examples_from(wrapped: Any, examples: str) -> Logits | None:
