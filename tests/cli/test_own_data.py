@@ -41,7 +41,7 @@ def folder(digits, tmp_path):
 def network(keras):
     layers = keras.layers
     convolution = layers.Conv2D(8, 3, strides=2, use_bias=False)
-    parts = [convolution, layers.BatchNormalization(), layers.ReLU(), layers.Flatten(), layers.Dense(10)]
+    parts = [convolution, layers.BatchNormalization(momentum=0.1), layers.ReLU(), layers.Flatten(), layers.Dense(10)]
     return keras.Sequential([keras.Input((8, 8, 1)), *parts])
 
 
