@@ -92,7 +92,7 @@ def test_few_images_are_told_before_anything_else(compressed, compressing, tmp_p
     folder, _ = compressed
     shutil.copytree(folder, tmp_path / "few")
     found, _ = compressing(tmp_path / "few", rule=Rule(max_loss=1.5))
-    assert "These 64 images cannot tell a loss of 1.5 points: one of them is 1.6 points." in str(found.recommendation)
+    assert "These 64 images cannot tell a loss of 1.5 points: one of them is 1.6 points." in found.recommendation.reason
 
 
 def test_the_file_withstands_what_its_model_withstands(compressed):

@@ -14,7 +14,7 @@ def recommend(race: Race, rule: Rule) -> Recommendation:
     if race.winner is None:
         reason = f"No candidate keeps the rule: {rule}. {reason}"
     weight = 100 / race.robustness.count
-    if weight > rule.max_loss and name != ORIGINAL:
+    if weight > rule.max_loss:
         reason = (
             f"These {race.robustness.count:,} images cannot tell a loss of {points(rule.max_loss)}: one of them is "
             f"{points(round(weight, 1))}. {reason}"
