@@ -88,8 +88,15 @@ def check(k, preset, norm, settings, digits, keras_network):
     assert {name: found for name, found in worst.items() if abs(found - worst["f"]) > DIFFERENT} == {}
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("preset", ["standard", "strong"])
+@pytest.mark.parametrize(
+    ("preset", "norm"),
+    [
+        ("standard", "linf"),
+        ("standard", "l2"),
+        ("strong", "linf"),
+        pytest.param("strong", "l2", marks=pytest.mark.slow),
+    ],
+)
 def test_all_forms_of_a_network_have_its_worst_case(preset, norm, digits, keras_network) -> None:
     check(keras if norm == "linf" else tf_keras, preset, norm, QUICK[preset], digits, keras_network)
 

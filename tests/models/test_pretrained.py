@@ -15,6 +15,11 @@ from tf_laq.models.pretrained import Card
 NAMES = sorted(models.trained())
 
 
+def large(name: str):
+    """Return the name, of the second network of the largest kind for the slow tests only."""
+    return pytest.param(name, marks=pytest.mark.slow) if name == "cifar10_wrn4_twin" else name
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Return a copy of the folder of trained networks that `load` reads from."""
@@ -28,7 +33,7 @@ def test_the_networks_of_the_published_figures_are_there() -> None:
     assert {"mnist_adv", "mnist_twin", "mnist_orig"} <= set(NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [large(name) for name in NAMES])
 @pytest.mark.parametrize("keras", [2, 3])
 def test_a_network_computes_the_same_in_either_keras(name: str, keras: int) -> None:
     card = models.trained()[name]
@@ -56,7 +61,7 @@ def test_the_file_of_a_network_is_at_most_16_megabytes() -> None:
         assert (module._folder() / name / module.WEIGHTS).stat().st_size <= 16e6
 
 
-@pytest.mark.parametrize("name", ["cifar10_wrn4_adv", "cifar10_wrn4_twin"])
+@pytest.mark.parametrize("name", ["cifar10_wrn4_adv", large("cifar10_wrn4_twin")])
 def test_what_a_file_stores_in_float16_is_float32_in_either_keras(name: str) -> None:
     weights = models.load(name).get_weights()
     assert sum(weight.size for weight in weights) == 7_366_138
