@@ -125,8 +125,9 @@ def compress(
     folder = Path(out)
     _check_folder(folder, overwrite)
     with files.locked(folder / RESULTS):
-        makes: Any = {"batch_size": batch_size, "overwrite": overwrite, "progress": progress}
-        bench = Workbench(folder / WORK, task, layout, seed, **makes)
+        bench = Workbench(
+            folder / WORK, task, layout, seed, batch_size=batch_size, overwrite=overwrite, progress=progress
+        )
         judge = Judge(task=task, bench=bench, batch_size=batch_size, seed=seed, executor=executor, progress=progress)
         race = _raced(judge, rule, fine_tune, also, _timed(announce))
         recommendation = recommend(race, rule)

@@ -219,9 +219,10 @@ class Workbench:
             images = task.dataset.train.images[:_MATCHED_IMAGES]
 
             def matched(plan: QuantizationPlan) -> Any:
+                # It attacks half as many images at a time.
+                size = 2 * self._batch_size
                 baked = api.bake(model, plan)
-                settings: Any = {"attack": task.attack, "batch_size": 2 * self._batch_size, "seed": seed}
-                return training.match_statistics(baked, model, images, **settings)
+                return training.match_statistics(baked, model, images, attack=task.attack, batch_size=size, seed=seed)
 
             return (f"statistics matched on {len(images)} training images",), matched
         # Running statistics can be asked instead of training images.
